@@ -1,0 +1,57 @@
+# Everything a contributor runs. `make help` lists the targets.
+PYTHON ?= python3.11
+VENV ?= .venv
+# What `make test` tests: the working tree (editable) or the built wheel (wheel).
+INSTALL ?= editable
+PYTEST_ARGS ?=
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed-$(INSTALL)
+SOURCES := $(shell find flowodm supervisor -type f -not -name '*.pyc' 2>/dev/null)
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test check format lock dist clean
+
+help:  ## list the targets
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+$(VENV)/.dependencies: constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
+	@touch $@
+
+$(VENV)/.installed-editable: $(VENV)/.dependencies pyproject.toml
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.installed-wheel: $(VENV)/.dependencies pyproject.toml $(SOURCES)
+	rm -rf $(VENV)/dist
+	$(BIN)/python -m build --no-isolation --wheel --outdir $(VENV)/dist .
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(VENV)/dist/*.whl
+	@touch $@
+
+demo: $(STAMP)  ## a broker, a producer and a supervised fleet on this machine (DEMO_SECONDS=15 ends by itself)
+	$(BIN)/flowodm-supervisor demo
+
+test: $(STAMP)  ## all tests, those on a real Kafka and registry included
+	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
+
+check: $(VENV)/.installed-editable  ## formatting, lint, types, import floors
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(VENV)/.installed-editable  ## format and fix what can be fixed
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+lock:  ## resolve constraints.txt anew (needs uv)
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-annotate --no-header --group dev pyproject.toml --output-file constraints.txt
+
+dist: $(VENV)/.dependencies  ## wheel and source distribution in dist/
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation .
+
+clean:  ## remove environments, caches and builds
+	rm -rf .venv* dist build .cache .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

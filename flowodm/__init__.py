@@ -1,0 +1,1 @@
+"""Typed Kafka messages and consumer loops."""

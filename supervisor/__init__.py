@@ -1,0 +1,1 @@
+"""A daemon that runs fleets of flowodm consumer loops."""
