@@ -1,0 +1,126 @@
+"""Every error that flowodm raises on purpose.
+
+All derive from :class:`FlowODMError`. An error that belongs to one record says where that
+record is, so that an operator can look at it without searching.
+"""
+
+from __future__ import annotations
+
+
+class FlowODMError(Exception):
+    """The root of all errors of this library."""
+
+
+class ConnectionError(FlowODMError):  # noqa: A001 - the public name is part of the contract
+    """Kafka cannot be reached, or refuses the connection."""
+
+
+class ConfigurationError(FlowODMError):
+    """Something that the program or its environment configures is missing or wrong."""
+
+
+class SettingsError(ConfigurationError):
+    """A settings profile holds values that contradict each other or have no effect."""
+
+
+class SchemaError(FlowODMError):
+    """The root of the errors about schemas."""
+
+
+class SchemaValidationError(SchemaError):
+    """A model or a file has no valid Avro schema."""
+
+
+class SchemaCompatibilityError(SchemaError):
+    """A schema may not follow the ones that its subject already has."""
+
+
+class SchemaRegistryError(SchemaError):
+    """The schema registry refused a request."""
+
+
+class RegistryUnavailableError(SchemaRegistryError):
+    """The schema registry does not answer now; the same request may succeed later.
+
+    A consumer loop waits and tries again: this says nothing about the record at hand.
+    """
+
+
+class SerializationError(FlowODMError):
+    """A message cannot be turned into bytes."""
+
+
+class DeserializationError(FlowODMError):
+    """The bytes of a record are not a message of the expected model.
+
+    Attributes:
+        topic: The record's topic, where known.
+        partition: The record's partition, where known.
+        offset: The record's offset, where known.
+        schema_id: The schema id in the record's header; None for bare Avro.
+        field: Dotted path of the first field at fault, where known.
+    """
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        topic: str | None = None,
+        partition: int | None = None,
+        offset: int | None = None,
+        schema_id: int | None = None,
+        field: str | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+        self.schema_id = schema_id
+        self.field = field
+
+    def __str__(self) -> str:
+        """The message, followed by every part of the place that is known."""
+        known = {
+            "topic": self.topic,
+            "partition": self.partition,
+            "offset": self.offset,
+            "schema id": self.schema_id,
+            "field": self.field,
+        }
+        place = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+        return f"{super().__str__()} ({place})" if place else super().__str__()
+
+
+class ProducerError(FlowODMError):
+    """A message was not delivered."""
+
+
+class ConsumerError(FlowODMError):
+    """A consumer cannot go on."""
+
+
+class FencedError(ConsumerError):
+    """Another member with the same ``group.instance.id`` has taken this one's place (KIP-345)."""
+
+
+class RecordError(ConsumerError):
+    """A record failed for good and the loop was told to stop rather than to skip it.
+
+    Its offset is not committed: the next run starts with this record. The handler's own
+    exception is the ``__cause__``.
+
+    Attributes:
+        topic: The record's topic.
+        partition: The record's partition.
+        offset: The record's offset.
+    """
+
+    def __init__(self, message: str, *, topic: str, partition: int, offset: int) -> None:
+        super().__init__(f"{message} (topic {topic}, partition {partition}, offset {offset})")
+        self.topic = topic
+        self.partition = partition
+        self.offset = offset
+
+
+class TopicError(FlowODMError):
+    """A topic does not exist, or may not be used."""
