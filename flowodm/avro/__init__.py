@@ -1,0 +1,1 @@
+"""Models as Avro: schemas, bytes, and reading what others wrote."""

@@ -1,0 +1,224 @@
+"""Reading with another schema than the writer's. Pure.
+
+fastavro resolves field by field, by the Avro specification. Here both schemas are fitted to
+each other first, once per writer's schema, for what fastavro and Pydantic cannot know of each
+other:
+
+- A reader's field that the writer lacks is taken out of the reader's schema, so that Pydantic
+  fills it in: a default keeps its Python type, a factory is called, and a missing one is an
+  error with the field's path.
+- Two records, or enums, that can only be meant for each other match though their names differ.
+- A number is a timestamp where the reader says so and the writer says nothing; and it stays a
+  number where only the writer says so.
+"""
+
+from __future__ import annotations
+
+from copy import deepcopy
+from typing import TYPE_CHECKING, Any
+
+from flowodm.avro.names import short_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_NAMED = frozenset({"record", "error", "enum", "fixed"})
+_INNER = {"array": "items", "map": "values"}
+_PROMOTIONS = {
+    "int": ("long", "float", "double"),
+    "long": ("float", "double"),
+    "float": ("double",),
+    "string": ("bytes",),
+    "bytes": ("string",),
+}
+
+
+class CannotFitError(Exception):
+    """The writer's schema cannot be read as the reader's; the text says why."""
+
+
+def same_shape(writer: Any, reader: Any) -> bool:
+    """Tell whether both schemas give every bit the same meaning and every field the same name.
+
+    Documentation, defaults, aliases and namespaces do not count.
+    """
+    return bool(_shape(writer, _naming(writer)) == _shape(reader, _naming(reader)))
+
+
+def fit(writer: Any, reader: Any) -> tuple[Any, Any]:
+    """The writer's and the reader's schema as they are to be given to fastavro.
+
+    Args:
+        writer: The schema that the bytes were written with.
+        reader: The schema of the model.
+
+    Both with full names, as fastavro's parse_schema gives them; neither is changed.
+
+    Raises:
+        CannotFitError: Resolution would have to guess.
+    """
+    fitting = _Fitting(deepcopy(writer), deepcopy(reader))
+    writer = fitting.fitted_writer()  # first: it finds out what the reader misses
+    return writer, fitting.fitted_reader()
+
+
+def _naming(schema: Any) -> Callable[[str], str]:
+    names = _named_types(schema, {})
+    ambiguous = len({short_name(name) for name in names}) < len(names)
+    return str if ambiguous else short_name
+
+
+def _shape(schema: Any, name_of: Callable[[str], str]) -> Any:
+    if isinstance(schema, list):
+        return [_shape(branch, name_of) for branch in schema]
+    if isinstance(schema, str):
+        return name_of(schema)
+    shape: dict[str, Any] = {}
+    for key, value in schema.items():
+        if key in {"type", "items", "values", "name"}:
+            shape[key] = _shape(value, name_of)
+        elif key in {"symbols", "size", "logicalType", "precision", "scale"}:
+            shape[key] = value
+        elif key == "fields":
+            shape[key] = [(field["name"], _shape(field["type"], name_of)) for field in value]
+    return shape["type"] if shape.keys() == {"type"} else shape
+
+
+def _named_types(schema: Any, found: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(schema, list):
+        for branch in schema:
+            _named_types(branch, found)
+    elif isinstance(schema, dict):
+        if "name" in schema:
+            found[schema["name"]] = schema
+        for inner in ("items", "values", "type"):
+            _named_types(schema.get(inner), found)
+        for field in schema.get("fields", ()):
+            _named_types(field["type"], found)
+    return found
+
+
+class _Fitting:
+    def __init__(self, writer: Any, reader: Any) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._writers = _named_types(writer, {})
+        self._readers = _named_types(reader, {})
+        self._seen: set[tuple[str, str]] = set()
+        self._present: dict[str, set[str]] = {}
+
+    def fitted_writer(self) -> Any:
+        return self._pair(self._writer, self._reader)
+
+    def fitted_reader(self) -> Any:
+        return self._rebuilt(self._reader, set())
+
+    def _pair(self, writer: Any, reader: Any) -> Any:
+        """Fit one place of both schemas; gives the writer's side, the reader's is changed."""
+        writers = [self._definition(w, self._writers) for w in _branches(writer)]
+        readers = [self._definition(r, self._readers) for r in _branches(reader)]
+        for definition in writers:
+            kind = _kind(definition)
+            if kind in _NAMED:
+                alone = _count(kind, writers) == _count(kind, readers) == 1
+                for other in readers:
+                    if _kind(other) == kind and (alone or _same_name(definition, other)):
+                        self._named(definition, other)
+        fitted = [self._branch(branch, readers) for branch in _branches(writer)]
+        return fitted if isinstance(writer, list) else fitted[0]
+
+    def _branch(self, branch: Any, readers: list[Any]) -> Any:
+        kind = _kind(self._definition(branch, self._writers))
+        if kind in _NAMED:
+            return branch
+        if kind in _INNER:
+            inner = _INNER[kind]
+            for reader in readers:
+                if _kind(reader) == kind:
+                    branch[inner] = self._pair(branch[inner], reader[inner])
+            return branch
+        return _primitive(branch, kind, readers)
+
+    def _named(self, writer: dict[str, Any], reader: dict[str, Any]) -> None:
+        pair = (writer["name"], reader["name"])
+        if pair in self._seen:
+            return
+        self._seen.add(pair)
+        if not _same_name(writer, reader):
+            reader["aliases"] = [*reader.get("aliases", ()), writer["name"]]
+        if "fields" in writer:
+            self._fields(writer, reader)
+
+    def _fields(self, writer: dict[str, Any], reader: dict[str, Any]) -> None:
+        by_alias = {alias: f for f in reader["fields"] for alias in f.get("aliases", ())}
+        by_name = {field["name"]: field for field in reader["fields"]}
+        present = self._present.setdefault(reader["name"], set())
+        for field in writer["fields"]:
+            other = by_name.get(field["name"]) or by_alias.get(field["name"])
+            if other is not None:
+                present.add(other["name"])
+                field["type"] = self._pair(field["type"], other["type"])
+
+    def _rebuilt(self, schema: Any, emitted: set[str]) -> Any:
+        """The reader without its missing fields; types they defined move to their next use."""
+        if isinstance(schema, list):
+            return [self._rebuilt(branch, emitted) for branch in schema]
+        schema = self._definition(schema, self._readers)
+        if isinstance(schema, str) or schema.get("name") in emitted:
+            return schema if isinstance(schema, str) else schema["name"]
+        emitted.add(schema.get("name", ""))
+        rebuilt = dict(schema)
+        for inner in ("items", "values", "type"):
+            if inner in rebuilt:
+                rebuilt[inner] = self._rebuilt(rebuilt[inner], emitted)
+        if "fields" in schema:
+            present = self._present.get(schema["name"])
+            rebuilt["fields"] = [
+                {**field, "type": self._rebuilt(field["type"], emitted)}
+                for field in schema["fields"]
+                if present is None or field["name"] in present
+            ]
+        return rebuilt
+
+    @staticmethod
+    def _definition(schema: Any, named: dict[str, Any]) -> Any:
+        return named.get(schema, schema) if isinstance(schema, str) else schema
+
+
+def _branches(schema: Any) -> list[Any]:
+    return schema if isinstance(schema, list) else [schema]
+
+
+def _kind(schema: Any) -> str:
+    if isinstance(schema, dict):
+        return _kind(schema["type"])
+    return schema if isinstance(schema, str) else "union"
+
+
+def _count(kind: str, schemas: list[Any]) -> int:
+    return sum(_kind(schema) == kind for schema in schemas)
+
+
+def _same_name(writer: dict[str, Any], reader: dict[str, Any]) -> bool:
+    short = short_name(writer["name"])
+    aliases = reader.get("aliases", ())
+    return short == short_name(reader["name"]) or short in aliases or writer["name"] in aliases
+
+
+def _logical(schema: Any) -> str | None:
+    return schema.get("logicalType") if isinstance(schema, dict) else None
+
+
+def _primitive(writer: Any, kind: str, readers: list[Any]) -> Any:
+    for wanted in (kind, *_PROMOTIONS.get(kind, ())):
+        for reader in readers:
+            if _kind(reader) != wanted:
+                continue
+            if _logical(reader) is None:
+                return kind
+            if _logical(writer) is not None:
+                return writer
+            if wanted != kind:
+                raise CannotFitError(f"a plain {kind} cannot be read as {_logical(reader)}")
+            return {**reader, "type": kind}
+    return writer

@@ -1,0 +1,1 @@
+"""Schemas outside the program: the registry."""
