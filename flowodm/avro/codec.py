@@ -23,6 +23,7 @@ from flowodm.avro import wire
 from flowodm.avro.mapping import record_schema
 from flowodm.avro.resolution import CannotFitError, fit, same_shape
 from flowodm.avro.values import EPOCH, ValueAtError, compile_writer, physical
+from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import (
     ConfigurationError,
     DeserializationError,
@@ -30,6 +31,7 @@ from flowodm.exceptions import (
     SchemaValidationError,
     SerializationError,
 )
+from flowodm.model_settings import ModelSettings, settings_of
 from flowodm.schema.registry import SchemaRegistry, UnknownSchemaIdError
 
 if TYPE_CHECKING:
@@ -88,7 +90,7 @@ class Codec(Generic[M]):
         self.subject = subject
         derived = record_schema(model)
         self.schema: dict[str, Any] = _from_file(schema_path) if schema_path else derived
-        self._registry = registry
+        self.registry = registry
         self._framed = framed and registry is not None
         self._wanted = _parsed(derived)
         own = _parsed(self.schema)
@@ -136,12 +138,12 @@ class Codec(Generic[M]):
         header = wire.header(schema_id)
         if header in self._by_header:
             return
-        if self._registry is None:
+        if self.registry is None:
             raise ConfigurationError(
                 "no schema registry: set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
             )
         try:
-            writer = _parsed(self._registry.schema(schema_id))
+            writer = _parsed(self.registry.schema(schema_id))
             self._by_header[header] = self._reader(writer, wire.HEADER_SIZE)
         except (UnknownSchemaIdError, SchemaValidationError, CannotFitError) as error:
             text = f"{self.model.__name__} cannot be read: {error}"
@@ -182,12 +184,12 @@ class Codec(Generic[M]):
             SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
                 :meth:`prepare`.
         """
-        if self._registry is None:
+        if self.registry is None:
             raise ConfigurationError(
                 f"{self.model.__name__}: no schema registry to register with: "
                 "set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
             )
-        return self._registry.register(self.subject, self.schema)
+        return self.registry.register(self.subject, self.schema)
 
     def to_dict(self, message: M) -> dict[str, Any]:
         """The message as Avro holds it, timestamps as datetimes and enums as their symbols.
@@ -344,3 +346,32 @@ def _unwritten(model: type[BaseModel], error: Exception) -> SerializationError:
     # fastavro's TypeErrors name the field; its other errors may quote the value.
     reason = str(error) if isinstance(error, TypeError) else type(error).__name__
     return SerializationError(f"{model.__name__} cannot be written: {reason}")
+
+
+_codecs: dict[tuple[type[BaseModel], ModelSettings], Codec[Any]] = {}
+_codecs_lock = threading.Lock()
+
+
+def codec_for(model: type[M]) -> Codec[M]:
+    """The codec of a model by its Settings and the process's connection, made once for both.
+
+    Raises:
+        SettingsError: The model's Settings are incomplete.
+        SchemaValidationError: The model has no valid Avro schema.
+        ConfigurationError: The registry's configuration is incomplete.
+    """
+    settings = settings_of(model)
+    registry = get_kafka_connection().registry
+    codec = _codecs.get((model, settings))
+    if codec is None or codec.registry is not registry:
+        with _codecs_lock:
+            codec = _codecs.get((model, settings))
+            if codec is None or codec.registry is not registry:
+                codec = _codecs[model, settings] = Codec(
+                    model,
+                    subject=settings.schema_subject,
+                    registry=registry,
+                    framed=settings.confluent_wire_format,
+                    schema_path=settings.schema_path,
+                )
+    return codec

@@ -1,0 +1,120 @@
+"""The clients that one connection has made in this process, and their end."""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import threading
+from typing import TYPE_CHECKING, Any
+
+import confluent_kafka
+
+from flowodm.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from flowodm.schema.registry import SchemaRegistry
+
+logger = logging.getLogger(__name__)
+
+FLUSH_TIMEOUT = 10.0
+"""Seconds that closing waits for messages under way."""
+
+_POLL_INTERVAL = 0.1
+
+
+class SharedConsumer(confluent_kafka.Consumer):
+    """A consumer that knows whether it was closed, so that a closed one is not handed out."""
+
+    closed = False
+
+    def close(self) -> None:
+        """Leave the group and stop; see confluent_kafka.Consumer.close."""
+        self.closed = True
+        super().close()
+
+
+class Clients:
+    """Producer, consumers and registry; all start empty. The owner locks."""
+
+    def __init__(self) -> None:
+        self.producer: confluent_kafka.Producer | None = None
+        self.registry: SchemaRegistry | None = None
+        self._poller: _ProducerPoller | None = None
+        self._consumers: dict[Any, SharedConsumer] = {}
+
+    def make_producer(self, config: Mapping[str, Any]) -> confluent_kafka.Producer:
+        """Make the producer and begin to poll it."""
+        self.producer = _made(confluent_kafka.Producer, config)
+        self._poller = _ProducerPoller(self.producer)
+        self._poller.start()
+        return self.producer
+
+    def consumer(self, config: Mapping[str, Any], topics: tuple[str, ...]) -> SharedConsumer:
+        """The open consumer of this configuration and subscription, made if need be."""
+        key = (topics, tuple(sorted((name, repr(value)) for name, value in config.items())))
+        consumer = self._consumers.get(key)
+        if consumer is None or consumer.closed:
+            consumer = _made(SharedConsumer, config)
+            if topics:
+                consumer.subscribe(list(topics))
+            self._consumers[key] = consumer
+        return consumer
+
+    def close(self) -> None:
+        """Flush for at most FLUSH_TIMEOUT seconds, then close all."""
+        if self.producer is not None:
+            left = self.producer.flush(FLUSH_TIMEOUT)
+            if left:
+                logger.error("%d messages were not delivered within %g s", left, FLUSH_TIMEOUT)
+        if self._poller is not None:
+            self._poller.stop()
+        for consumer in self._consumers.values():
+            if not consumer.closed:
+                consumer.close()
+        if self.registry is not None:
+            self.registry.close()
+
+    def abandon(self) -> None:
+        """Leave the clients of a parent process alone, for ever.
+
+        A librdkafka handle may not even be destroyed after a fork: its threads are gone, and
+        destroying joins them (librdkafka issue 2374). So they get a reference that nothing
+        drops, interpreter shutdown included.
+        """
+        for client in (self.producer, *self._consumers.values()):
+            if client is not None:
+                ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
+
+
+class _ProducerPoller(threading.Thread):
+    """Serves the producer's delivery reports and log lines as they come.
+
+    Without it they would wait for whoever calls poll() next, which for produce_nowait may be
+    never.
+    """
+
+    def __init__(self, producer: confluent_kafka.Producer) -> None:
+        super().__init__(name="flowodm-producer", daemon=True)
+        self._producer = producer
+        self._stopping = threading.Event()
+
+    def run(self) -> None:
+        while not self._stopping.is_set():
+            try:
+                self._producer.poll(_POLL_INTERVAL)
+            except Exception:
+                logger.exception("a delivery callback failed")
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self.join()
+
+
+def _made(cls: Any, config: Mapping[str, Any]) -> Any:
+    try:
+        return cls(dict(config))
+    except confluent_kafka.KafkaException as error:
+        reason = error.args[0].str()
+        raise ConfigurationError(f"librdkafka refuses the configuration: {reason}") from None

@@ -1,0 +1,333 @@
+"""The process's one connection to Kafka and the schema registry.
+
+Clients are made when first used, under a lock, and never used in another process than the one
+that made them: librdkafka's threads do not survive a fork.
+"""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+from dataclasses import asdict, dataclass, field, replace
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from flowodm.clients import Clients
+from flowodm.exceptions import ConfigurationError
+from flowodm.schema.registry import SchemaRegistry
+from flowodm.settings import BaseSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    import confluent_kafka
+    from confluent_kafka.schema_registry import SchemaRegistryClient
+
+_ENVIRONMENT = {
+    "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
+    "security_protocol": "KAFKA_SECURITY_PROTOCOL",
+    "sasl_mechanism": "KAFKA_SASL_MECHANISM",
+    "sasl_username": "KAFKA_SASL_USERNAME",
+    "sasl_password": "KAFKA_SASL_PASSWORD",
+    "schema_registry_url": "SCHEMA_REGISTRY_URL",
+    "schema_registry_api_key": "SCHEMA_REGISTRY_API_KEY",
+    "schema_registry_api_secret": "SCHEMA_REGISTRY_API_SECRET",
+    "schema_registry_basic_auth_user_info": "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO",
+}
+_PROPERTIES = {
+    "bootstrap.servers": "bootstrap_servers",
+    "security.protocol": "security_protocol",
+    "sasl.mechanism": "sasl_mechanism",
+    "sasl.username": "sasl_username",
+    "sasl.password": "sasl_password",
+}
+
+librdkafka_logger = logging.getLogger("flowodm.librdkafka")
+
+
+@dataclass(frozen=True)
+class _Options:
+    """What the program said; what it did not say comes from the environment when needed."""
+
+    bootstrap_servers: str | None = None
+    security_protocol: str | None = None
+    sasl_mechanism: str | None = None
+    sasl_username: str | None = field(default=None, repr=False)
+    sasl_password: str | None = field(default=None, repr=False)
+    schema_registry_url: str | None = field(default=None, repr=False)
+    schema_registry_api_key: str | None = field(default=None, repr=False)
+    schema_registry_api_secret: str | None = field(default=None, repr=False)
+    schema_registry_basic_auth_user_info: str | None = field(default=None, repr=False)
+    producer_config: Mapping[str, Any] | None = field(default=None, repr=False)
+    consumer_config: Mapping[str, Any] | None = field(default=None, repr=False)
+    schema_registry_config: Mapping[str, Any] | None = field(default=None, repr=False)
+
+    def get(self, name: str) -> str | None:
+        return getattr(self, name) or os.environ.get(_ENVIRONMENT[name]) or None
+
+    def kafka(self, kind: str, extra: Mapping[str, Any]) -> dict[str, Any]:
+        config: dict[str, Any] = {"logger": librdkafka_logger}
+        for prop, name in _PROPERTIES.items():
+            value = self.get(name)
+            if value:
+                config[prop] = value
+        config.update(extra)
+        if not config.get("bootstrap.servers"):
+            raise ConfigurationError(
+                f"no Kafka to make a {kind} for: set KAFKA_BOOTSTRAP_SERVERS, "
+                "or call connect(bootstrap_servers=...)"
+            )
+        return config
+
+    def registry(self) -> dict[str, Any] | None:
+        config: dict[str, Any] = {}
+        url = self.get("schema_registry_url")
+        if url:
+            config["url"] = url
+        user_info = self.get("schema_registry_basic_auth_user_info")
+        key, secret = self.get("schema_registry_api_key"), self.get("schema_registry_api_secret")
+        if user_info:
+            config["basic.auth.user.info"] = user_info
+        elif key and secret:
+            config["basic.auth.user.info"] = f"{key}:{secret}"
+        elif key or secret:
+            raise ConfigurationError(
+                "the schema registry needs both API key and secret: set SCHEMA_REGISTRY_API_KEY "
+                "and SCHEMA_REGISTRY_API_SECRET, or give both to connect()"
+            )
+        config.update(self.schema_registry_config or {})
+        return config if "url" in config else None
+
+
+class KafkaConnection:
+    """The process's connection: there is one, whoever asks for it. Thread-safe.
+
+    Nothing connects before a client is used. Get it from :func:`connect` or
+    :func:`get_kafka_connection`.
+    """
+
+    _instance: ClassVar[KafkaConnection | None] = None
+    _options: _Options
+    _clients: Clients
+    _lock: threading.RLock
+
+    def __new__(cls) -> KafkaConnection:  # noqa: PYI034 - the one instance, of whatever class
+        """The one instance, made at import."""
+        if cls._instance is None:
+            self = cls._instance = super().__new__(cls)
+            self._options = _Options()
+            self._start_afresh()
+            os.register_at_fork(after_in_child=self._after_fork_in_child)
+        return cls._instance
+
+    def __repr__(self) -> str:
+        """Addresses only: nothing secret."""
+        servers = self._options.get("bootstrap_servers")
+        url = self._options.get("schema_registry_url")
+        registry = SchemaRegistry({"url": url}).name if url else None
+        return f"KafkaConnection(bootstrap_servers={servers!r}, schema_registry={registry!r})"
+
+    def configure(self, *args: Any, **options: Any) -> None:
+        """Say what :func:`connect` says, with the same arguments."""
+        given = asdict(_Options(*args, **options))
+        with self._lock:
+            changed = replace(self._options, **{name: v for name, v in given.items() if v})
+            if changed != self._options:
+                self._options = changed
+                self.close_connection()
+
+    @property
+    def producer(self) -> confluent_kafka.Producer:
+        """The process's producer: idempotent, polled in the background, flushed at exit.
+
+        Raises:
+            ConfigurationError: There is no address, or librdkafka refuses a property.
+        """
+        with self._lock:
+            return self._clients.producer or self._clients.make_producer(self.producer_config())
+
+    def producer_config(self) -> dict[str, Any]:
+        """The complete librdkafka configuration of a producer; it holds secrets.
+
+        Raises:
+            ConfigurationError: There is no address.
+        """
+        extra = {**BaseSettings().to_producer_config(), **(self._options.producer_config or {})}
+        return self._options.kafka("producer", extra)
+
+    def polls(self, producer: Any) -> bool:
+        """Whether this connection polls the producer in the background."""
+        return producer is not None and producer is self._clients.producer
+
+    def consumer_config(
+        self, group_id: str, settings: BaseSettings | None = None
+    ) -> dict[str, Any]:
+        """The complete librdkafka configuration of a consumer; it holds secrets.
+
+        The more particular wins: ``settings`` over ``connect(consumer_config=...)`` over the
+        library's defaults.
+
+        Raises:
+            ConfigurationError: There is no address.
+            SettingsError: The settings contradict each other.
+        """
+        general = {
+            # Two assignors of different kinds cannot share a group; loops use this one.
+            "partition.assignment.strategy": "cooperative-sticky",
+            **(self._options.consumer_config or {}),
+        }
+        config = (settings or BaseSettings()).merged_into(general)
+        return {**self._options.kafka("consumer", config), "group.id": group_id}
+
+    def get_consumer(
+        self,
+        group_id: str,
+        topics: Sequence[str] | None = None,
+        settings: BaseSettings | None = None,
+    ) -> confluent_kafka.Consumer:
+        """A consumer of this group, subscribed to the topics; the same one on the next call.
+
+        A consumer that was closed is replaced. Closing it is the caller's to do, or happens at
+        exit.
+
+        Raises:
+            ConfigurationError: There is no address, or librdkafka refuses a property.
+            SettingsError: The settings contradict each other.
+        """
+        config = self.consumer_config(group_id, settings)
+        with self._lock:
+            return self._clients.consumer(config, tuple(topics or ()))
+
+    @property
+    def registry(self) -> SchemaRegistry | None:
+        """The schema registry as flowodm uses it; None where none is configured.
+
+        Raises:
+            ConfigurationError: Half of the credentials is missing.
+        """
+        with self._lock:
+            if self._clients.registry is None:
+                config = self._options.registry()
+                if config is not None:
+                    self._clients.registry = SchemaRegistry(config)
+            return self._clients.registry
+
+    @property
+    def schema_registry(self) -> SchemaRegistryClient | None:
+        """Confluent's own registry client; None where no registry is configured.
+
+        Raises:
+            ConfigurationError: A property is wrong.
+        """
+        registry = self.registry
+        return None if registry is None else registry.client
+
+    def close_connection(self) -> None:
+        """Flush the producer, with a bound, and close every client; all are made anew on use."""
+        with self._lock:
+            clients, self._clients = self._clients, Clients()
+        clients.close()
+
+    def reset(self) -> None:
+        """Close, and forget what :func:`connect` was told. For tests."""
+        with self._lock:
+            self._options = _Options()
+            self.close_connection()
+
+    def _start_afresh(self) -> None:
+        self._clients = Clients()
+        self._lock = threading.RLock()
+
+    def _after_fork_in_child(self) -> None:
+        self._clients.abandon()
+        self._start_afresh()  # the lock may be held by a thread that is not here
+
+
+_connection = KafkaConnection()
+atexit.register(_connection.close_connection)
+
+
+def get_kafka_connection() -> KafkaConnection:
+    """The process's connection."""
+    return _connection
+
+
+def connect(  # noqa: PLR0917 - the order is part of the public contract
+    bootstrap_servers: str | None = None,
+    security_protocol: str | None = None,
+    sasl_mechanism: str | None = None,
+    sasl_username: str | None = None,
+    sasl_password: str | None = None,
+    schema_registry_url: str | None = None,
+    schema_registry_api_key: str | None = None,
+    schema_registry_api_secret: str | None = None,
+    schema_registry_basic_auth_user_info: str | None = None,
+    *,
+    producer_config: Mapping[str, Any] | None = None,
+    consumer_config: Mapping[str, Any] | None = None,
+    schema_registry_config: Mapping[str, Any] | None = None,
+) -> KafkaConnection:
+    """Say where Kafka is. Nothing connects yet; a wrong address shows at first use.
+
+    What is None keeps what an earlier call said, and else comes from the environment at first
+    use: KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM,
+    KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_API_KEY,
+    SCHEMA_REGISTRY_API_SECRET, SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO. A call that changes
+    something closes the clients made before.
+
+    Args:
+        bootstrap_servers: ``host:port``, several separated by commas.
+        security_protocol: PLAINTEXT (librdkafka's default), SSL, SASL_PLAINTEXT or SASL_SSL.
+        sasl_mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
+        sasl_username: For PLAIN and SCRAM.
+        sasl_password: For PLAIN and SCRAM.
+        schema_registry_url: The base URL of a registry with Confluent's API.
+        schema_registry_api_key: User of the registry's basic authentication.
+        schema_registry_api_secret: Its password.
+        schema_registry_basic_auth_user_info: Both as ``user:password``; wins over the two.
+        producer_config: Any librdkafka properties for producers, such as ``ssl.ca.location``.
+        consumer_config: The same for consumers.
+        schema_registry_config: Any properties of Confluent's SchemaRegistryClient.
+    """
+    _connection.configure(
+        bootstrap_servers=bootstrap_servers,
+        security_protocol=security_protocol,
+        sasl_mechanism=sasl_mechanism,
+        sasl_username=sasl_username,
+        sasl_password=sasl_password,
+        schema_registry_url=schema_registry_url,
+        schema_registry_api_key=schema_registry_api_key,
+        schema_registry_api_secret=schema_registry_api_secret,
+        schema_registry_basic_auth_user_info=schema_registry_basic_auth_user_info,
+        producer_config=producer_config,
+        consumer_config=consumer_config,
+        schema_registry_config=schema_registry_config,
+    )
+    return _connection
+
+
+def get_producer() -> confluent_kafka.Producer:
+    """The process's producer; see :attr:`KafkaConnection.producer`."""
+    return _connection.producer
+
+
+def get_consumer(
+    group_id: str, topics: Sequence[str] | None = None, settings: BaseSettings | None = None
+) -> confluent_kafka.Consumer:
+    """A consumer of this group; see :meth:`KafkaConnection.get_consumer`."""
+    return _connection.get_consumer(group_id, topics, settings)
+
+
+def get_schema_registry() -> SchemaRegistryClient:
+    """Confluent's client for the configured registry.
+
+    Raises:
+        ConfigurationError: No registry is configured, or a property is wrong.
+    """
+    client = _connection.schema_registry
+    if client is None:
+        raise ConfigurationError(
+            "no schema registry: set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
+        )
+    return client

@@ -1,0 +1,78 @@
+"""What a model's inner ``class Settings`` says. Pure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any
+
+from flowodm.exceptions import SettingsError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSettings:
+    """Where a model's records live and how they are written.
+
+    Attributes:
+        topic: The Kafka topic.
+        consumer_group: The group that consumers of this model join, unless told otherwise.
+        schema_subject: The registry's subject; ``{topic}-value`` by default.
+        schema_path: An .avsc file whose schema records are written with; None derives the
+            schema from the model.
+        key_field: The field whose value is the record's key; None writes no key.
+        key_serializer: How the key is written: ``string``.
+        value_serializer: How the value is written: ``avro``.
+        confluent_wire_format: Whether records carry a schema id where there is a registry.
+    """
+
+    topic: str
+    consumer_group: str | None = None
+    schema_subject: str = ""
+    schema_path: str | None = None
+    key_field: str | None = None
+    key_serializer: str = "string"
+    value_serializer: str = "avro"
+    confluent_wire_format: bool = True
+
+
+def settings_of(model: type[BaseModel]) -> ModelSettings:
+    """Read a model's Settings; what it does not say, its base classes' Settings say.
+
+    Read anew each time, so that a test may change ``Model.Settings.topic``.
+
+    Raises:
+        SettingsError: The topic is missing, or a value is wrong; the message names the class.
+            (A ConfigurationError.)
+    """
+    found: dict[str, Any] = {}
+    for cls in model.__mro__:
+        inner = cls.__dict__.get("Settings")
+        if isinstance(inner, type):
+            for field in fields(ModelSettings):
+                if hasattr(inner, field.name):
+                    found.setdefault(field.name, getattr(inner, field.name))
+    name = model.__name__
+    topic = found.get("topic")
+    if not isinstance(topic, str) or not topic:
+        raise SettingsError(
+            f"{name} has no topic: give it an inner class Settings with topic = '...'"
+        )
+    found["schema_subject"] = found.get("schema_subject") or f"{topic}-value"
+    if found.get("schema_path") is not None:
+        found["schema_path"] = str(found["schema_path"])
+    settings = ModelSettings(**found)
+    _check_serializers(name, settings)
+    if settings.key_field is not None and settings.key_field not in model.model_fields:
+        raise SettingsError(f"{name}.Settings.key_field: there is no field {settings.key_field!r}")
+    return settings
+
+
+def _check_serializers(name: str, settings: ModelSettings) -> None:
+    for attribute, supported in (("key_serializer", "string"), ("value_serializer", "avro")):
+        value = getattr(settings, attribute)
+        if value != supported:
+            raise SettingsError(
+                f"{name}.Settings.{attribute}: {value!r} is not supported; use {supported!r}"
+            )
