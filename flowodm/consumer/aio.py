@@ -1,0 +1,280 @@
+"""AsyncConsumerLoop: coroutine functions as handlers, many at a time on one event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import time
+from typing import TYPE_CHECKING, Any, assert_never
+
+from flowodm.consumer.handling import Blocking, UserCode, recover
+from flowodm.consumer.shell import Loop, make_options
+from flowodm.consumer.signals import stop_on_signals
+from flowodm.events import LoopState, Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from confluent_kafka import Message
+
+    from flowodm.consumer.handling import Recovery
+    from flowodm.consumer.ordering import Run
+    from flowodm.consumer.session import Session
+    from flowodm.events import Observer
+    from flowodm.model import FlowBaseModel
+    from flowodm.settings import BaseSettings
+
+#: Seconds that cancelled handlers get to end.
+CANCEL_GRACE = 5.0
+
+
+class AsyncConsumerLoop(Loop):
+    """ConsumerLoop for coroutine functions: up to ``max_concurrent`` handlers at a time.
+
+    The arguments are those of :class:`flowodm.consumer.loop.ConsumerLoop`, with these
+    differences: ``max_concurrent`` is 10 by default, ``ordering`` is "key" (messages with the
+    same key one after the other, those without a key in any order), and handlers and hooks may
+    be coroutine functions or plain ones. Handlers that run past ``drain_timeout`` after a stop
+    are cancelled.
+
+    Raises:
+        ValueError: A choice does not exist, or a number is out of its range.
+        SettingsError: ``consumer_config`` sets what belongs to the loop.
+    """
+
+    def __init__(  # noqa: PLR0917 - the public signature, which programs rely on
+        self,
+        model: type[FlowBaseModel],
+        handler: Callable[[Any], Any],
+        settings: BaseSettings | None = None,
+        group_id: str | None = None,
+        error_handler: Callable[[Exception, Message, Any], Any] | None = None,
+        on_startup: Callable[[], Any] | None = None,
+        on_shutdown: Callable[[], Any] | None = None,
+        max_concurrent: int = 10,
+        commit_strategy: str = "before_processing",
+        max_retries: int = 0,
+        retry_delay: float = 1.0,
+        poll_timeout: float = 1.0,
+        *,
+        ordering: str | None = None,
+        on_failure: str | None = None,
+        commit_interval: float = 1.0,
+        commit_ahead: float = 0.1,
+        drain_timeout: float = 30.0,
+        partitions: Iterable[int] | None = None,
+        group_instance_id: str | None = None,
+        consumer_config: dict[str, Any] | None = None,
+        observers: Sequence[Observer] = (),
+        handle_signals: bool = True,
+    ) -> None:
+        super().__init__(
+            make_options(
+                model=model,
+                handler=handler,
+                settings=settings,
+                group_id=group_id,
+                error_handler=error_handler,
+                on_startup=on_startup,
+                on_shutdown=on_shutdown,
+                commit_strategy=commit_strategy,
+                max_retries=max_retries,
+                retry_delay=retry_delay,
+                poll_timeout=poll_timeout,
+                max_concurrent=max_concurrent,
+                ordering=ordering or "key",
+                on_failure=on_failure,
+                commit_interval=commit_interval,
+                commit_ahead=commit_ahead,
+                drain_timeout=drain_timeout,
+                partitions=partitions,
+                group_instance_id=group_instance_id,
+                consumer_config=consumer_config,
+                observers=observers,
+                handle_signals=handle_signals,
+            )
+        )
+
+    async def __call__(self) -> None:
+        """The same as :meth:`run`: a decorated handler starts its loop when it is awaited."""
+        await self.run()
+
+    async def run(self) -> None:
+        """Consume until stop(), SIGTERM, SIGINT or cancellation.
+
+        A cancelled run() drains before it ends; cancelled a second time it no longer waits for
+        its handlers.
+
+        Raises:
+            RecordError, FencedError, ConsumerError, ConfigurationError: As ConsumerLoop.run().
+            asyncio.CancelledError: It was cancelled.
+        """
+        crew = _Crew(self.options.max_concurrent)
+        with self._session_of_a_run(crew.wake) as session:
+            crew.session = session
+            with stop_on_signals(self._on_signal, enabled=self.options.handle_signals):
+                try:
+                    session.dispatch.enter_state(LoopState.STARTING)
+                    await _call(self.options.on_startup)
+                    session.start()
+                except BaseException as error:  # noqa: BLE001 - raised again at the end
+                    session.fail(error)
+                await _finish(crew.over, session)
+                await _finish(asyncio.ensure_future(crew.dismiss()), session)
+                await _finish(asyncio.ensure_future(_call(self.options.on_shutdown)), session)
+                await _finish(asyncio.ensure_future(asyncio.to_thread(session.close)), session)
+            session.raise_first_error()
+
+
+class _Crew:
+    """The tasks that work off runs; everything but wake() happens on the event loop."""
+
+    def __init__(self, size: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._size = size
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self.over: asyncio.Future[None] = self._loop.create_future()
+        self.session: Session
+
+    def wake(self) -> None:
+        """There may be something to do; from any thread."""
+        if self._woken or self._loop.is_closed():
+            return
+        self._woken = True
+        self._loop.call_soon_threadsafe(self._pump)
+
+    def _pump(self) -> None:
+        """Start as many tasks as there are runs and places."""
+        self._woken = False
+        dispatch = self.session.dispatch
+        if dispatch.over:
+            if not self.over.done():
+                self.over.set_result(None)
+            return
+        due = None
+        while len(self._tasks) < self._size:
+            run, due = dispatch.take_now()
+            if run is None:
+                break
+            task = self._loop.create_task(self._work(run))
+            self._tasks.add(task)
+            task.add_done_callback(self._ended)
+        if due is not None:
+            if self._timer is not None:
+                self._timer.cancel()
+            self._timer = self._loop.call_later(max(due - time.monotonic(), 0.0), self._pump)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self.session.fail(error)
+        self.wake()
+
+    async def dismiss(self) -> None:
+        """Cancel the handlers that still run, and wait for them, bounded."""
+        if self._timer is not None:
+            self._timer.cancel()
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=CANCEL_GRACE)
+
+    async def _work(self, run: Run | None) -> None:
+        while run is not None:
+            await self._work_off(run)
+            # Handlers that never wait would otherwise keep everybody else from running.
+            await asyncio.sleep(0)
+            run, _ = self.session.dispatch.take_now()
+
+    async def _work_off(self, run: Run) -> None:
+        dispatch, recipe = self.session.dispatch, self.session.recipe
+        while True:
+            try:
+                failure = await self._handle(run)
+            except BaseException:  # cancelled, SystemExit: the record is not settled
+                run.halted = True
+                dispatch.finished(run)
+                raise
+            if failure is None:
+                dispatch.finished(run)
+                return
+            if not await _drive(recover(recipe, dispatch, run, *failure)):
+                return
+
+    async def _handle(self, run: Run) -> tuple[Exception, object | None] | None:
+        """The hot path: what every record costs stands in this loop."""
+        decode, handler = self.session.recipe.decode, self.session.recipe.handler
+        tick, clock = run.ticks.append, time.monotonic
+        message = None
+        try:
+            for record in run.records[run.done :]:
+                if run.halted:
+                    break
+                value = record.value()
+                message = None
+                if value is None:
+                    run.outcomes[run.done] = Outcome.TOMBSTONE
+                else:
+                    message = decode(value)
+                    result = handler(message)
+                    if result is not None and inspect.isawaitable(result):
+                        await result
+                tick(clock())
+                run.done += 1
+        except asyncio.CancelledError as error:
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            failure = RuntimeError("the handler was cancelled from within")
+            failure.__cause__ = error
+            return failure, message
+        except Exception as error:  # noqa: BLE001 - the record's failure, judged by the engine
+            return error, message
+        return None
+
+
+async def _finish(step: asyncio.Future[Any], session: Session) -> None:
+    """Await a step of the way out to its end, whatever happens meanwhile.
+
+    A first cancellation asks the loop to stop, a second one means now; both are raised at the
+    end. An error of the step itself ends the loop.
+    """
+    while not step.done():
+        try:
+            await asyncio.shield(step)
+        except asyncio.CancelledError as error:
+            session.cancel(error)
+        except BaseException as error:  # noqa: BLE001 - raised by run()
+            session.fail(error)
+
+
+async def _drive(steps: Recovery) -> bool:
+    """Call what the steps ask for: blocking calls in a thread, the user's code here."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                match step:
+                    case Blocking(call):
+                        result = await asyncio.to_thread(call)
+                    case UserCode(call):
+                        result = call()
+                        if inspect.isawaitable(result):
+                            result = await result
+                    case _:
+                        assert_never(step)
+            except Exception as error:  # noqa: BLE001 - thrown into the steps
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as end:
+        return bool(end.value)
+
+
+async def _call(hook: Callable[[], Any] | None) -> None:
+    if hook is not None:
+        result = hook()
+        if inspect.isawaitable(result):
+            await result

@@ -1,0 +1,114 @@
+"""When offsets are committed, and how far ahead of the handlers. Pure."""
+
+from __future__ import annotations
+
+from enum import Enum
+
+#: Seconds after which an unanswered commit is taken for lost and sent again. librdkafka
+#: answers every commit within ``socket.timeout.ms`` (60 s) of the broker's silence.
+ANSWER_TIMEOUT = 75.0
+
+#: Seconds before a commit that failed is sent again; doubles up to the last value.
+RETRY_DELAY, RETRY_DELAY_MAX = 0.1, 5.0
+
+
+class CommitStrategy(Enum):
+    """Whether a record is committed before or after its handler runs."""
+
+    BEFORE_PROCESSING = "before_processing"
+    AFTER_PROCESSING = "after_processing"
+
+
+class CommitSchedule:
+    """Decides when the next OffsetCommit may be sent: by interval, one in flight at a time.
+
+    A broker answers one commit in about 6 ms (Kafka 4.1 lets the coordinator linger 5 ms), so
+    a commit a record, or a queue of them, falls behind the handlers and then holds up the end.
+
+    Args:
+        interval: Seconds between two commits.
+    """
+
+    def __init__(self, interval: float) -> None:
+        self._interval = interval
+        self._next = 0.0
+        self._sent_at: float | None = None
+        self._failures = 0
+
+    @property
+    def in_flight(self) -> bool:
+        """Whether a commit was sent that has no answer yet."""
+        return self._sent_at is not None
+
+    def backing_off(self, now: float) -> bool:
+        """Whether the last commit failed and its delay is not over."""
+        return self._failures > 0 and now < self._next
+
+    def due(self, now: float, *, idle: bool) -> bool:
+        """Whether to commit now what may be committed.
+
+        Args:
+            now: Monotonic seconds.
+            idle: No handler runs and nothing is buffered. Then the interval has nothing to
+                gather any more, so the commit goes out at once and the lag that others see
+                is the true one; a failed commit keeps its delay.
+        """
+        if self._sent_at is not None and now - self._sent_at < ANSWER_TIMEOUT:
+            return False
+        return now >= self._next or (idle and not self._failures)
+
+    def sent(self, now: float) -> None:
+        """A commit is under way."""
+        self._sent_at = now
+        self._next = now + self._interval
+
+    def nothing(self, now: float) -> None:
+        """There was nothing to commit: look again after an interval."""
+        self._next = now + self._interval
+
+    def answered(self, now: float, *, ok: bool) -> None:
+        """The broker's answer arrived, or the commit could not be sent."""
+        self._sent_at = None
+        if ok:
+            self._failures = 0
+            return
+        delay = min(RETRY_DELAY * 2 ** min(self._failures, 16), RETRY_DELAY_MAX)
+        self._failures += 1
+        self._next = now + delay
+
+
+class CommitAhead:
+    """How many records before_processing commits at once, ahead of their handlers.
+
+    What is committed and not yet handled is what a crash loses, so the number follows the
+    handlers' measured speed: committed but unhandled work takes at most ``budget`` seconds.
+    Two windows share the budget: one is being handled while the next one is committed.
+
+    Args:
+        budget: Seconds of work that a crash may lose; 0 means one record at a time.
+        concurrency: Handlers that run at the same time.
+    """
+
+    #: A window grows at most this much at a time: one fast record promises nothing.
+    GROWTH = 2
+    #: Weight of the newest measurement in the moving average.
+    WEIGHT = 0.3
+
+    def __init__(self, budget: float, concurrency: int, largest: int) -> None:
+        self._budget = budget
+        self._concurrency = concurrency
+        self._largest = largest
+        self._seconds: float | None = None
+        self.size = 1
+
+    def measured(self, records: int, seconds: float) -> None:
+        """This many records took this many seconds of one handler's time."""
+        if not records:
+            return
+        sample = seconds / records
+        old = self._seconds
+        self._seconds = sample if old is None else old + self.WEIGHT * (sample - old)
+        # One slow record must count at once: it shows what the next window may cost.
+        cost = max(self._seconds, sample)
+        fitting = self._budget / 2 * self._concurrency / cost if cost > 0 else self._largest
+        self.size = int(max(1, min(fitting, self.size * self.GROWTH, self._largest)))

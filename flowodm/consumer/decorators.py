@@ -1,0 +1,57 @@
+"""The decorator style: a handler becomes its loop."""
+
+from __future__ import annotations
+
+from functools import update_wrapper
+from typing import TYPE_CHECKING, Any
+
+from flowodm.consumer.aio import AsyncConsumerLoop
+from flowodm.consumer.loop import ConsumerLoop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowodm.model import FlowBaseModel
+    from flowodm.settings import BaseSettings
+
+
+def consumer_loop(
+    model: type[FlowBaseModel], settings: BaseSettings | None = None, **options: Any
+) -> Callable[[Callable[[Any], Any]], ConsumerLoop]:
+    """Turn a handler into its ConsumerLoop: calling the result runs the loop.
+
+    The plain function stays reachable as ``handler`` and ``__wrapped__``.
+
+    Args:
+        model: The model of the messages.
+        settings: The profile.
+        options: Every other argument of ConsumerLoop.
+    """
+
+    def decorate(handler: Callable[[Any], Any]) -> ConsumerLoop:
+        loop = ConsumerLoop(model=model, handler=handler, settings=settings, **options)
+        update_wrapper(loop, handler)
+        return loop
+
+    return decorate
+
+
+def async_consumer_loop(
+    model: type[FlowBaseModel], settings: BaseSettings | None = None, **options: Any
+) -> Callable[[Callable[[Any], Any]], AsyncConsumerLoop]:
+    """Turn a coroutine function into its AsyncConsumerLoop: awaiting a call of it runs the loop.
+
+    The plain function stays reachable as ``handler`` and ``__wrapped__``.
+
+    Args:
+        model: The model of the messages.
+        settings: The profile.
+        options: Every other argument of AsyncConsumerLoop.
+    """
+
+    def decorate(handler: Callable[[Any], Any]) -> AsyncConsumerLoop:
+        loop = AsyncConsumerLoop(model=model, handler=handler, settings=settings, **options)
+        update_wrapper(loop, handler)
+        return loop
+
+    return decorate

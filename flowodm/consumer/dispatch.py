@@ -1,0 +1,202 @@
+"""The door between the poller's thread and the handlers' side: the engine behind one lock.
+
+Whoever changes the engine does so in ``with dispatch as engine:``. Leaving the block wakes those
+who wait for a change and hands what was settled to the observers, outside the lock, so that an
+observer may ask for the loop's status.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+from flowodm.consumer.retry import CallErrorHandler, Retry, Skip, Stop
+from flowodm.events import Event, Failed, LoopState, LoopStatus, StateChanged
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from types import TracebackType
+
+    from flowodm.consumer.engine import Engine
+    from flowodm.consumer.ordering import Run
+    from flowodm.consumer.retry import Verdict
+    from flowodm.events import TP, Observer, Stage
+
+_log = logging.getLogger("flowodm.consumer")
+
+
+class Dispatch:
+    """Serialises every access to one loop's engine.
+
+    Args:
+        engine: What decides.
+        observers: Who is told.
+        wake: Called, from any thread, when there may be something for handlers to do.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        observers: Iterable[Observer] = (),
+        wake: Callable[[], None] | None = None,
+    ) -> None:
+        self._engine = engine
+        self._observers = tuple(observers)
+        self._wake = wake
+        self._lock = threading.Lock()
+        self._work = threading.Condition(self._lock)
+        self._change = threading.Condition(self._lock)
+        self._awaited: Callable[[Engine], bool] | None = None
+        self._state = LoopState.CREATED
+        self.over = False
+        self.joined = False
+        self.lags: dict[TP, int] = {}
+
+    # ---- both sides --------------------------------------------------------------------
+
+    def __enter__(self) -> Engine:
+        """Take the lock."""
+        self._lock.acquire()
+        return self._engine
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Wake who waits, release the lock, report."""
+        reports = self._engine.reports
+        if reports:
+            self._engine.reports = []
+        self._work.notify_all()
+        if self._awaited is not None and self._awaited(self._engine):
+            self._change.notify_all()
+        self._lock.release()
+        if self._wake is not None:
+            self._wake()
+        for report in reports:
+            self.tell(report)
+
+    def tell(self, event: Event) -> None:
+        """Hand an event to the observers; one that raises is logged and does no harm."""
+        for observer in self._observers:
+            try:
+                observer(event)
+            except Exception:  # noqa: BLE001 - an observer may not end the loop
+                _log.exception("observer %r failed on %s", observer, type(event).__name__)
+
+    def enter_state(self, state: LoopState) -> None:
+        """The loop's life goes on."""
+        with self._lock:
+            if self._state is state:
+                return
+            self._state = state
+        self.tell(StateChanged(state))
+
+    def close(self) -> None:
+        """Nothing will be handed out any more."""
+        with self:
+            self.over = True
+
+    def status(self) -> LoopStatus:
+        """A snapshot; from any thread, but not from an observer that holds up the loop."""
+        with self._lock:
+            engine = self._engine
+            lags = {tp: self.lags[tp] for tp in engine.partitions if tp in self.lags}
+            return LoopStatus(
+                state=self._state,
+                assigned=tuple(engine.partitions),
+                joined=self.joined,
+                in_flight=engine.in_flight,
+                buffered=engine.buffered,
+                processed=engine.processed,
+                lag=sum(lags.values()) if lags else None,
+                lags=tuple(lags.items()),
+                oldest_handler_seconds=engine.longest_handler(time.monotonic()),
+            )
+
+    # ---- the poller's side ---------------------------------------------------------------
+
+    def wait_for(self, condition: Callable[[Engine], bool], timeout: float) -> bool:
+        """Wait, at most this many seconds, until the handlers' side makes a condition true."""
+        deadline = time.monotonic() + timeout
+        with self._lock:
+            self._awaited = condition
+            try:
+                while not (met := condition(self._engine)):
+                    left = deadline - time.monotonic()
+                    if left <= 0:
+                        break
+                    self._change.wait(left)
+            finally:
+                self._awaited = None
+            return met
+
+    # ---- the handlers' side --------------------------------------------------------------
+
+    def take(self) -> Run | None:
+        """The next records to handle; waits for them. None when the loop is over."""
+        with self._lock:
+            while not self.over:
+                now = time.monotonic()
+                run = self._engine.next_run(now)
+                if run is not None:
+                    return run
+                due = self._engine.next_due()
+                self._work.wait(None if due is None else max(due - now, 0.0))
+            return None
+
+    def take_now(self) -> tuple[Run | None, float | None]:
+        """The same without waiting, and the time at which the next retry is due."""
+        with self._lock:
+            if self.over:
+                return None, None
+            run = self._engine.next_run(time.monotonic())
+            return run, self._engine.next_due()
+
+    def finished(self, run: Run) -> None:
+        """A run is over, to its end or not."""
+        engine = self._engine
+        with self._lock:
+            engine.finished(run)
+            reports = engine.reports
+            engine.reports = []
+            if self._awaited is not None and self._awaited(engine):
+                self._change.notify_all()
+        for report in reports:
+            self.tell(report)
+
+    def failed(self, run: Run, stage: Stage, error: BaseException) -> Verdict:
+        """The record at ``run.done`` failed: decide what follows, and tell."""
+        record = run.records[run.done]
+        with self as engine:
+            verdict = engine.failed(run, stage, time.monotonic())
+        topic, partition = run.partition.tp
+        self.tell(
+            Failed(
+                stage=stage,
+                topic=topic,
+                partition=partition,
+                offset=record.offset() or 0,
+                failures=run.failures,
+                error=error,
+                consequence=_consequence(verdict),
+                delay=verdict.delay if isinstance(verdict, Retry) else None,
+            )
+        )
+        return verdict
+
+
+def _consequence(verdict: Verdict) -> str:
+    match verdict:
+        case Retry():
+            return "retry"
+        case CallErrorHandler():
+            return "error_handler"
+        case Skip():
+            return "skip"
+        case Stop():
+            return "stop"

@@ -1,0 +1,346 @@
+"""The consumer engine: what happens to fetched records, decided without a clock or a socket.
+
+Pure: an event is a method call with `now`, the actions are what it returns. The poller brings
+what Kafka says (assigned, revoking, fetched, committed), the handlers' side takes runs and
+returns them. Neither may call it without the lock of :mod:`flowodm.consumer.dispatch`.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+from heapq import heappop, heappush
+from itertools import count
+from typing import TYPE_CHECKING
+
+from flowodm.consumer.commit import CommitAhead, CommitSchedule, CommitStrategy
+from flowodm.consumer.ordering import Ordering, take
+from flowodm.consumer.partition import Buffer, Partition
+from flowodm.consumer.retry import FailurePolicy, Retry, Skip, Verdict
+from flowodm.events import Handled, Outcome, Stage
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from flowodm.consumer.ordering import Lane, Record, Run
+    from flowodm.events import TP
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What a loop was told to do.
+
+    Attributes:
+        strategy: Commit before or after the handler.
+        ordering: Between which records order is kept.
+        failures: What follows a failure.
+        max_concurrent: Handlers that run at the same time.
+        fetch_size: The most records of one fetch, and of one run.
+        buffer_bytes: Fetching stops while the unsettled records' values take more than this.
+        commit_interval: Seconds between two commits (after_processing).
+        commit_ahead: Seconds of committed but unstarted work (before_processing).
+        max_poll_interval: Seconds a handler may take before the member has to leave its group
+            (``max.poll.interval.ms``).
+        revoke_timeout: Seconds that handlers get to finish when their partition is revoked.
+    """
+
+    strategy: CommitStrategy = CommitStrategy.AFTER_PROCESSING
+    ordering: Ordering = Ordering.PARTITION
+    failures: FailurePolicy = field(default_factory=FailurePolicy)
+    max_concurrent: int = 1
+    fetch_size: int = 500
+    buffer_bytes: int = 64 * 1024 * 1024
+    commit_interval: float = 1.0
+    commit_ahead: float = 0.1
+    max_poll_interval: float = 300.0
+    revoke_timeout: float = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Records to be committed before their handlers may start (before_processing)."""
+
+    offsets: dict[TP, int]
+    chunks: list[tuple[Partition, Sequence[Record]]]
+
+
+#: Seconds for which the buffer may be full before fetching is paused. A pause makes librdkafka
+#: throw away what it has prefetched, so a buffer that is emptied quickly should not cause one.
+PRESSURE_GRACE = 0.1
+
+
+class Engine:
+    """All partitions of one loop, and everything that is under way."""
+
+    def __init__(self, rules: Rules) -> None:
+        self.rules = rules
+        self.stopping = False
+        self.partitions: dict[TP, Partition] = {}
+        self.schedule = CommitSchedule(rules.commit_interval)
+        self.reports: list[Handled] = []
+        self.processed = 0
+        self._before = rules.strategy is CommitStrategy.BEFORE_PROCESSING
+        self._ahead = CommitAhead(rules.commit_ahead, rules.max_concurrent, rules.fetch_size)
+        self._refill = max(rules.fetch_size, 2 * rules.max_concurrent)
+        self._buffer = Buffer()
+        self._ready: deque[Lane] = deque()
+        self._active: dict[Run, None] = {}
+        self._parked: list[tuple[float, int, Run]] = []
+        self._sequence = count()
+        self._intake: deque[tuple[Partition, Sequence[Record]]] = deque()
+        self._full_since: float | None = None
+
+    # ---- what Kafka says -------------------------------------------------------------
+
+    def assigned(self, tps: Iterable[TP]) -> None:
+        """Partitions are ours from now on."""
+        for tp in tps:
+            self.partitions[tp] = Partition(tp, self.rules.ordering, self._ready, self._buffer)
+
+    def revoking(self, tps: Iterable[TP]) -> None:
+        """Partitions are to be given up: start nothing new there (see :meth:`quiet`)."""
+        for partition in self._select(tps):
+            self._quieten(partition)
+
+    def forget(self, tps: Iterable[TP]) -> None:
+        """Partitions are no longer ours; what still comes from their handlers is not committed."""
+        for partition in self._select(tps):
+            partition.gone = True
+            self._drop_intake(partition)
+            self._report_lost(partition, partition.drop_waiting())
+            del self.partitions[partition.tp]
+        self._unpark(lambda run: run.partition.gone)
+        for run in self._active:
+            run.halted = run.halted or run.partition.gone
+
+    def fetched(self, tp: TP, records: Sequence[Record]) -> None:
+        """Records arrived, in offset order; those of a partition that is not ours are dropped."""
+        partition = self.partitions.get(tp)
+        if partition is None or self.stopping:
+            return
+        partition.hold(records)
+        if self._before:
+            self._intake.append((partition, records))
+        else:
+            partition.offer(records)
+
+    # ---- what the handlers' side asks and says ----------------------------------------
+
+    def next_run(self, now: float) -> Run | None:
+        """Records that may be handled now, or None; see :meth:`next_due`."""
+        if self._parked and (self._parked[0][0] <= now or self.stopping):
+            run = heappop(self._parked)[2]
+            run.started = now
+        elif self._ready:
+            lane = self._ready.popleft()
+            run = take(lane, self.rules.fetch_size, now)
+        else:
+            return None
+        self._active[run] = None
+        return run
+
+    def next_due(self) -> float | None:
+        """When the next retry's wait ends, in monotonic seconds."""
+        return self._parked[0][0] if self._parked else None
+
+    def finished(self, run: Run) -> None:
+        """The handler's side is through with a run, or had to leave it."""
+        del self._active[run]
+        self._book(run)
+        if run.done < len(run.records):
+            self._abandon(run)
+        else:
+            run.partition.lanes.release(run.lane)
+
+    def failed(self, run: Run, stage: Stage, now: float) -> Verdict:
+        """The record at ``run.done`` failed. After Retry the run is not the caller's any more."""
+        verdict = self.rules.failures.judge(stage, run.count_failure())
+        if not isinstance(verdict, Retry):
+            return verdict
+        if self.stopping and self._before and stage is Stage.REGISTRY:
+            return Skip()  # cannot be decoded before the end: counted as lost by the caller
+        del self._active[run]
+        self._book(run)
+        if run.halted:
+            self._abandon(run)
+        else:
+            heappush(self._parked, (now + verdict.delay, next(self._sequence), run))
+        return verdict
+
+    def stop(self) -> None:
+        """Start nothing new. Idempotent.
+
+        after_processing: the handlers that run now are the last ones. before_processing: what
+        is already committed is still handled, as nobody else will; waits for a retry are cut.
+        """
+        self.stopping = True
+        for partition in self.partitions.values():
+            self._quieten(partition)
+
+    # ---- committing --------------------------------------------------------------------
+
+    def window_size(self, now: float) -> int:
+        """How many records to commit ahead of their handlers now; 0 if it is not time."""
+        if not self._intake or self.stopping or self.schedule.backing_off(now):
+            return 0
+        open_records = self._buffer.records - sum(len(records) for _, records in self._intake)
+        unstarted = max(open_records - len(self._active), 0)
+        idle = max(self.rules.max_concurrent - len(self._active), 0)
+        room = idle + self._ahead.size - unstarted
+        if unstarted > self._ahead.size // 2 or room < 1:
+            return 0
+        return room
+
+    def window(self, now: float) -> Window | None:
+        """The next records to commit ahead of their handlers, if it is time."""
+        size = self.window_size(now)
+        return self._cut_window(size) if size else None
+
+    def window_answered(self, window: Window, *, ok: bool) -> None:
+        """The broker confirmed a window, so its handlers may start; or it did not."""
+        if not ok:
+            self._intake.extendleft(reversed(window.chunks))
+            return
+        for partition, records in window.chunks:
+            partition.confirmed = window.offsets[partition.tp]
+            partition.offer(records)
+
+    def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, int]:
+        """What may be committed and is not (after_processing), of all or some partitions."""
+        for run in self._active:
+            self._book(run)
+        if self._before:
+            return {}
+        chosen = self.partitions.values() if tps is None else self._select(tps)
+        return {p.tp: offset for p in chosen if (offset := p.uncommitted) is not None}
+
+    def committed(self, tp: TP, offset: int) -> None:
+        """The broker confirmed a commit."""
+        partition = self.partitions.get(tp)
+        if partition is not None:
+            partition.confirmed = max(offset, partition.confirmed or 0)
+
+    # ---- back-pressure and health --------------------------------------------------------
+
+    @property
+    def buffered(self) -> int:
+        """Fetched records that are not settled."""
+        return self._buffer.records
+
+    @property
+    def in_flight(self) -> int:
+        """Runs that a handler works on, those of partitions that are gone included."""
+        return len(self._active)
+
+    @property
+    def waiting_for_window(self) -> bool:
+        """Whether fetched records wait to be committed ahead."""
+        return bool(self._intake)
+
+    def room(self) -> bool:
+        """Whether another fetch fits into the buffer."""
+        buffer = self._buffer
+        return buffer.records <= self._refill and buffer.size < self.rules.buffer_bytes
+
+    def pressure(self, now: float) -> tuple[list[TP], list[TP]]:
+        """Partitions to pause and to resume, so that polling goes on with a full buffer.
+
+        Only partitions that hold records are paused: one that waits for a retry does not keep
+        the others from being fetched.
+        """
+        if self.room():
+            self._full_since = None
+            resume = [p for p in self.partitions.values() if p.paused]
+            pause = []
+        else:
+            self._full_since = now if self._full_since is None else self._full_since
+            pressed = now - self._full_since >= PRESSURE_GRACE
+            mine = self.partitions.values()
+            pause = [p for p in mine if pressed and p.buffered and not p.paused]
+            resume = [p for p in mine if p.paused and not p.buffered]
+        for partition in pause:
+            partition.paused = True
+        for partition in resume:
+            partition.paused = False
+        return [p.tp for p in pause], [p.tp for p in resume]
+
+    def pressed(self, now: float) -> bool:
+        """Whether what fills the buffer is paused, so that a fetch brings only other records."""
+        return self._full_since is not None and now - self._full_since >= PRESSURE_GRACE
+
+    def quiet(self, tps: Iterable[TP] | None = None) -> bool:
+        """Whether nothing of these partitions (all: of the loop) is under way or has to be."""
+        chosen = self.partitions.values() if tps is None else self._select(tps)
+        return not any(p.buffered for p in chosen)
+
+    def longest_handler(self, now: float) -> float:
+        """For how many seconds the slowest record has been handled by now."""
+        return max((now - run.last_activity for run in self._active), default=0.0)
+
+    # ---- inside ------------------------------------------------------------------------
+
+    def _select(self, tps: Iterable[TP]) -> list[Partition]:
+        return [self.partitions[tp] for tp in tps if tp in self.partitions]
+
+    def _quieten(self, partition: Partition) -> None:
+        self._drop_intake(partition)
+        if self._before:
+            return
+        partition.drop_waiting()
+        self._unpark(lambda run: run.partition is partition)
+        for run in self._active:
+            run.halted = run.halted or run.partition is partition
+
+    def _drop_intake(self, partition: Partition) -> None:
+        kept: deque[tuple[Partition, Sequence[Record]]] = deque()
+        for owner, records in self._intake:
+            if owner is partition:
+                partition.let_go(records)
+            else:
+                kept.append((owner, records))
+        self._intake = kept
+
+    def _unpark(self, drop: Callable[[Run], bool]) -> None:
+        dropped = [entry[2] for entry in self._parked if drop(entry[2])]
+        self._parked = sorted(entry for entry in self._parked if not drop(entry[2]))
+        for run in dropped:
+            self._abandon(run)
+
+    def _abandon(self, run: Run) -> None:
+        """The rest of a run will not be handled here (after_processing: it is fetched again)."""
+        rest = run.records[run.done :]
+        run.partition.let_go(rest)
+        self._report_lost(run.partition, len(rest))
+
+    def _report_lost(self, partition: Partition, records: int) -> None:
+        """Records that are committed and not handled: what at most once may cost."""
+        if self._before and records:
+            self.reports.append(Handled(*partition.tp, {Outcome.LOST: records}, []))
+
+    def _book(self, run: Run) -> None:
+        report = run.partition.book(run)
+        if report is None:
+            return
+        self.processed += report.outcomes.get(Outcome.PROCESSED, 0)
+        self.reports.append(report)
+        if self._before:
+            self._ahead.measured(len(report.seconds), sum(report.seconds))
+
+    def _cut_window(self, size: int) -> Window:
+        chunks: list[tuple[Partition, Sequence[Record]]] = []
+        offsets: dict[TP, int] = {}
+        while size and self._intake:
+            partition, records = self._intake.popleft()
+            now, later = records[:size], records[size:]
+            if later:
+                self._intake.appendleft((partition, later))
+            chunks.append((partition, now))
+            offsets[partition.tp] = _next_offset(now)
+            size -= len(now)
+        return Window(offsets, chunks)
+
+
+def _next_offset(records: Sequence[Record]) -> int:
+    offset = records[-1].offset()
+    assert offset is not None, "a fetched record has an offset"  # noqa: S101 - for the type
+    return offset + 1

@@ -1,0 +1,291 @@
+"""ConsumerLoop: plain functions as handlers, in the calling thread or in a few threads."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import signal
+import threading
+import time
+from typing import TYPE_CHECKING, Any, assert_never
+
+from flowodm.consumer.handling import Blocking, UserCode, recover
+from flowodm.consumer.options import is_async
+from flowodm.consumer.shell import Loop, make_options
+from flowodm.consumer.signals import stop_on_signals
+from flowodm.events import LoopState, Outcome
+from flowodm.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine, Iterable, Sequence
+
+    from confluent_kafka import Message
+
+    from flowodm.consumer.handling import Recovery
+    from flowodm.consumer.ordering import Run
+    from flowodm.consumer.session import Session
+    from flowodm.events import Observer
+    from flowodm.model import FlowBaseModel
+    from flowodm.settings import BaseSettings
+
+#: Seconds that handler threads get to end after the drain; those that do not are daemons.
+THREAD_END = 1.0
+
+
+class ConsumerLoop(Loop):
+    """Consumes a model's topic and calls a handler for every message, until it is stopped.
+
+    The handler runs in the thread that calls :meth:`run`; with ``max_concurrent`` above 1 in so
+    many threads. Polling goes on in a thread of its own, so neither a slow handler nor the wait
+    before a retry costs the group membership.
+
+    Args:
+        model: The model of the messages; its inner Settings name topic and group.
+        handler: Called with one message. What it raises is a failure of that message.
+        settings: The profile; LongRunningSettings() by default.
+        group_id: The consumer group, instead of the model's.
+        error_handler: Called with (error, raw Kafka message, message or None) after the last
+            attempt. Its return settles the message; if it raises, the loop stops.
+        on_startup: Called before the group is joined.
+        on_shutdown: Called after the last commit, before the consumer is closed; also if
+            ``on_startup`` raised.
+        commit_strategy: "before_processing" (at most once: the commit is confirmed before the
+            handler starts) or "after_processing" (at least once).
+        max_retries: Further attempts after a failed one.
+        retry_delay: Seconds between attempts. Other partitions go on meanwhile.
+        poll_timeout: The most seconds of one poll; a stop is seen within 0.1 s anyway.
+        max_concurrent: Handlers that run at the same time.
+        ordering: "partition" (default): the messages of a partition one after the other;
+            "key": those of a key; "unordered".
+        on_failure: Without an error handler, "skip" a message that failed for good (logged at
+            error, counted) or "stop": run() raises RecordError and its offset is not
+            committed. Default: "stop" for after_processing, "skip" for before_processing.
+        commit_interval: Seconds between commits (after_processing). An idle loop, a revoked
+            partition and the end commit at once.
+        commit_ahead: Seconds of work that may be committed before it starts
+            (before_processing), which is what a crash may lose; 0: one message at a time.
+        drain_timeout: Seconds that running handlers get to finish after stop() or a revoke.
+        partitions: Exactly these partition numbers, without group membership; offsets are
+            still committed in the group's name. None: the group decides.
+        group_instance_id: Static membership (KIP-345): ``group.instance.id``.
+        consumer_config: Further librdkafka properties.
+        observers: Called with every event; see :mod:`flowodm.events`.
+        handle_signals: Whether run(), in the main thread, stops on SIGTERM and SIGINT.
+
+    Raises:
+        ValueError: A choice does not exist, or a number is out of its range.
+        ConfigurationError: The handler is a coroutine function.
+        SettingsError: ``consumer_config`` sets what belongs to the loop.
+    """
+
+    def __init__(  # noqa: PLR0917 - the public signature, which programs rely on
+        self,
+        model: type[FlowBaseModel],
+        handler: Callable[[Any], Any],
+        settings: BaseSettings | None = None,
+        group_id: str | None = None,
+        error_handler: Callable[[Exception, Message, Any], Any] | None = None,
+        on_startup: Callable[[], Any] | None = None,
+        on_shutdown: Callable[[], Any] | None = None,
+        commit_strategy: str = "before_processing",
+        max_retries: int = 0,
+        retry_delay: float = 1.0,
+        poll_timeout: float = 1.0,
+        *,
+        max_concurrent: int = 1,
+        ordering: str | None = None,
+        on_failure: str | None = None,
+        commit_interval: float = 1.0,
+        commit_ahead: float = 0.1,
+        drain_timeout: float = 30.0,
+        partitions: Iterable[int] | None = None,
+        group_instance_id: str | None = None,
+        consumer_config: dict[str, Any] | None = None,
+        observers: Sequence[Observer] = (),
+        handle_signals: bool = True,
+    ) -> None:
+        _refuse_coroutines(handler, error_handler, on_startup, on_shutdown)
+        super().__init__(
+            make_options(
+                model=model,
+                handler=handler,
+                settings=settings,
+                group_id=group_id,
+                error_handler=error_handler,
+                on_startup=on_startup,
+                on_shutdown=on_shutdown,
+                commit_strategy=commit_strategy,
+                max_retries=max_retries,
+                retry_delay=retry_delay,
+                poll_timeout=poll_timeout,
+                max_concurrent=max_concurrent,
+                ordering=ordering or "partition",
+                on_failure=on_failure,
+                commit_interval=commit_interval,
+                commit_ahead=commit_ahead,
+                drain_timeout=drain_timeout,
+                partitions=partitions,
+                group_instance_id=group_instance_id,
+                consumer_config=consumer_config,
+                observers=observers,
+                handle_signals=handle_signals,
+            )
+        )
+        self._hand: _Hand | None = None
+
+    def __call__(self) -> None:
+        """The same as :meth:`run`: a decorated handler starts its loop when it is called."""
+        self.run()
+
+    def run(self) -> None:
+        """Consume until stop(), SIGTERM or SIGINT, or until something cannot be mended.
+
+        Raises:
+            RecordError: A message failed for good and ``on_failure`` is "stop", or the error
+                handler raised.
+            FencedError: Another member uses the same ``group_instance_id``.
+            ConsumerError: Kafka's client cannot go on, or the last commit failed.
+            ConfigurationError: Topic, group or connection are not configured.
+            Exception: What a hook raised. Everything else is still done first.
+        """
+        with self._session_of_a_run() as session:
+            with stop_on_signals(self._on_signal, enabled=self.options.handle_signals):
+                try:
+                    session.dispatch.enter_state(LoopState.STARTING)
+                    _call(self.options.on_startup)
+                    session.start()
+                    self._work(session)
+                except BaseException as error:  # noqa: BLE001 - raised again at the end
+                    session.fail(error)
+                session.wait_until_drained()
+                try:
+                    _call(self.options.on_shutdown)
+                except BaseException as error:  # noqa: BLE001 - as above
+                    session.fail(error)
+                session.close()
+            session.raise_first_error()
+
+    def _work(self, session: Session) -> None:
+        hands = [_Hand(session) for _ in range(self.options.max_concurrent)]
+        if len(hands) == 1:
+            self._hand = hands[0]
+            hands[0].work()
+            return
+        threads = []
+        for number, hand in enumerate(hands):
+            context = contextvars.copy_context()
+            target = context.run
+            name = f"flowodm-handler-{number}"
+            threads.append(
+                threading.Thread(target=target, args=(hand.work_guarded,), name=name, daemon=True)
+            )
+            threads[-1].start()
+        session.wait_until_drained()
+        deadline = time.monotonic() + THREAD_END
+        for thread in threads:
+            thread.join(max(deadline - time.monotonic(), 0.0))
+
+    def _on_signal(self, signum: int) -> None:
+        super()._on_signal(signum)
+        if self._signals > 1 and self._hand is not None and self._hand.busy:
+            # The handler runs in this thread: only an exception gets it out of there.
+            raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+
+
+class _Hand:
+    """Takes runs and works them off, one record after the other."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._dispatch = session.dispatch
+        self._recipe = session.recipe
+        self.busy = False
+
+    def work_guarded(self) -> None:
+        """Work in a thread of its own: what escapes ends the loop."""
+        try:
+            self.work()
+        except BaseException as error:  # noqa: BLE001 - raised by run()
+            self._session.fail(error)
+
+    def work(self) -> None:
+        """Until the loop is over."""
+        while (run := self._dispatch.take()) is not None:
+            self._work_off(run)
+
+    def _work_off(self, run: Run) -> None:
+        while True:
+            try:
+                self.busy = True
+                failure = self._handle(run)
+            except BaseException:  # SystemExit and the like: the record is not settled
+                run.halted = True
+                self._dispatch.finished(run)
+                raise
+            finally:
+                self.busy = False
+            if failure is None:
+                self._dispatch.finished(run)
+                return
+            if not _drive(recover(self._recipe, self._dispatch, run, *failure)):
+                return
+
+    def _handle(self, run: Run) -> tuple[Exception, object | None] | None:
+        """The hot path: what every record costs stands in this loop."""
+        decode, handler = self._recipe.decode, self._recipe.handler
+        tick, clock = run.ticks.append, time.monotonic
+        message = None
+        try:
+            for record in run.records[run.done :]:
+                if run.halted:
+                    break
+                value = record.value()
+                message = None
+                if value is None:
+                    run.outcomes[run.done] = Outcome.TOMBSTONE
+                else:
+                    message = decode(value)
+                    result = handler(message)
+                    if result is not None and inspect.iscoroutine(result):
+                        _refuse_coroutine(result)
+                tick(clock())
+                run.done += 1
+        except Exception as error:  # noqa: BLE001 - the record's failure, judged by the engine
+            return error, message
+        return None
+
+
+def _refuse_coroutine(result: Coroutine[Any, Any, Any]) -> None:
+    result.close()
+    raise TypeError("the handler returned a coroutine, which only AsyncConsumerLoop can await")
+
+
+def _drive(steps: Recovery) -> bool:
+    """Call what the steps ask for, with this thread."""
+    try:
+        step = next(steps)
+        while True:
+            try:
+                match step:
+                    case Blocking(call) | UserCode(call):
+                        result = call()
+                    case _:
+                        assert_never(step)
+            except Exception as error:  # noqa: BLE001 - thrown into the steps
+                step = steps.throw(error)
+            else:
+                step = steps.send(result)
+    except StopIteration as end:
+        return bool(end.value)
+
+
+def _call(hook: Callable[[], Any] | None) -> None:
+    if hook is not None:
+        hook()
+
+
+def _refuse_coroutines(*functions: Callable[..., Any] | None) -> None:
+    for function in functions:
+        if function is not None and is_async(function):
+            name = getattr(function, "__qualname__", repr(function))
+            raise ConfigurationError(f"{name} is async: use AsyncConsumerLoop for it")

@@ -1,0 +1,139 @@
+"""One partition while it is assigned: what is buffered, what is settled. Pure."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from flowodm.consumer.offsets import Watermark
+from flowodm.consumer.ordering import Lanes, Ordering
+from flowodm.events import Handled, Outcome
+
+if TYPE_CHECKING:
+    from collections import deque
+    from collections.abc import Sequence
+
+    from flowodm.consumer.ordering import Lane, Record, Run
+    from flowodm.events import TP
+
+
+class Buffer:
+    """What is fetched and not settled, over all partitions of a loop.
+
+    Attributes:
+        records: How many records.
+        size: Bytes of their values.
+    """
+
+    __slots__ = ("records", "size")
+
+    def __init__(self) -> None:
+        self.records = 0
+        self.size = 0
+
+
+class Partition:
+    """The state of one assignment of one partition: a new assignment is a new object.
+
+    That identity is the epoch: a result that arrives after the partition was revoked or lost
+    still points to the old object, which is ``gone``, and changes nothing.
+
+    Attributes:
+        tp: Topic and partition number.
+        watermark: How far it may be committed.
+        confirmed: The offset that the broker has confirmed last; None before the first commit.
+        buffered: Fetched records that are not settled.
+        gone: It is no longer ours.
+        paused: Fetching from it is paused.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_ordering",
+        "buffered",
+        "confirmed",
+        "gone",
+        "lanes",
+        "paused",
+        "tp",
+        "watermark",
+    )
+
+    def __init__(self, tp: TP, ordering: Ordering, ready: deque[Lane], buffer: Buffer) -> None:
+        self.tp = tp
+        self._buffer = buffer
+        self._ordering = ordering
+        self.lanes = Lanes(ordering, ready, self)
+        self.watermark = Watermark()
+        self.confirmed: int | None = None
+        self.buffered = 0
+        self.gone = False
+        self.paused = False
+
+    @property
+    def uncommitted(self) -> int | None:
+        """The offset to commit next, or None if there is nothing new to commit."""
+        position = self.watermark.position
+        return None if position == self.confirmed else position
+
+    def hold(self, records: Sequence[Record]) -> None:
+        """Count fetched records towards the buffer."""
+        self.buffered += len(records)
+        self._buffer.records += len(records)
+        self._buffer.size += sum(map(len, records))
+
+    def let_go(self, records: Sequence[Record]) -> None:
+        """Records leave the buffer, settled or dropped."""
+        self.buffered -= len(records)
+        self._buffer.records -= len(records)
+        self._buffer.size -= sum(map(len, records))
+
+    def offer(self, records: Sequence[Record]) -> None:
+        """Held records may be handled from now on."""
+        if self._ordering is not Ordering.PARTITION:
+            self.watermark.deliver(_offset(record) for record in records)
+        self.lanes.add(records)
+
+    def drop_waiting(self) -> int:
+        """Records that no run has taken leave the buffer; returns how many those were."""
+        waiting = self.lanes.clear()
+        self.let_go(waiting)
+        return len(waiting)
+
+    def book(self, run: Run) -> Handled | None:
+        """Account for what the run has settled since it was last booked."""
+        first, end = run.booked, run.done
+        if first == end:
+            return None
+        run.booked = end
+        settled = run.records[first:end]
+        self.let_go(settled)
+        if self._ordering is Ordering.PARTITION:
+            self.watermark.settle_through(_offset(settled[-1]))
+        else:
+            for record in settled:
+                self.watermark.settle(_offset(record))
+        return Handled(*self.tp, _outcomes(run, first, end), _seconds(run, first, end))
+
+
+def _offset(record: Record) -> int:
+    offset = record.offset()
+    assert offset is not None, "a fetched record has an offset"  # noqa: S101 - for the type
+    return offset
+
+
+def _outcomes(run: Run, first: int, end: int) -> dict[Outcome, int]:
+    if not run.outcomes:
+        return {Outcome.PROCESSED: end - first}
+    counts = Counter(run.outcomes.get(i, Outcome.PROCESSED) for i in range(first, end))
+    return dict(counts)
+
+
+def _seconds(run: Run, first: int, end: int) -> list[float]:
+    """Durations from the ticks; a wait before a retry does not count as handling."""
+    previous = max(run.ticks[first - 1], run.started) if first else run.started
+    seconds = []
+    for tick in run.ticks[first:end]:
+        seconds.append(max(tick - previous, 0.0))
+        previous = tick
+    return seconds

@@ -1,0 +1,372 @@
+"""The one thread that owns a loop's Kafka consumer: it joins, fetches, commits and leaves.
+
+Everything here is thin: what to do is the engine's decision. A call into librdkafka that may
+block without a bound (a synchronous commit, close) runs in :func:`bounded`.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from flowodm.consumer.rebalance import Membership
+from flowodm.events import Abandoned, Committed, LoopState, Trouble
+from flowodm.exceptions import ConsumerError, FencedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from confluent_kafka import Message
+
+    from flowodm.consumer.dispatch import Dispatch
+    from flowodm.consumer.stop import StopSwitch
+    from flowodm.events import TP
+
+T = TypeVar("T")
+
+#: The longest time, in seconds, that the poller is out of reach: how late it sees a stop.
+SLICE = 0.1
+#: Seconds between two samples of lag and load.
+SAMPLE_INTERVAL = 1.0
+#: Seconds for a synchronous commit, and for close(), when nothing else bounds them.
+CALL_TIMEOUT = 10.0
+
+_FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What is consumed, and with which consumer.
+
+    Attributes:
+        config: librdkafka's configuration, complete but for the callbacks.
+        topic: The topic.
+        partitions: Exactly these partitions (no group membership), or None to join the group.
+        fetch_size: The most records of one fetch.
+        poll_timeout: The most seconds of one poll.
+    """
+
+    config: dict[str, Any]
+    topic: str
+    partitions: tuple[int, ...] | None
+    fetch_size: int
+    poll_timeout: float
+
+
+class Poller:
+    """Runs a consumer in a thread of its own from :meth:`start` until the switch is pressed.
+
+    Args:
+        source: What to consume.
+        dispatch: Where records go and results come from.
+        switch: Ends it.
+    """
+
+    def __init__(self, source: Source, dispatch: Dispatch, switch: StopSwitch) -> None:
+        self._source = source
+        self._dispatch = dispatch
+        self._switch = switch
+        self._slice = min(source.poll_timeout, SLICE)
+        self._next_sample = 0.0
+        self._released = threading.Event()
+        self._consumer: Consumer
+        self._membership: Membership
+        self.drained = threading.Event()
+        self.error: Exception | None = None
+        self._thread = threading.Thread(target=self._main, name="flowodm-poller", daemon=True)
+
+    def start(self) -> None:
+        """Begin; what goes wrong from here on is in ``error`` once ``drained`` is set."""
+        self._thread.start()
+
+    def release(self) -> None:
+        """The consumer may be closed: the shutdown hook has run."""
+        self._released.set()
+
+    def join(self) -> bool:
+        """Wait for the thread's end, bounded; returns whether it came."""
+        if self._thread.ident is None:
+            return True
+        left = max(self._switch.deadline - time.monotonic(), 0.0) if self._switch.pressed else 0.0
+        self._thread.join(left + 3 * CALL_TIMEOUT)
+        return not self._thread.is_alive()
+
+    # ---- the thread ----------------------------------------------------------------------
+
+    def _main(self) -> None:
+        opened = False
+        try:
+            self._open()
+            opened = True
+            while not self._switch.pressed:
+                self._turn()
+        except Exception as error:  # noqa: BLE001 - handed to run(), which raises it
+            self._fail(error)
+        try:
+            if opened:
+                self._drain()
+        except Exception as error:  # noqa: BLE001 - as above
+            self._fail(error)
+        self._dispatch.close()
+        self.drained.set()
+        if opened:
+            self._linger()
+            self._close()
+
+    def _fail(self, error: Exception) -> None:
+        self.error = self.error or error
+        self._switch.press()
+
+    def _open(self) -> None:
+        callbacks = {"on_commit": self._on_commit, "error_cb": self._on_error}
+        try:
+            self._consumer = Consumer({**self._source.config, **callbacks})
+        except (KafkaException, ValueError, TypeError) as error:
+            raise ConsumerError(f"the consumer's configuration is refused: {error}") from error
+        self._membership = Membership(
+            self._consumer, self._source, self._dispatch, self._switch, self.commit_now
+        )
+        self._membership.join()
+
+    def _turn(self) -> None:
+        """One round: fetch if there is room, commit what is due, look after the members' duties."""
+        now = time.monotonic()
+        with self._dispatch as engine:
+            fetch = engine.room() or engine.pressed(now)
+            windows = engine.waiting_for_window
+        if not fetch:
+            self._dispatch.wait_for(lambda e: e.room() or e.window_size(now) > 0, self._slice)
+        elif windows:
+            self._dispatch.wait_for(lambda e: e.window_size(time.monotonic()) > 0, self._slice)
+            self._fetch(0)
+        else:
+            self._fetch(self._slice)
+        self._commit_ahead()
+        self._commit_if_due()
+        self._apply_pressure()
+        self._sample_if_due()
+        self._membership.check_handlers()
+        if self.error is not None:
+            raise self.error
+
+    def _fetch(self, timeout: float) -> None:
+        """Wait for a first record only: a lone one is not held back for company."""
+        first = self._consumer.poll(timeout)
+        if first is None:
+            return
+        messages = [first]
+        if self._source.fetch_size > 1:
+            messages += self._consumer.consume(self._source.fetch_size - 1, 0)
+        batches: dict[TP, list[Message]] = {}
+        for message in messages:
+            error = message.error()
+            if error is not None:
+                self._on_error(error)
+                continue
+            tp: TP = (message.topic(), message.partition())  # type: ignore[assignment]  # never None
+            batch = batches.get(tp)
+            if batch is None:
+                batches[tp] = [message]
+            else:
+                batch.append(message)
+        with self._dispatch as engine:
+            for tp, batch in batches.items():
+                engine.fetched(tp, batch)
+
+    # ---- commits -------------------------------------------------------------------------
+
+    def _commit_ahead(self) -> None:
+        with self._dispatch as engine:
+            window = engine.window(time.monotonic())
+        if window is None:
+            return
+        confirmed = self.commit_now(window.offsets, CALL_TIMEOUT) is None
+        with self._dispatch as engine:
+            engine.window_answered(window, ok=confirmed)
+            engine.schedule.answered(time.monotonic(), ok=confirmed)
+
+    def _commit_if_due(self) -> None:
+        now = time.monotonic()
+        with self._dispatch as engine:
+            if not engine.schedule.due(now, idle=not engine.buffered):
+                return
+            offsets = engine.to_commit()
+            if offsets:
+                engine.schedule.sent(now)
+            else:
+                engine.schedule.nothing(now)
+                return
+        try:
+            self._consumer.commit(offsets=_topic_partitions(offsets), asynchronous=True)
+        except KafkaException as error:
+            self._answered(offsets, error.args[0])
+
+    def commit_now(self, offsets: dict[TP, int], timeout: float) -> str | None:
+        """Commit and wait for the broker's answer; returns the error, None if confirmed."""
+        if not offsets:
+            return None
+        wanted = _topic_partitions(offsets)
+
+        def commit() -> list[TopicPartition]:
+            return self._consumer.commit(offsets=wanted, asynchronous=False) or []
+
+        try:
+            answers = bounded(commit, timeout)
+            problem = _first_error(answers)
+        except KafkaException as error:
+            problem = str(error.args[0].str())
+        except TimeoutError:
+            problem = f"no answer within {timeout:.1f} s"
+        if problem is None:
+            with self._dispatch as engine:
+                for tp, offset in offsets.items():
+                    engine.committed(tp, offset)
+        self._dispatch.tell(Committed(offsets, problem))
+        return problem
+
+    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
+        offsets = {(p.topic, p.partition): p.offset for p in partitions}
+        if error is None:
+            failed = [p.error for p in partitions if p.error is not None]
+            error = failed[0] if failed else None
+        self._answered(offsets, error)
+
+    def _answered(self, offsets: dict[TP, int], error: KafkaError | None) -> None:
+        with self._dispatch as engine:
+            engine.schedule.answered(time.monotonic(), ok=error is None)
+            if error is None:
+                for tp, offset in offsets.items():
+                    engine.committed(tp, offset)
+        self._dispatch.tell(Committed(offsets, None if error is None else error.str()))
+        if error is not None:
+            self._check_fatal(error)
+
+    # ---- back-pressure, health ---------------------------------------------------------------
+
+    def _apply_pressure(self) -> None:
+        with self._dispatch as engine:
+            pause, resume = engine.pressure(time.monotonic())
+        if pause:
+            self._consumer.pause([TopicPartition(*tp) for tp in pause])
+        if resume:
+            self._consumer.resume([TopicPartition(*tp) for tp in resume])
+
+    def _sample_if_due(self) -> None:
+        now = time.monotonic()
+        if now < self._next_sample:
+            return
+        self._next_sample = now + SAMPLE_INTERVAL
+        with self._dispatch as engine:
+            positions = {tp: p.watermark.position for tp, p in engine.partitions.items()}
+        for tp, position in positions.items():
+            if position is None:
+                continue
+            ends = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
+            if ends[1] >= 0:
+                self._dispatch.lags[tp] = max(ends[1] - position, 0)
+        self._dispatch.tell(self._dispatch.status())
+
+    def _on_error(self, error: KafkaError) -> None:
+        """The client mends most errors itself; what it cannot mend ends the loop."""
+        self._check_fatal(error)
+        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the constant's public name
+            self._dispatch.tell(Trouble(error.name(), error.str()))
+
+    def _check_fatal(self, error: KafkaError) -> None:
+        # KIP-848's "instance ID is still used" arrives as _FATAL with fatal() False.
+        fatal = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - as above
+        if error.code() in _FENCED or (fatal and "instance" in error.str().lower()):
+            self.error = self.error or FencedError(error.str())
+        elif fatal:
+            self.error = self.error or ConsumerError(f"fatal error of the client: {error.str()}")
+
+    # ---- the end -----------------------------------------------------------------------------
+
+    def _drain(self) -> None:
+        """Let the handlers finish, bounded, while polling goes on; then commit."""
+        self._dispatch.enter_state(LoopState.DRAINING)
+        with self._dispatch as engine:
+            engine.stop()
+        while time.monotonic() < self._switch.deadline:
+            if self._dispatch.wait_for(lambda e: e.quiet(), self._slice):
+                break
+            self._serve(0)
+        with self._dispatch as engine:
+            unfinished = 0 if engine.quiet() else engine.buffered
+            offsets = engine.to_commit()
+            everything = list(engine.partitions)
+        if unfinished:
+            self._dispatch.tell(Abandoned(unfinished))
+        self._commit_at_last(offsets)
+        with self._dispatch as engine:
+            engine.forget(everything)
+
+    def _commit_at_last(self, offsets: dict[TP, int]) -> None:
+        """The final commit is tried again while there is time: a failure repeats records."""
+        deadline = max(self._switch.deadline, time.monotonic()) + CALL_TIMEOUT
+        while True:
+            left = deadline - time.monotonic()
+            problem = self.commit_now(offsets, max(left, 1.0))
+            if problem is None:
+                return
+            self._serve(self._slice)
+            with self._dispatch as engine:
+                offsets = engine.to_commit()  # a revoke meanwhile may have settled the matter
+            if not offsets:
+                return
+            if time.monotonic() >= deadline or self.error is not None or self._switch.urgent:
+                raise ConsumerError(f"the last offsets could not be committed: {problem}")
+
+    def _linger(self) -> None:
+        """Stay a member, and within the poll interval, until the shutdown hook has run."""
+        while not self._released.wait(self._slice) and time.monotonic() < self._switch.deadline:
+            self._serve(0)
+
+    def _serve(self, timeout: float) -> None:
+        """Poll for the callbacks only; a record that comes along is not ours to handle."""
+        message = self._consumer.poll(timeout)
+        if message is not None and (error := message.error()) is not None:
+            self._on_error(error)
+
+    def _close(self) -> None:
+        try:
+            bounded(self._consumer.close, CALL_TIMEOUT)
+        except (KafkaException, TimeoutError, RuntimeError) as error:
+            self._dispatch.tell(Trouble("close", str(error)))
+
+
+def bounded(call: Callable[[], T], timeout: float) -> T:
+    """Run a call that may never return in a thread of its own, for at most this many seconds.
+
+    Raises:
+        TimeoutError: It did not return in time; the thread is left behind, it is a daemon.
+    """
+    results: list[T] = []
+    errors: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            results.append(call())
+        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller
+            errors.append(error)
+
+    thread = threading.Thread(target=work, name="flowodm-bounded", daemon=True)
+    thread.start()
+    thread.join(timeout)
+    if errors:
+        raise errors[0]
+    if not results:
+        raise TimeoutError(f"no answer within {timeout:.1f} s")
+    return results[0]
+
+
+def _topic_partitions(offsets: dict[TP, int]) -> list[TopicPartition]:
+    return [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+
+
+def _first_error(answers: Iterable[TopicPartition]) -> str | None:
+    return next((answer.error.str() for answer in answers if answer.error is not None), None)

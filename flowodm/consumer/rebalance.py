@@ -1,0 +1,134 @@
+"""Membership of the group: joining, giving partitions up in good order, leaving when it must."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+from confluent_kafka import OFFSET_STORED, TopicPartition
+
+from flowodm.events import Rebalanced, RebalanceKind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from confluent_kafka import Consumer
+
+    from flowodm.consumer.dispatch import Dispatch
+    from flowodm.consumer.poller import Source
+    from flowodm.consumer.stop import StopSwitch
+    from flowodm.events import TP
+
+#: Seconds for the commit of a partition that is given up.
+COMMIT_TIMEOUT = 10.0
+
+
+class Membership:
+    """A consumer's part in its group, or its pinned partitions where there is no group.
+
+    The callbacks run inside poll(), on the poller's thread, and must not raise: librdkafka
+    would lose the records of that poll.
+
+    Args:
+        consumer: The consumer.
+        source: The topic and, if they are pinned, the partitions.
+        dispatch: The engine.
+        switch: Its deadline also bounds a revocation during a drain.
+        commit: Commits offsets within so many seconds and returns the error, if any.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        source: Source,
+        dispatch: Dispatch,
+        switch: StopSwitch,
+        commit: Callable[[dict[TP, int], float], str | None],
+    ) -> None:
+        self._consumer = consumer
+        self._source = source
+        self._dispatch = dispatch
+        self._switch = switch
+        self._commit = commit
+        self._away = False
+
+    def join(self) -> None:
+        """Subscribe, or take the pinned partitions at once."""
+        topic, pinned = self._source.topic, self._source.partitions
+        if pinned is None:
+            self._consumer.subscribe(
+                [topic],
+                on_assign=self._on_assign,
+                on_revoke=self._on_revoke,
+                on_lost=self._on_lost,
+            )
+            return
+        chosen = [TopicPartition(topic, number, OFFSET_STORED) for number in pinned]
+        self._consumer.assign(chosen)
+        self._on_assign(self._consumer, chosen)
+
+    def check_handlers(self) -> None:
+        """Leave when a handler has run past the poll interval; come back when it has ended.
+
+        Polling goes on in the background, so Kafka would never notice a handler that hangs:
+        its partitions would stand still for ever. So the member leaves by itself, others take
+        over, and what the late handler returns is not committed.
+        """
+        with self._dispatch as engine:
+            late = engine.longest_handler(time.monotonic()) > engine.rules.max_poll_interval
+            in_flight = engine.in_flight
+        if self._away:
+            if not in_flight:
+                self._away = False
+                self.join()
+        elif late and self._source.partitions is None:
+            self._leave()
+
+    def _leave(self) -> None:
+        with self._dispatch as engine:
+            offsets = engine.to_commit()
+        self._commit(offsets, COMMIT_TIMEOUT)
+        with self._dispatch as engine:
+            left = tuple(engine.partitions)
+            engine.forget(left)
+            self._dispatch.joined = False
+        self._away = True
+        self._consumer.unsubscribe()
+        self._dispatch.tell(Rebalanced(RebalanceKind.LEFT, left))
+
+    def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        tps = _tps(partitions)
+        with self._dispatch as engine:
+            engine.assigned(tps)
+            self._dispatch.joined = True
+        self._report(RebalanceKind.ASSIGNED, tps)
+
+    def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        tps = _tps(partitions)
+        with self._dispatch as engine:
+            engine.revoking(tps)
+            patience = min(engine.rules.revoke_timeout, engine.rules.max_poll_interval / 2)
+        left = min(patience, self._switch.deadline - time.monotonic())
+        self._dispatch.wait_for(lambda e: e.quiet(tps), left)
+        with self._dispatch as engine:
+            offsets = engine.to_commit(tps)
+        self._commit(offsets, COMMIT_TIMEOUT)
+        with self._dispatch as engine:
+            engine.forget(tps)
+        self._report(RebalanceKind.REVOKED, tps)
+
+    def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        """The group has gone on without us: the partitions may have another owner already."""
+        tps = _tps(partitions)
+        with self._dispatch as engine:
+            engine.forget(tps)
+            self._dispatch.joined = False
+        self._report(RebalanceKind.LOST, tps)
+
+    def _report(self, kind: RebalanceKind, tps: list[TP]) -> None:
+        self._dispatch.tell(Rebalanced(kind, tuple(tps)))
+        self._dispatch.tell(self._dispatch.status())
+
+
+def _tps(partitions: list[TopicPartition]) -> list[TP]:
+    return [(p.topic, p.partition) for p in partitions]

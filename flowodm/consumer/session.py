@@ -1,0 +1,101 @@
+"""One run of a loop, from the startup hook to the closed consumer: what both loops share."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+from flowodm.avro.codec import codec_for
+from flowodm.consumer.dispatch import Dispatch
+from flowodm.consumer.engine import Engine
+from flowodm.consumer.handling import Recipe
+from flowodm.consumer.journal import Journal
+from flowodm.consumer.poller import Poller
+from flowodm.events import LoopState
+from flowodm.exceptions import ConsumerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowodm.consumer.options import Options
+    from flowodm.consumer.stop import StopSwitch
+
+_log = logging.getLogger("flowodm.consumer")
+
+
+class Session:
+    """The engine, the poller and the first error of one run.
+
+    Args:
+        options: What the loop was told.
+        switch: How it is asked to stop.
+        wake: See :class:`Dispatch`.
+
+    Raises:
+        ConfigurationError: The topic, the group or the connection is not configured.
+        SchemaValidationError: The model has no Avro schema.
+    """
+
+    def __init__(
+        self, options: Options, switch: StopSwitch, wake: Callable[[], None] | None = None
+    ) -> None:
+        self.switch = switch
+        self._errors: list[BaseException] = []
+        self._started = False
+        self._cancelled = False
+        journal = Journal(options.group)
+        self.dispatch = Dispatch(Engine(options.rules()), [journal, *options.observers], wake)
+        self.poller = Poller(options.source(), self.dispatch, switch)
+        codec = codec_for(options.model)
+        self.recipe = Recipe(
+            decode=codec.decode,
+            load_schema=codec.load_schema,
+            handler=options.handler,
+            error_handler=options.error_handler,
+            give_up=self.fail,
+        )
+
+    def fail(self, error: BaseException) -> None:
+        """Something went wrong: the loop ends, and run() raises the first such error."""
+        self._errors.append(error)
+        self.switch.press()
+        if not self._started:
+            self.dispatch.close()
+
+    def start(self) -> None:
+        """Join the group, unless the loop was asked to stop while it started."""
+        if not self.switch.pressed:
+            self.dispatch.enter_state(LoopState.RUNNING)
+            self.poller.start()
+            self._started = True
+        else:
+            self.dispatch.close()
+
+    def cancel(self, error: BaseException) -> None:
+        """The task that runs the loop was cancelled: stop, or the second time stop now."""
+        self.switch.press(now=self._cancelled)
+        if not self._cancelled:
+            self._cancelled = True
+            self._errors.append(error)
+
+    def wait_until_drained(self) -> None:
+        """Until the poller has seen the stop and the handlers are done; bounded by the switch."""
+        while self._started and not self.poller.drained.wait(1.0):
+            pass
+
+    def close(self) -> None:
+        """The hooks have run: let the consumer leave, and wait for that, bounded."""
+        self.poller.release()
+        if not self.poller.join():
+            self._errors.append(ConsumerError("the consumer did not close in time"))
+        if self.poller.error is not None:
+            self._errors.append(self.poller.error)
+        self.dispatch.enter_state(LoopState.STOPPED)
+        self.dispatch.tell(self.dispatch.status())
+
+    def raise_first_error(self) -> None:
+        """Raise what ended the run, if something did; log what came after it."""
+        for later in self._errors[1:]:
+            _log.error("after the first error: %s", later, exc_info=later)
+        if self._errors:
+            raise self._errors[0]

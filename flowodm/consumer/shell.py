@@ -1,0 +1,108 @@
+"""What ConsumerLoop and AsyncConsumerLoop have in common around their run()."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from flowodm.consumer.commit import CommitStrategy
+from flowodm.consumer.options import Options, choice
+from flowodm.consumer.ordering import Ordering
+from flowodm.consumer.retry import OnFailure
+from flowodm.consumer.session import Session
+from flowodm.consumer.stop import StopSwitch
+from flowodm.events import LoopState, LoopStatus
+from flowodm.exceptions import ConsumerError
+from flowodm.settings import LongRunningSettings
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flowodm.settings import BaseSettings
+
+
+class Loop:
+    """Options, the switch, and the one session that may run at a time.
+
+    Attributes:
+        options: The checked arguments.
+    """
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._switch = StopSwitch(options.drain_timeout)
+        self._session: Session | None = None
+        self._running = threading.Lock()
+        self._signals = 0
+
+    @property
+    def handler(self) -> Callable[[Any], Any]:
+        """The plain handler, for tests that want to call it without a loop."""
+        return self.options.handler
+
+    @property
+    def settings(self) -> BaseSettings:
+        """The settings profile in use."""
+        return self.options.settings
+
+    def stop(self, now: bool = False) -> None:
+        """Ask the loop to stop; from any thread, and from a signal handler.
+
+        Handlers that run get ``drain_timeout`` seconds to finish, then offsets are committed
+        and the consumer leaves. Before run() it makes the next run() end at once.
+
+        Args:
+            now: Do not wait for handlers any longer. Their records are not settled.
+        """
+        self._switch.press(now=now)
+
+    def status(self) -> LoopStatus:
+        """A snapshot of the loop; from any thread."""
+        session = self._session
+        return LoopStatus(LoopState.CREATED) if session is None else session.dispatch.status()
+
+    @contextmanager
+    def _session_of_a_run(self, wake: Callable[[], None] | None = None) -> Iterator[Session]:
+        """One session at a time; afterwards the loop may run again."""
+        if not self._running.acquire(blocking=False):
+            raise ConsumerError("this loop is already running; make a second one to run twice")
+        try:
+            self._session = session = Session(self.options, self._switch, wake)
+            yield session
+        finally:
+            self._switch = StopSwitch(self.options.drain_timeout)
+            self._signals = 0
+            self._running.release()
+
+    def _on_signal(self, _signum: int) -> None:
+        """The first signal asks, the second one means now."""
+        self._signals += 1
+        self.stop(now=self._signals > 1)
+
+
+def make_options(
+    *,
+    settings: BaseSettings | None,
+    commit_strategy: str | CommitStrategy,
+    ordering: str | Ordering,
+    on_failure: str | OnFailure | None,
+    partitions: Any = None,
+    consumer_config: dict[str, Any] | None = None,
+    **rest: Any,
+) -> Options:
+    """The arguments of a loop as users give them, checked.
+
+    Raises:
+        ValueError: A name is not one of the choices, or a number is out of its range.
+        SettingsError: ``consumer_config`` sets what belongs to the loop.
+    """
+    return Options(
+        settings=LongRunningSettings() if settings is None else settings,
+        commit_strategy=choice(CommitStrategy, "commit_strategy", commit_strategy),
+        ordering=choice(Ordering, "ordering", ordering),
+        on_failure=None if on_failure is None else choice(OnFailure, "on_failure", on_failure),
+        partitions=None if partitions is None else tuple(partitions),
+        consumer_config=dict(consumer_config or {}),
+        **rest,
+    )

@@ -1,0 +1,40 @@
+"""How a loop is asked to stop: a switch that a signal handler may press."""
+
+from __future__ import annotations
+
+import time
+
+
+class StopSwitch:
+    """Whether and how urgently a loop should stop.
+
+    Pressing it takes no lock: a signal handler runs in the middle of whatever the main thread
+    does, a lock that this thread holds included. The poller looks at it several times a second.
+
+    Args:
+        drain_timeout: Seconds that handlers get to finish.
+    """
+
+    def __init__(self, drain_timeout: float) -> None:
+        self._drain_timeout = drain_timeout
+        self._deadline: float | None = None
+        self.urgent = False
+
+    @property
+    def pressed(self) -> bool:
+        """Whether the loop was asked to stop."""
+        return self._deadline is not None
+
+    @property
+    def deadline(self) -> float:
+        """When the drain has to end, in monotonic seconds; infinite before the request."""
+        return float("inf") if self._deadline is None else self._deadline
+
+    def press(self, *, now: bool = False) -> None:
+        """Ask the loop to stop, or not to wait for its handlers any longer."""
+        moment = time.monotonic()
+        if now:
+            self.urgent = True
+            self._deadline = moment
+        elif self._deadline is None:
+            self._deadline = moment + self._drain_timeout

@@ -1,0 +1,175 @@
+"""What a consumer loop reports while it runs.
+
+An observer is any callable that takes one event. It is called from the loop's threads, once a
+batch where something happens a record, and must neither block nor raise; an observer that
+raises is logged and the loop goes on. :class:`flowodm.metrics.PrometheusObserver` is one
+observer, :class:`flowodm.consumer.journal.Journal`, which writes the log, is another.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+
+#: A partition: topic and number.
+TP = tuple[str, int]
+
+
+class LoopState(Enum):
+    """Where a loop is in its life."""
+
+    CREATED = "created"
+    STARTING = "starting"
+    RUNNING = "running"
+    DRAINING = "draining"
+    STOPPED = "stopped"
+
+
+class Stage(Enum):
+    """Where a record failed; the value is the label of ``flowodm_failures_total``."""
+
+    DESERIALIZE = "deserialize"
+    HANDLER = "handler"
+    ERROR_HANDLER = "error_handler"
+    REGISTRY = "registry"
+
+
+class Outcome(Enum):
+    """What became of a settled record; the value is the label of ``flowodm_messages_total``.
+
+    LOST only exists with before_processing: the record was committed, but the loop had to end
+    or to give its partition up before the handler could finish.
+    """
+
+    PROCESSED = "processed"
+    ERROR_HANDLED = "error_handled"
+    SKIPPED = "skipped"
+    TOMBSTONE = "tombstone"
+    LOST = "lost"
+
+
+class RebalanceKind(Enum):
+    """How an assignment changed. LEFT: this member left because of a handler that is too slow."""
+
+    ASSIGNED = "assigned"
+    REVOKED = "revoked"
+    LOST = "lost"
+    LEFT = "left"
+
+
+@dataclass(frozen=True, slots=True)
+class StateChanged:
+    """The loop is in another state."""
+
+    state: LoopState
+
+
+@dataclass(frozen=True, slots=True)
+class Handled:
+    """Records that were settled since the last report.
+
+    Attributes:
+        topic: Their topic.
+        partition: Their partition.
+        outcomes: How many of them ended how.
+        seconds: For each of them the time from the start of its decoding to its settlement;
+            empty for records that were lost.
+    """
+
+    topic: str
+    partition: int
+    outcomes: dict[Outcome, int]
+    seconds: list[float]
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """One failed attempt at one record.
+
+    Attributes:
+        stage: What failed.
+        topic: The record's topic.
+        partition: The record's partition.
+        offset: The record's offset.
+        failures: How often this record has failed in a row, this time included.
+        error: The exception.
+        consequence: What happens next: "retry", "error_handler", "skip" or "stop".
+        delay: Seconds before the retry, if there is one.
+    """
+
+    stage: Stage
+    topic: str
+    partition: int
+    offset: int
+    failures: int
+    error: BaseException
+    consequence: str
+    delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Committed:
+    """The answer to one OffsetCommit.
+
+    Attributes:
+        offsets: What was to be committed.
+        error: The broker's or the client's error; None if all of it was confirmed.
+    """
+
+    offsets: dict[TP, int]
+    error: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Rebalanced:
+    """The partitions that were added to the assignment or taken from it."""
+
+    kind: RebalanceKind
+    partitions: tuple[TP, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """Kafka's client reports an error that it deals with itself, such as a lost connection."""
+
+    code: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Abandoned:
+    """The drain deadline passed with handlers still running; their records are not committed."""
+
+    records: int
+
+
+@dataclass(frozen=True, slots=True)
+class LoopStatus:
+    """A snapshot of a loop, also reported once a second as an event.
+
+    Attributes:
+        state: Where the loop is in its life.
+        assigned: The partitions it owns.
+        joined: An assignment was received, even an empty one; false again after leaving.
+        in_flight: Handlers that run now.
+        buffered: Fetched records that are not settled, those in flight included.
+        processed: Records handled successfully since the start of the run.
+        lag: Records behind the end of the assigned partitions, as far as that is known.
+        lags: The same for each partition.
+        oldest_handler_seconds: For how long the slowest handler has been running by now.
+    """
+
+    state: LoopState
+    assigned: tuple[TP, ...] = ()
+    joined: bool = False
+    in_flight: int = 0
+    buffered: int = 0
+    processed: int = 0
+    lag: int | None = None
+    lags: tuple[tuple[TP, int], ...] = ()
+    oldest_handler_seconds: float = 0.0
+
+
+Event = StateChanged | Handled | Failed | Committed | Rebalanced | Trouble | Abandoned | LoopStatus
+Observer = Callable[[Event], None]
