@@ -1,0 +1,174 @@
+"""The command `flowodm-supervisor`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from supervisor import logs
+from supervisor.report import ExitStatus
+from supervisor.toml import ConfigError, load_config
+from supervisor.version import VERSION
+
+if TYPE_CHECKING:
+    from supervisor.config import SupervisorConfig
+    from supervisor.report import RunReport
+
+_HELP = """
+Runs fleets of flowodm consumer loops, as a TOML file says: each worker in a process of its
+own, restarted when it crashes, drained when you stop.
+
+A first configuration:
+
+    [kafka]
+    bootstrap_servers = "localhost:9092"
+
+    [consumers.orders]
+    model = "shop.orders:OrderEvent"
+    handler = "shop.orders:process_order"
+    workers = 4
+
+Then: flowodm-supervisor check FILE, and flowodm-supervisor run FILE.
+Ctrl-C or SIGTERM drains; a second one, or SIGQUIT, kills at once.
+
+/metrics, /healthz, /readyz and /status are at http://127.0.0.1:9108 unless the file says
+otherwise.
+
+Exit status: 0 every worker finished what it had begun; 2 wrong command line; 3 at the end a
+worker was killed, crashed or left handlers unfinished; 4 a worker failed for good; 71 the
+system refused something at the start, such as a port in use; 78 the configuration is not
+valid and nothing was started.
+"""
+
+app = typer.Typer(
+    help=_HELP,
+    no_args_is_help=True,
+    add_completion=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+
+ConfigFile = Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file.")]
+
+
+def main() -> None:
+    """Run the command; never ends with a traceback for what the operator can put right."""
+    app()
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        typer.echo(f"flowodm-supervisor {VERSION}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_version, is_eager=True, help="Show it and end."),
+    ] = False,
+) -> None:
+    del version
+
+
+@app.command()
+def run(file: ConfigFile) -> None:
+    """Run the workers of FILE until SIGTERM or Ctrl-C."""
+    from supervisor.daemon import StartError  # noqa: PLC0415 - `--help` is quick without it
+
+    config = _load(file)
+    logs.configure(
+        level=config.supervisor.log_level,
+        fmt=logs.resolve(config.supervisor.log_format),
+        fields={"pid": os.getpid()},
+        secrets=config.kafka.secrets(),
+    )
+    try:
+        report = asyncio.run(_run(config))
+    except StartError as error:
+        _errors().print(Text(f"flowodm-supervisor: {error}"))
+        raise typer.Exit(ExitStatus.UNAVAILABLE) from None
+    if sys.stderr.isatty():
+        _show(report)
+    raise typer.Exit(report.status)
+
+
+async def _run(config: SupervisorConfig) -> RunReport:
+    from supervisor.daemon import Supervisor  # noqa: PLC0415 - as above
+    from supervisor.signals import handled  # noqa: PLC0415 - as above
+
+    supervisor = Supervisor(config)
+    with handled(supervisor):
+        return await supervisor.run()
+
+
+@app.command()
+def check(file: ConfigFile) -> None:
+    """Validate FILE, import what it names in a child process, and say what each consumer does."""
+    from supervisor.checking import check as check_config  # noqa: PLC0415 - as above
+
+    config = _load(file)
+    checked = check_config(config)
+    out = Console(highlight=False, soft_wrap=True)
+    for consumer in checked:
+        if consumer.problem:
+            _errors().print(Text(f"{file}: consumers.{consumer.consumer}: {consumer.problem}"))
+            continue
+        out.print(Text(consumer.consumer, style="bold"))
+        for caption, text in consumer.facts.items():
+            out.print(Text(f"  {caption + ':':10} {text}"))
+    if any(consumer.problem for consumer in checked):
+        raise typer.Exit(ExitStatus.CONFIGURATION)
+    out.print(Text(f"{file} is valid", style="green"))
+
+
+@app.command()
+def demo() -> None:
+    """A broker, a producer and a supervised fleet on this machine, to look at."""
+    from supervisor.demo.show import main as show  # noqa: PLC0415 - it brings Kafka along
+
+    raise typer.Exit(show())
+
+
+def _load(file: Path) -> SupervisorConfig:
+    try:
+        return load_config(file)
+    except ConfigError as error:
+        console = _errors()
+        count = len(error.problems)
+        problems = "1 problem" if count == 1 else f"{count} problems"
+        for problem in error.problems:
+            line = Text(f"{error.source}: ")
+            line.append(problem.key, style="bold")
+            line.append(str(problem).removeprefix(problem.key))
+            console.print(line)
+        console.print(Text(f"{error.source} is not valid: {problems}", style="red"))
+        raise typer.Exit(ExitStatus.CONFIGURATION) from None
+
+
+def _errors() -> Console:
+    return Console(stderr=True, highlight=False, soft_wrap=True)
+
+
+def _show(report: RunReport) -> None:
+    table = Table("worker", "pid", "ended", "seconds", "left", title="Drain report")
+    for worker in report.workers:
+        ended = "failed for good" if worker.failed else worker.reason.value
+        table.add_row(
+            f"{worker.consumer}/{worker.slot}",
+            str(worker.pid or ""),
+            f"{ended}, killed" if worker.killed and "killed" not in ended else ended,
+            f"{worker.seconds:.2f}",
+            str(worker.left),
+            style="" if worker.clean else "red",
+        )
+    _errors().print(table)

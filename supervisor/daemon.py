@@ -1,0 +1,308 @@
+"""The supervisor: one asyncio task that keeps the configured workers running.
+
+It holds no Kafka client and none of the user's code. It neither exits the process nor touches
+signal handlers or the configuration of logging, so that it can run inside another program; the
+command `flowodm-supervisor` adds those.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from supervisor import logs, status
+from supervisor.fleet import Fleet, Report
+from supervisor.forkserver import ForkServer
+from supervisor.http import HttpServer, Views
+from supervisor.member import Member, members_of
+from supervisor.metrics import Exposition
+from supervisor.protocol import Logging
+from supervisor.report import RunReport
+from supervisor.slot import Slot
+from supervisor.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from types import TracebackType
+    from typing import Self
+
+    from supervisor.config import SupervisorConfig
+
+log = logging.getLogger("supervisor")
+
+WORKER = "supervisor.worker:main"
+WORKER_MODULE = "supervisor.worker"
+TURN = 1.0
+"""Seconds after which the main loop turns although nothing happened."""
+STALLED = 5.0
+"""Seconds without a turn after which /healthz is red."""
+
+
+class StartError(Exception):
+    """The supervisor cannot start here; nothing was started."""
+
+
+@dataclass(frozen=True, slots=True)
+class _StopRequest:
+    now: bool
+
+
+class Supervisor:
+    """Runs the workers of a configuration until it is told to stop.
+
+    Use it once, in one of three ways::
+
+        report = await Supervisor(config).run()     # until stop(), or cancellation
+
+        async with Supervisor(config) as supervisor:
+            ...                                     # runs beside; drained at the end
+
+        with Supervisor(config) as supervisor:      # the same in a thread of its own
+            ...
+
+    Cancelling `run` drains as `stop` does, and a second time as `stop(now=True)`, before
+    CancelledError goes on its way.
+
+    Args:
+        config: What to run.
+        entry: What each worker process runs; for tests.
+    """
+
+    def __init__(self, config: SupervisorConfig, *, entry: str = WORKER) -> None:
+        self.config = config
+        self.report: RunReport | None = None
+        """How the run ended; None until then."""
+        table = config.supervisor
+        instance_id = table.instance_id or socket.gethostname()
+        logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
+        members = members_of(config, instance_id, logging_of_workers, Slot.new(time.monotonic()))
+        server = ForkServer([WORKER_MODULE, *table.preload] if entry == WORKER else table.preload)
+        self._instance_id = instance_id
+        self._fleet = Fleet(members, server, entry, self._post)
+        self._exposition = Exposition(self._fleet.fold, lambda: self._fleet.members)
+        self._http: HttpServer | None = None
+        self._inbox: deque[_StopRequest | tuple[Member, Report]] = deque()
+        self._arrived = asyncio.Event()
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._lock = threading.Lock()
+        self._opened = asyncio.Event()
+        self._started = threading.Event()
+        self._began = self._turned = time.monotonic()
+        self._stop_at: float | None = None
+        self._was_ready = False
+        self._task: asyncio.Task[RunReport] | None = None
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    async def run(self) -> RunReport:
+        """Run until `stop`, or until every worker has ended for good.
+
+        Raises:
+            StartError: The HTTP address cannot be had; nothing was started.
+            RuntimeError: It was run before.
+        """
+        with self._lock:
+            if self._loop is not None:
+                raise RuntimeError("a Supervisor runs once; make another one")
+            self._loop = asyncio.get_running_loop()
+        try:
+            async with self._serving():
+                self._opened.set()
+                self._started.set()
+                log.info("supervisor started", extra=self._fields())
+                await self._until_finished()
+        finally:
+            await self._fleet.close()
+        seconds = 0.0 if self._stop_at is None else time.monotonic() - self._stop_at
+        ended = (member.ended for member in self._fleet.members)
+        self.report = RunReport(tuple(end for end in ended if end is not None), seconds)
+        log.info("supervisor ended: %s", self.report.status.name.lower(), extra=self._fields())
+        return self.report
+
+    def stop(self, *, now: bool = False) -> None:
+        """Drain all workers and end. A second call kills them, as `now` does at once.
+
+        Safe from any thread, from a signal handler, and at any time: before the run it makes
+        the run end at once, after it nothing happens.
+        """
+        self._put(_StopRequest(now))
+
+    # The main loop
+
+    async def _until_finished(self) -> None:
+        """Turn the main loop to its end; a cancellation becomes a stop, and goes on after it."""
+        cancelled: asyncio.CancelledError | None = None
+        while not self._fleet.finished:
+            try:
+                await self._turn()
+            except asyncio.CancelledError as error:
+                cancelled = error
+                self.stop()
+        if cancelled is not None:
+            raise cancelled
+
+    async def _turn(self) -> None:
+        """Wait for something to happen or to be due, and act on it."""
+        await self._wait()
+        self._turned = time.monotonic()
+        while self._inbox:
+            match self._inbox.popleft():
+                case _StopRequest(now):
+                    self._stop(now=now)
+                case member, report:
+                    self._fleet.take(member, report)
+        self._fleet.tick()
+        self._tell_readiness()
+
+    async def _wait(self) -> None:
+        deadline = self._fleet.next_deadline()
+        timeout = TURN if deadline is None else min(TURN, deadline - time.monotonic())
+        if not self._inbox and timeout > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(timeout):
+                    await self._arrived.wait()
+        self._arrived.clear()
+
+    def _stop(self, *, now: bool) -> None:
+        second = self._stop_at is not None
+        if not second:
+            self._stop_at = time.monotonic()
+        log.info("stopping now" if now or second else "stopping", extra=self._fields())
+        self._fleet.stop(now=now or second)
+
+    def _tell_readiness(self) -> None:
+        ready = self.ready
+        if ready and not self._was_ready:
+            log.info("every worker is assigned", extra=self._fields())
+        self._was_ready = ready
+
+    # What arrives
+
+    def _post(self, member: Member, report: Report) -> None:
+        self._inbox.append((member, report))
+        self._arrived.set()
+
+    def _put(self, request: _StopRequest) -> None:
+        self._inbox.append(request)
+        if self._loop is not None:
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+                self._loop.call_soon_threadsafe(self._arrived.set)
+
+    # What is shown
+
+    @property
+    def ready(self) -> bool:
+        """Whether every worker is assigned, and nobody asked to stop. From any thread."""
+        return not self._unready()
+
+    @property
+    def http_address(self) -> tuple[str, int] | None:
+        """Host and port that the HTTP server listens on, or None."""
+        return self._http.address if self._http else None
+
+    def status(self) -> dict[str, Any]:
+        """What /status shows. From any thread."""
+        now = time.monotonic()
+        return {
+            "instance_id": self._instance_id,
+            "version": VERSION,
+            "state": "running" if self._stop_at is None else "draining",
+            "ready": self.ready,
+            "uptime_seconds": round(now - self._began, 3),
+            "consumers": status.consumers(self._fleet.members, now),
+        }
+
+    def _unready(self) -> list[str]:
+        stopping = [] if self._stop_at is None else ["the supervisor is stopping"]
+        return stopping + status.unready(self._fleet.members)
+
+    def _fields(self) -> dict[str, object]:
+        return {"instance_id": self._instance_id, "workers": len(self._fleet.members)}
+
+    @contextlib.asynccontextmanager
+    async def _serving(self) -> AsyncIterator[None]:
+        """Serve HTTP meanwhile. The port comes first: if it is taken, nothing is started."""
+        if (address := self.config.supervisor.http_address) is None:
+            yield
+            return
+        views = Views(
+            metrics=self._exposition.render,
+            healthy=lambda: time.monotonic() - self._turned < STALLED,
+            unready=self._unready,
+            status=self.status,
+        )
+        self._http = HttpServer(views, *address)
+        try:
+            await self._http.start(asyncio.get_running_loop())
+        except OSError as error:
+            where = self.config.supervisor.http
+            raise StartError(
+                f"cannot listen on {where}: {error.strerror or error}; is another supervisor "
+                f'running? Give this one another supervisor.http, or "" for none'
+            ) from error
+        log.info("listening on http://%s:%d", *self._http.address or (), extra=self._fields())
+        try:
+            yield
+        finally:
+            await self._http.close()
+
+    # Inside another program
+
+    def _stop_unless_asked(self) -> None:
+        if self._stop_at is None and not any(isinstance(m, _StopRequest) for m in self._inbox):
+            self.stop()
+
+    async def __aenter__(self) -> Self:
+        self._task = asyncio.create_task(self.run())
+        opened = asyncio.create_task(self._opened.wait())
+        await asyncio.wait({self._task, opened}, return_when=asyncio.FIRST_COMPLETED)
+        if not opened.done():
+            opened.cancel()
+            await self._task  # raises what it ended with
+        return self
+
+    async def __aexit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._stop_unless_asked()
+        if self._task is not None:
+            await self._task
+
+    def __enter__(self) -> Self:
+        self._thread = threading.Thread(target=self._run_in_thread, name="flowodm-supervisor")
+        self._thread.start()
+        self._started.wait()
+        if self._error is not None:
+            self._thread.join()
+            raise self._error
+        return self
+
+    def __exit__(
+        self,
+        _kind: type[BaseException] | None,
+        _error: BaseException | None,
+        _traceback: TracebackType | None,
+    ) -> None:
+        self._stop_unless_asked()
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run_in_thread(self) -> None:
+        try:
+            asyncio.run(self.run())
+        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
+            self._error = error
+        finally:
+            self._started.set()

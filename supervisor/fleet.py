@@ -1,0 +1,320 @@
+"""All slots and their processes: what happens to them goes in, what has to be done is done."""
+
+from __future__ import annotations
+
+import logging
+import random
+import signal
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, assert_never
+
+from supervisor.member import Ended, Failure, explain
+from supervisor.metrics import Fold
+from supervisor.process import WorkerProcess
+from supervisor.protocol import Abort, Bye, Drain, Failed, Frame, Heartbeat, Hello, Start, State
+from supervisor.restart import ExitClass
+from supervisor.slot import (
+    FINAL,
+    READY,
+    Action,
+    DrainBegun,
+    Event,
+    Exited,
+    Fail,
+    Finish,
+    Garbled,
+    LeaveBehind,
+    Retry,
+    SendDrain,
+    SendKill,
+    SendStart,
+    SendTerm,
+    SlotState,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Stop,
+    Tick,
+    step,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from supervisor.forkserver import ForkServer
+    from supervisor.member import Member
+
+log = logging.getLogger("supervisor")
+
+
+@dataclass(frozen=True, slots=True)
+class Forked:
+    """A worker's process exists."""
+
+    pid: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unforked:
+    """A worker's process could not be made."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Garbage:
+    """A worker wrote something that is no frame."""
+
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Died:
+    """A worker's death is confirmed."""
+
+    status: int | None
+
+
+Report = Frame | Forked | Unforked | Garbage | Died
+
+
+@dataclass(frozen=True, slots=True)
+class _Link:
+    """Turns what a process tells into reports about its slot."""
+
+    member: Member
+    post: Callable[[Member, Report], None]
+
+    def spawned(self, pid: int) -> None:
+        self.post(self.member, Forked(pid))
+
+    def received(self, frame: Frame) -> None:
+        self.post(self.member, frame)
+
+    def garbled(self, message: str) -> None:
+        self.post(self.member, Garbage(message))
+
+    def ended(self, status: int | None) -> None:
+        self.post(self.member, Died(status))
+
+    def unspawned(self, message: str) -> None:
+        self.post(self.member, Unforked(message))
+
+
+def _roll() -> float:
+    return random.random()  # noqa: S311 - spreads restarts; nothing to guess
+
+
+class Fleet:
+    """The slots of all consumers.
+
+    Args:
+        members: The slots, in the configuration's order.
+        server: Where workers are forked.
+        entry: What they run, "module:function".
+        post: Takes what processes report; it comes back through `take`.
+    """
+
+    def __init__(
+        self,
+        members: Sequence[Member],
+        server: ForkServer,
+        entry: str,
+        post: Callable[[Member, Report], None],
+    ) -> None:
+        self.members = tuple(members)
+        self.fold = Fold()
+        self._server = server
+        self._entry = entry
+        self._post = post
+
+    @property
+    def finished(self) -> bool:
+        """Whether no slot has a process, or will have one."""
+        return all(member.slot.state in FINAL for member in self.members)
+
+    def next_deadline(self) -> float | None:
+        """When `tick` matters next, in monotonic seconds."""
+        deadlines = (member.slot.deadline for member in self.members)
+        return min((deadline for deadline in deadlines if deadline is not None), default=None)
+
+    def tick(self) -> None:
+        """Let each slot whose deadline is due act on it."""
+        now = time.monotonic()
+        for member in self.members:
+            if member.slot.deadline is not None and member.slot.deadline <= now:
+                self._advance(member, Tick())
+
+    def stop(self, *, now: bool) -> None:
+        """Tell every slot that it is not wanted any more."""
+        for member in self.members:
+            self._advance(member, Stop(now=now))
+
+    def take(self, member: Member, report: Report) -> None:
+        """Act on what a slot's process reported."""
+        match report:
+            case Forked(pid):
+                member.pid = pid
+                self._advance(member, Spawned())
+            case Unforked(message):
+                member.complaint = message
+                self._advance(member, SpawnFailed(_roll()))
+                member.lay_down()
+            case Garbage(message):
+                self._distrust(member, message)
+            case Died(status):
+                member.complaint = member.complaint or explain(status, killed=member.slot.killed)
+                self.fold.ended(member.key)
+                self._advance(member, Exited(status, _roll()))
+                member.lay_down()
+            case _:
+                self._take_frame(member, report)
+
+    def _take_frame(self, member: Member, frame: Frame) -> None:
+        match frame:
+            case Heartbeat():
+                self.fold.update(member.key, frame.metrics)
+                self._advance(member, member.beat(frame))
+            case State():
+                if frame.state == "draining":
+                    self._advance(member, DrainBegun())
+            case Failed():
+                member.complaint = frame.message
+            case Hello() | Bye():
+                pass  # the pid and the status come from the fork server
+            case Start() | Drain() | Abort():
+                self._distrust(member, f"a worker does not send {frame.type} frames")
+            case _:
+                assert_never(frame)
+
+    def _distrust(self, member: Member, message: str) -> None:
+        member.complaint = message
+        log.error("a worker does not keep to the protocol: %s", message, extra=member.fields)
+        self._advance(member, Garbled())
+
+    def _advance(self, member: Member, event: Event) -> None:
+        before = member.slot
+        member.slot, actions = step(before, event, time.monotonic(), member.policy)
+        if member.slot.state is not before.state:
+            self._tell(member, before.state)
+        for action in actions:
+            self._act(member, action)
+
+    def _tell(self, member: Member, before: SlotState) -> None:
+        state = member.slot.state
+        if state in READY and before not in READY and member.heartbeat is not None:
+            partitions = [f"{topic}/{number}" for topic, number in member.heartbeat.assigned]
+            log.info("assigned", extra={**member.fields, "partitions": partitions})
+        elif state is SlotState.DRAINING:
+            log.info("draining", extra={**member.fields, "left": member.left})
+
+    def _act(self, member: Member, action: Action) -> None:
+        match action:
+            case Spawn():
+                self._spawn(member)
+            case Retry():
+                self._retrying(member, action)
+            case Fail(reason, why):
+                self._failed(member, reason, why)
+            case Finish(reason):
+                self._gone(member, reason)
+            case SendStart() | SendDrain() | SendTerm() | SendKill() | LeaveBehind():
+                self._command(member, action)
+            case _:
+                assert_never(action)
+
+    def _command(
+        self, member: Member, action: SendStart | SendDrain | SendTerm | SendKill | LeaveBehind
+    ) -> None:
+        process = member.process
+        if process is None:
+            return
+        match action:
+            case SendStart():
+                log.info("worker started", extra=member.fields)
+                process.send(member.start)
+            case SendDrain():
+                process.send(Drain())
+            case SendTerm():
+                log.warning("the drain deadline passed: SIGTERM", extra=member.fields)
+                process.send(Abort())  # a main thread inside C code runs no signal handler
+                process.signal(signal.SIGTERM)
+            case SendKill():
+                log.warning("SIGKILL", extra=member.fields)
+                process.signal(signal.SIGKILL)
+            case LeaveBehind():
+                process.abandon()
+                self.fold.ended(member.key)
+            case _:
+                assert_never(action)
+
+    def _spawn(self, member: Member) -> None:
+        link = _Link(member, self._post)
+        try:
+            member.process = WorkerProcess(self._server, self._entry, link)
+        except OSError as error:
+            self._post(member, Unforked(f"the system gives no process: {error.strerror or error}"))
+
+    def _retrying(self, member: Member, retry: Retry) -> None:
+        member.restarts[retry.reason] += 1
+        self._remember(member, retry.reason)
+        log.warning(
+            "worker ended: %s; the next one starts in %.3g s",
+            member.complaint,
+            retry.delay,
+            extra={
+                **member.fields,
+                "reason": retry.reason.value,
+                "restarts": member.restarts.total(),
+            },
+        )
+
+    def _failed(self, member: Member, reason: ExitClass, why: str) -> None:
+        self._remember(member, reason)
+        self._end(member, reason, failed=True)
+        log.error(
+            "failed for good: %s; not started again: %s",
+            member.complaint,
+            why,
+            extra={**member.fields, "reason": reason.value},
+        )
+
+    def _gone(self, member: Member, reason: ExitClass) -> None:
+        ended = self._end(member, reason, failed=False)
+        log.log(
+            logging.INFO if ended.clean else logging.WARNING,
+            "worker ended" if ended.clean else f"worker ended badly: {member.complaint}",
+            extra={
+                **member.fields,
+                "reason": reason.value,
+                "drain_seconds": round(ended.seconds, 3),
+                "left": ended.left,
+                "killed": ended.killed,
+            },
+        )
+
+    def _remember(self, member: Member, reason: ExitClass) -> None:
+        if reason is not ExitClass.DONE:
+            member.last_failure = Failure(reason, member.complaint, time.time())
+
+    def _end(self, member: Member, reason: ExitClass, *, failed: bool) -> Ended:
+        slot = member.slot
+        member.ended = Ended(
+            consumer=member.consumer,
+            slot=member.index,
+            pid=member.pid,
+            reason=reason,
+            seconds=0.0 if slot.asked is None else time.monotonic() - slot.asked,
+            left=member.left,
+            killed=slot.killed,
+            failed=failed,
+        )
+        return member.ended
+
+    async def close(self) -> None:
+        """Let go of processes that are left, which makes them drain, and end the fork server."""
+        for member in self.members:
+            if member.process is not None:
+                member.process.abandon()
+        await self._server.close()

@@ -1,0 +1,73 @@
+"""The first steps of a forked worker, before it knows what to run.
+
+`multiprocess`'s fork server unpickles two things in the fresh child: a dictionary of
+preparations and an object to bootstrap. Its own `Process` would be the latter, but prepares
+the child by importing the parent's `__main__` again, which is fatal in somebody else's
+program. `Launch` prepares nothing but sys.path and the folder.
+"""
+
+from __future__ import annotations
+
+import atexit
+import importlib
+import os
+import signal
+import sys
+import traceback
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+from supervisor.restart import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    Entry = Callable[[list[int]], int]
+
+
+@dataclass(frozen=True)
+class Launch:
+    """What a forked child runs.
+
+    Attributes:
+        entry: "module:function"; called with the file descriptors that the parent passed,
+            its return value is the exit code.
+    """
+
+    entry: str
+
+    def _bootstrap(self, parent_sentinel: int) -> int:
+        """Run the entry; `multiprocess.spawn` calls this in the child."""
+        # A process group of its own: a signal to the supervisor's group is not for workers.
+        os.setpgid(0, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
+        os.close(parent_sentinel)  # the worker watches the supervisor itself, not this pipe
+        try:
+            return _entry(self.entry)(_inherited_fds())
+        except SystemExit as error:
+            return error.code if isinstance(error.code, int) else ExitCode.CRASH
+        except BaseException:  # noqa: BLE001 - the last frame of the process: nothing is above
+            traceback.print_exc()
+            return ExitCode.CRASH
+        finally:
+            # The fork server leaves by os._exit, so what a normal exit does is done here.
+            atexit._run_exitfuncs()  # noqa: SLF001 - the interpreter offers no public way
+            for stream in (sys.stdout, sys.stderr):
+                if stream is not None:
+                    stream.flush()
+
+
+def _entry(name: str) -> Entry:
+    module, _, function = name.partition(":")
+    return cast("Entry", getattr(importlib.import_module(module), function))
+
+
+def _inherited_fds() -> list[int]:
+    from multiprocess import forkserver, resource_tracker  # noqa: PLC0415 - not in the parent
+
+    tracker = resource_tracker._resource_tracker  # noqa: SLF001 - no public way to reset it
+    # The parent runs no resource tracker and passed /dev/null in its place. Without one here,
+    # `multiprocess` starts its own if user code ever needs it.
+    os.close(tracker._fd)  # noqa: SLF001 - as above
+    tracker._fd = None  # noqa: SLF001 - as above
+    return list(forkserver.get_inherited_fds())

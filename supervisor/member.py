@@ -1,0 +1,197 @@
+"""One slot of the fleet as the daemon knows it: its state, its process, what it reported."""
+
+from __future__ import annotations
+
+import signal
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from supervisor.protocol import Heartbeat, Identity, Logging, Start
+from supervisor.restart import ExitClass, ExitCode
+from supervisor.slot import Beat, SlotPolicy
+
+if TYPE_CHECKING:
+    from supervisor.config import SupervisorConfig
+    from supervisor.process import WorkerProcess
+    from supervisor.slot import Slot
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The latest bad end of a slot's worker.
+
+    Attributes:
+        reason: Its class.
+        message: What happened, as the worker or its exit status says.
+        at: When, in seconds since the epoch; for people, never for deadlines.
+    """
+
+    reason: ExitClass
+    message: str
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a slot's last worker ended: a line of the drain report.
+
+    Attributes:
+        consumer: The consumer's name.
+        slot: The slot's number.
+        pid: The last worker's process; None if none ever ran.
+        reason: Why it ended.
+        seconds: From the request to end until the end; 0 if nobody asked.
+        left: Records that it had fetched and did not finish, as of its last heartbeat.
+        killed: Whether it took SIGKILL.
+        failed: Whether the slot had failed for good while it was wanted.
+    """
+
+    consumer: str
+    slot: int
+    pid: int | None
+    reason: ExitClass
+    seconds: float
+    left: int
+    killed: bool
+    failed: bool
+
+    @property
+    def clean(self) -> bool:
+        """Whether it ended as it should."""
+        return self.reason is ExitClass.DONE and not self.killed and not self.failed
+
+
+@dataclass
+class Member:
+    """A slot of a consumer, over all the processes that it has.
+
+    Attributes:
+        consumer: The consumer's name.
+        index: The slot's number within the consumer.
+        start: What its workers are told to run.
+        policy: Its time-outs and restart policy.
+        slot: The state machine's state.
+        process: The current process, or None.
+        pid: The current process's pid once it is known, or None.
+        heartbeat: The current process's latest.
+        processed_before: Records settled by this slot's earlier processes.
+        restarts: How often it was restarted, by reason.
+        complaint: What the current process said is wrong with it.
+        last_failure: The latest bad end.
+        ended: How it ended for good; None while it has not.
+    """
+
+    consumer: str
+    index: int
+    start: Start
+    policy: SlotPolicy
+    slot: Slot
+    process: WorkerProcess | None = None
+    pid: int | None = None
+    heartbeat: Heartbeat | None = None
+    processed_before: int = 0
+    restarts: Counter[ExitClass] = field(default_factory=Counter)
+    complaint: str = ""
+    last_failure: Failure | None = None
+    ended: Ended | None = None
+
+    @property
+    def key(self) -> tuple[str, int]:
+        """Consumer and number: what tells it from the others."""
+        return self.consumer, self.index
+
+    @property
+    def fields(self) -> dict[str, object]:
+        """What a log line about it carries."""
+        return {"consumer": self.consumer, "slot": self.index, "pid": self.pid}
+
+    @property
+    def processed(self) -> int:
+        """Records settled by all its processes so far."""
+        return self.processed_before + (self.heartbeat.processed if self.heartbeat else 0)
+
+    @property
+    def left(self) -> int:
+        """Records fetched and not finished, as of the latest heartbeat."""
+        return self.heartbeat.buffered if self.heartbeat else 0
+
+    def beat(self, heartbeat: Heartbeat) -> Beat:
+        """Take a heartbeat, and say what it means to the state machine."""
+        before = self.heartbeat.processed if self.heartbeat else 0
+        self.heartbeat = heartbeat
+        busy = heartbeat.in_flight > 0 or heartbeat.processed > before
+        return Beat(joined=heartbeat.joined, busy=busy)
+
+    def lay_down(self) -> None:
+        """Forget the process, but not what it did."""
+        self.processed_before = self.processed
+        self.process = self.pid = self.heartbeat = None
+        self.complaint = ""
+
+
+def explain(status: int | None, *, killed: bool = False) -> str:
+    """An exit status in words; `killed` if the supervisor had sent SIGKILL."""
+    if killed and status in {None, -signal.SIGKILL}:
+        return "killed by the supervisor"
+    if status is None:
+        return "nobody could tell its exit status: the fork server was dead"
+    if status == -signal.SIGKILL:
+        return "ended by SIGKILL, perhaps from the kernel's out-of-memory killer"
+    if status < 0:
+        known = {number.value: number.name for number in signal.Signals}
+        return f"ended by {known.get(-status, f'signal {-status}')}"
+    names = {code.value: f" ({code.name.lower()})" for code in ExitCode}
+    return f"exit code {status}{names.get(status, '')}"
+
+
+def members_of(
+    config: SupervisorConfig, instance_id: str, logging: Logging, slot: Slot
+) -> list[Member]:
+    """Every slot that a configuration asks for, each in the given state.
+
+    Args:
+        config: The configuration.
+        instance_id: The supervisor's name.
+        logging: How workers log.
+        slot: The state to begin with.
+    """
+    return [
+        Member(
+            consumer=name,
+            index=index,
+            start=start_frame(config, Identity(instance_id, name, index), partitions, logging),
+            policy=SlotPolicy(
+                restart=table.restart.restart_policy(),
+                drain_timeout=config.drain_timeout_of(name),
+                kill_delay=config.supervisor.kill_delay,
+            ),
+            slot=slot,
+        )
+        for name, table in config.consumers.items()
+        for index, partitions in enumerate(table.slots())
+    ]
+
+
+def start_frame(
+    config: SupervisorConfig,
+    identity: Identity,
+    partitions: tuple[int, ...] | None,
+    logging: Logging,
+) -> Start:
+    """What a worker is told to run."""
+    table = config.consumers[identity.consumer]
+    drain_timeout = config.drain_timeout_of(identity.consumer)
+    consumer = {**table.loop_options(), "drain_timeout": drain_timeout}
+    if partitions is not None:
+        consumer["partitions"] = list(partitions)
+    elif table.membership == "static":
+        consumer["group_instance_id"] = identity.member
+    return Start(
+        identity=identity,
+        consumer=consumer,
+        kafka=config.kafka.revealed(),
+        secrets=config.kafka.secrets(),
+        logging=logging,
+        drain_timeout=drain_timeout,
+    )

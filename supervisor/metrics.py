@@ -1,0 +1,160 @@
+"""One exposition for the whole fleet, folded from the workers' snapshots.
+
+A worker sends all its families once a second. Counters and histograms of workers that ended
+are added up and kept, so that they never go down; a dead worker's gauges disappear.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry
+from prometheus_client.exposition import choose_encoder
+from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from supervisor.slot import FINAL, SlotState
+from supervisor.version import VERSION
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
+    from supervisor.member import Member
+    from supervisor.protocol import Family
+
+_ADDITIVE = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
+_SampleKey = tuple[str, tuple[tuple[str, str], ...]]
+
+
+class _Folded:
+    """One family under construction; samples keep the order in which they first appear."""
+
+    def __init__(self, kind: str, text: str) -> None:
+        self.kind = kind
+        self.text = text
+        self.samples: dict[_SampleKey, float] = {}
+
+    def add(self, family: Family) -> None:
+        for name, labels, value in family[3]:
+            if name.endswith("_created"):
+                continue  # a moment, not an amount; and the next worker's is another
+            key = (name, tuple(labels.items()))
+            before = self.samples.get(key, 0.0) if self.kind in _ADDITIVE else 0.0
+            self.samples[key] = before + value
+
+    def metric(self, name: str) -> Metric:
+        metric = Metric(name, self.text, self.kind)
+        for (sample, labels), value in self.samples.items():
+            metric.add_sample(sample, dict(labels), value)
+        return metric
+
+
+class Fold:
+    """Adds up what workers report, over all the processes that a slot has had."""
+
+    def __init__(self) -> None:
+        self._ended: dict[str, _Folded] = {}
+        self._live: dict[object, Sequence[Family]] = {}
+
+    def update(self, worker: object, families: Sequence[Family]) -> None:
+        """Take a living worker's snapshot in place of its last one."""
+        self._live[worker] = families
+
+    def ended(self, worker: object) -> None:
+        """Keep what the worker counted; forget what it measured."""
+        _add(self._ended, (f for f in self._live.pop(worker, ()) if f[1] in _ADDITIVE))
+
+    def collect(self) -> Iterator[Metric]:
+        """The families, folded as of now."""
+        total: dict[str, _Folded] = {}
+        for name, ended in self._ended.items():
+            total[name] = _Folded(ended.kind, ended.text)
+            total[name].samples = dict(ended.samples)
+        for families in self._live.values():
+            _add(total, families)
+        return (folded.metric(name) for name, folded in total.items())
+
+
+def _add(total: dict[str, _Folded], families: Iterable[Family]) -> None:
+    for family in families:
+        name, kind, text, _ = family
+        total.setdefault(name, _Folded(kind, text)).add(family)
+
+
+class Exposition(Collector):
+    """The fleet's /metrics, on a registry of its own.
+
+    Args:
+        fold: The workers' part.
+        members: Gives the slots of this moment.
+    """
+
+    def __init__(self, fold: Fold, members: Callable[[], Sequence[Member]]) -> None:
+        self._fold = fold
+        self._members = members
+        self._registry = CollectorRegistry(auto_describe=False)
+        self._registry.register(self)
+
+    def render(self, accept: str) -> tuple[bytes, str]:
+        """The text and its content type: OpenMetrics for those who accept it."""
+        encoder, content_type = choose_encoder(accept)
+        return encoder(self._registry), content_type
+
+    def collect(self) -> Iterator[Metric]:
+        """The workers' families, then the supervisor's own."""
+        yield from self._fold.collect()
+        yield _build_info()
+        members = self._members()
+        yield _states(members)
+        yield _up(members)
+        yield _restarts(members)
+
+    def describe(self) -> list[Metric]:
+        """Nothing: families come and go with the workers."""
+        return []
+
+
+def _build_info() -> Metric:
+    info = GaugeMetricFamily(
+        "flowodm_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]
+    )
+    info.add_metric([VERSION, platform.python_version()], 1)
+    return info
+
+
+def _states(members: Sequence[Member]) -> Metric:
+    family = GaugeMetricFamily(
+        "flowodm_worker_state",
+        "1 for the state that a worker's slot is in, 0 for the others.",
+        labels=["consumer", "slot", "state"],
+    )
+    for member in members:
+        for state in SlotState:
+            labels = [member.consumer, str(member.index), state.value]
+            family.add_metric(labels, float(member.slot.state is state))
+    return family
+
+
+def _up(members: Sequence[Member]) -> Metric:
+    family = GaugeMetricFamily(
+        "flowodm_worker_up",
+        "1 if a slot has a live process, ready or not.",
+        labels=["consumer", "slot"],
+    )
+    for member in members:
+        up = member.pid is not None and member.slot.state not in FINAL
+        family.add_metric([member.consumer, str(member.index)], float(up))
+    return family
+
+
+def _restarts(members: Sequence[Member]) -> Metric:
+    family = CounterMetricFamily(
+        "flowodm_worker_restarts",
+        "Restarts of a slot's worker by the reason of its predecessor's end.",
+        labels=["consumer", "slot", "reason"],
+    )
+    for member in members:
+        for reason, count in member.restarts.items():
+            family.add_metric([member.consumer, str(member.index), reason.value], count)
+    return family

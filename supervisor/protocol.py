@@ -1,0 +1,230 @@
+"""The frames between the supervisor and its workers: one JSON object a line.
+
+A line carries the protocol's version and the frame's type, and nothing but what that type
+has. Anything else is an error, not something to skip: both ends are of one installation, so
+a frame that cannot be read means that an end is broken or that somebody else writes.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic.dataclasses import dataclass as validated
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+VERSION: Final = 1
+MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
+"""The longest line, in bytes. A heartbeat of 1,000 partitions has about 1 MB."""
+
+_STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="strings", val_json_bytes="utf8")
+
+Sample = tuple[str, dict[str, str], float]
+"""Name, labels and value of one sample."""
+Family = tuple[str, str, str, list[Sample]]
+"""Name, type, help and samples of one metric family, as prometheus_client names them."""
+
+
+class ProtocolError(Exception):
+    """The other end wrote something that is no frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Which worker this is.
+
+    Attributes:
+        instance_id: The supervisor's stable name.
+        consumer: The consumer's name in the configuration.
+        slot: The slot's number within the consumer, from 0.
+    """
+
+    instance_id: str
+    consumer: str
+    slot: int
+
+    @property
+    def member(self) -> str:
+        """The default group.instance.id (KIP-345): stable over restarts, unique in the group."""
+        return f"{self.instance_id}-{self.consumer}-{self.slot}"
+
+
+@dataclass(frozen=True, slots=True)
+class Logging:
+    """How a worker logs.
+
+    Attributes:
+        level: "debug", "info", "warning" or "error".
+        format: "json" or "console".
+    """
+
+    level: str = "info"
+    format: Literal["json", "console"] = "json"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Start:
+    """What to run. The first frame that a worker gets, unless it is told to end before.
+
+    Attributes:
+        identity: Which worker this is.
+        consumer: The consumer's options under the names of ConsumerLoop's arguments; objects
+            of the user's are "module:attribute".
+        kafka: Keyword arguments of flowodm.connect. May hold secrets: never shown.
+        secrets: The values among all these which must not appear in a log line.
+        logging: How to log.
+        drain_timeout: Seconds that the worker may take to end once its supervisor is gone.
+    """
+
+    identity: Identity
+    consumer: dict[str, Any]
+    kafka: dict[str, Any] = field(repr=False)
+    secrets: list[str] = field(repr=False)
+    logging: Logging
+    drain_timeout: float
+    type: Literal["start"] = "start"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Drain:
+    """Begin nothing new, finish what was begun, commit, end."""
+
+    type: Literal["drain"] = "drain"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Abort:
+    """Do not wait for handlers any more: commit what is settled, end."""
+
+    type: Literal["abort"] = "abort"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Hello:
+    """The worker runs, under this pid, and waits for Start."""
+
+    pid: int
+    type: Literal["hello"] = "hello"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class State:
+    """The worker reached a stage: it imports and joins, it consumes, it drains."""
+
+    state: Literal["starting", "running", "draining"]
+    type: Literal["state"] = "state"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Heartbeat:
+    """Where the loop stands, and its counters since the worker's start.
+
+    Attributes:
+        joined: Whether it received an assignment, even an empty one.
+        assigned: Topic and number of each partition it holds.
+        in_flight: Records in handlers.
+        buffered: Records fetched and waiting.
+        processed: Records settled since the worker's start.
+        lag: Records between its positions and the partitions' ends; None if unknown.
+        oldest_handler_seconds: How long the oldest running handler has been running.
+        metrics: All its metric families, cumulative.
+    """
+
+    joined: bool
+    assigned: list[tuple[str, int]]
+    in_flight: int
+    buffered: int
+    processed: int
+    lag: int | None
+    oldest_handler_seconds: float
+    metrics: list[Family] = field(repr=False)
+    type: Literal["heartbeat"] = "heartbeat"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Failed:
+    """The worker is about to end because of this.
+
+    Attributes:
+        kind: The class of the failure, a value of `supervisor.restart.ExitClass`.
+        message: What went wrong, where, and what to do about it.
+    """
+
+    kind: str
+    message: str
+    type: Literal["failed"] = "failed"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Bye:
+    """The worker's last frame: it exits with this code."""
+
+    code: int
+    type: Literal["bye"] = "bye"
+
+
+Frame = Start | Drain | Abort | Hello | State | Heartbeat | Failed | Bye
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class _Envelope:
+    v: Literal[1]
+    frame: Annotated[Frame, Field(discriminator="type")]
+
+
+_ENVELOPE: TypeAdapter[_Envelope] = TypeAdapter(_Envelope)
+
+
+def encode(frame: Frame) -> bytes:
+    """The frame as one line.
+
+    Raises:
+        ProtocolError: The line would be longer than `MAX_FRAME_BYTES`.
+    """
+    line = _ENVELOPE.dump_json(_Envelope(VERSION, frame)) + b"\n"
+    if len(line) > MAX_FRAME_BYTES:
+        raise ProtocolError(
+            f"a {frame.type} frame of {len(line)} bytes is longer than {MAX_FRAME_BYTES}"
+        )
+    return line
+
+
+def decode(line: bytes) -> Frame:
+    """The frame in one line.
+
+    Raises:
+        ProtocolError: The line is no frame of this version. The message does not quote it,
+            as it may hold a secret.
+    """
+    try:
+        return _ENVELOPE.validate_json(line).frame
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(map(str, problem['loc'])) or 'line'}: {problem['type']}"
+            for problem in error.errors(include_url=False, include_input=False)[:3]
+        )
+        raise ProtocolError(f"not a frame of protocol version {VERSION}: {problems}") from None
+
+
+class Decoder:
+    """Cuts a byte stream into frames, holding at most one unfinished line."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[Frame]:
+        """Take bytes as they came and yield the frames that they complete.
+
+        Raises:
+            ProtocolError: A line is no frame, or too long.
+        """
+        self._rest += data
+        while (end := self._rest.find(b"\n")) >= 0:
+            line = bytes(self._rest[:end])
+            del self._rest[: end + 1]
+            yield decode(line)
+        if len(self._rest) > MAX_FRAME_BYTES:
+            raise ProtocolError(f"a line is longer than {MAX_FRAME_BYTES} bytes")

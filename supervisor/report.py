@@ -1,0 +1,49 @@
+"""How a run ended, and what the command's exit status makes of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from supervisor.member import Ended
+
+
+class ExitStatus(IntEnum):
+    """The exit statuses of the command `flowodm-supervisor`."""
+
+    CLEAN = 0
+    """Every worker finished what it had begun and ended by itself."""
+    USAGE = 2
+    """The command line is wrong."""
+    UNCLEAN = 3
+    """At the end a worker was killed, crashed, or left handlers unfinished."""
+    FAILED = 4
+    """A consumer, or one of its workers, failed for good."""
+    UNAVAILABLE = 71
+    """The system refuses something at the start, such as a port in use (EX_OSERR)."""
+    CONFIGURATION = 78
+    """The configuration is not valid; nothing was started (EX_CONFIG)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunReport:
+    """The drain report.
+
+    Attributes:
+        workers: How the last worker of each slot ended, in the configuration's order.
+        seconds: From the first request to stop until the end; 0 if nobody asked.
+    """
+
+    workers: tuple[Ended, ...]
+    seconds: float
+
+    @property
+    def status(self) -> ExitStatus:
+        """What it comes to: a failure counts more than an unclean end."""
+        if any(worker.failed for worker in self.workers):
+            return ExitStatus.FAILED
+        if not all(worker.clean for worker in self.workers):
+            return ExitStatus.UNCLEAN
+        return ExitStatus.CLEAN

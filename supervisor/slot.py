@@ -1,0 +1,362 @@
+"""One worker's place in the fleet: a state machine that outlives the processes in it.
+
+Events come from the process (it was forked, it reported, it ended), from the operator (stop)
+and from the clock (a tick when the deadline is due). The machine answers with actions and
+never acts itself. The way of a stop is drain, then SIGTERM, then SIGKILL, each with its own
+deadline, so that no wait is without an end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from enum import Enum
+from typing import assert_never
+
+from supervisor.restart import (
+    ExitClass,
+    GiveUp,
+    History,
+    LeaveEnded,
+    Restart,
+    RestartPolicy,
+    classify,
+    decide,
+)
+
+
+class SlotState(Enum):
+    """Where a slot is. The value is a metric label and what /status says."""
+
+    BACKING_OFF = "backing_off"
+    """No process; the next one starts at the deadline."""
+    STARTING = "starting"
+    """A process was asked for, and has no assignment yet."""
+    ASSIGNED = "assigned"
+    """Its consumer has joined its group, or holds its pinned partitions; no record in hand."""
+    PROCESSING = "processing"
+    """Assigned, and records were handled since the last heartbeat, or are in hand."""
+    DRAINING = "draining"
+    """It takes nothing new and is expected to end."""
+    GONE = "gone"
+    """It ended as it should; nothing follows."""
+    FAILED = "failed"
+    """It ended for good although it was wanted; nothing follows."""
+
+
+RUNNING = frozenset({SlotState.STARTING, SlotState.ASSIGNED, SlotState.PROCESSING})
+READY = frozenset({SlotState.ASSIGNED, SlotState.PROCESSING})
+FINAL = frozenset({SlotState.GONE, SlotState.FAILED})
+
+
+class Pressure(Enum):
+    """What has been done so far to make the process end."""
+
+    NONE = 0
+    DRAIN = 1
+    TERM = 2
+    KILL = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SlotPolicy:
+    """How long a slot waits for what.
+
+    Attributes:
+        restart: What follows the end of a worker that is wanted.
+        drain_timeout: Seconds from the drain command to SIGTERM.
+        kill_delay: Seconds from SIGTERM to SIGKILL.
+        reap_timeout: Seconds from SIGKILL until a process that the kernel does not give up
+            (uninterruptible sleep) is left behind.
+    """
+
+    restart: RestartPolicy = field(default_factory=RestartPolicy)
+    drain_timeout: float = 30.0
+    kill_delay: float = 5.0
+    reap_timeout: float = 10.0
+
+
+# Events
+
+
+@dataclass(frozen=True, slots=True)
+class Tick:
+    """Time passed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Spawned:
+    """The fork server made the process; its death can be observed from now on."""
+
+
+@dataclass(frozen=True, slots=True)
+class SpawnFailed:
+    """No process came to be."""
+
+    random: float
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A heartbeat: whether the worker is assigned, and whether records move."""
+
+    joined: bool
+    busy: bool
+
+
+@dataclass(frozen=True, slots=True)
+class DrainBegun:
+    """The worker says that it drains; perhaps somebody else sent it SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class Garbled:
+    """The worker wrote something that is no frame: it cannot be relied on any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """The slot is not wanted any more.
+
+    Attributes:
+        now: Kill instead of draining.
+    """
+
+    now: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """The process's death is confirmed.
+
+    Attributes:
+        status: Its exit code, minus the signal's number, or None if nobody can tell.
+        random: A value in [0, 1) for the restart's jitter.
+    """
+
+    status: int | None
+    random: float
+
+
+Event = Tick | Spawned | SpawnFailed | Beat | DrainBegun | Garbled | Stop | Exited
+
+
+# Actions
+
+
+@dataclass(frozen=True, slots=True)
+class Spawn:
+    """Ask the fork server for a process."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendStart:
+    """Tell the process what to run. Until then it does nothing and holds no membership."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendDrain:
+    """Ask the worker to finish what it has and end."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendTerm:
+    """Send SIGTERM."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendKill:
+    """Send SIGKILL."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaveBehind:
+    """Stop waiting for a process that SIGKILL did not end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another process follows in `delay` seconds; count the restart under `reason`."""
+
+    reason: ExitClass
+    delay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Fail:
+    """The slot has failed for good."""
+
+    reason: ExitClass
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """The slot is gone as it should be."""
+
+    reason: ExitClass
+
+
+Action = Spawn | SendStart | SendDrain | SendTerm | SendKill | LeaveBehind | Retry | Fail | Finish
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A slot's state.
+
+    Attributes:
+        state: Where the slot is.
+        since: When it got there (monotonic seconds).
+        deadline: When the next tick matters; None if none does.
+        wanted: False once it was told to stop.
+        pressure: What has been done to end the current process.
+        started: When the current, or the latest, process was asked for.
+        asked: When the current process began to drain; None while it does not.
+        history: What restart decisions remember.
+    """
+
+    state: SlotState
+    since: float
+    deadline: float | None
+    wanted: bool = True
+    pressure: Pressure = Pressure.NONE
+    started: float | None = None
+    asked: float | None = None
+    history: History = field(default_factory=History)
+
+    @classmethod
+    def new(cls, now: float) -> Slot:
+        """A slot whose first worker starts at its first tick."""
+        return cls(SlotState.BACKING_OFF, since=now, deadline=now)
+
+    @property
+    def killed(self) -> bool:
+        """Whether the current, or the latest, process was sent SIGKILL."""
+        return self.pressure is Pressure.KILL
+
+    def to(self, state: SlotState, now: float, deadline: float | None = None) -> Slot:
+        """The slot in another state; `since` stays if the state is the same."""
+        since = self.since if state is self.state else now
+        return replace(self, state=state, since=since, deadline=deadline)
+
+
+Step = tuple[Slot, tuple[Action, ...]]
+
+
+def step(slot: Slot, event: Event, now: float, policy: SlotPolicy) -> Step:
+    """Take one event: the slot's next state, and what has to be done, in order."""
+    if slot.state in FINAL:
+        return slot, ()
+    match event:
+        case Tick():
+            return _tick(slot, now, policy)
+        case Stop():
+            return _stop(slot, event, now, policy)
+        case SpawnFailed() | Exited():
+            return _ended(slot, event, now, policy)
+        case Spawned() | Beat() | DrainBegun() | Garbled():
+            return _reported(slot, event, now, policy)
+        case _:
+            assert_never(event)
+
+
+def _reported(
+    slot: Slot, event: Spawned | Beat | DrainBegun | Garbled, now: float, policy: SlotPolicy
+) -> Step:
+    match event:
+        case Spawned():
+            return slot, ((SendStart(),) if slot.state is SlotState.STARTING else ())
+        case Beat():
+            return _beat(slot, event, now), ()
+        case DrainBegun():
+            return (_drain(slot, now, policy) if slot.state in RUNNING else slot), ()
+        case Garbled():
+            return _kill(slot, now, policy)
+        case _:
+            assert_never(event)
+
+
+def _tick(slot: Slot, now: float, policy: SlotPolicy) -> Step:
+    if slot.deadline is None or now < slot.deadline:
+        return slot, ()
+    if slot.state is SlotState.BACKING_OFF:
+        return replace(slot, started=now).to(SlotState.STARTING, now), (Spawn(),)
+    return _escalate(slot, now, policy)
+
+
+def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Step:
+    match slot.pressure:
+        case Pressure.NONE:
+            return slot, ()
+        case Pressure.DRAIN:
+            deadline = now + policy.kill_delay
+            return replace(slot, pressure=Pressure.TERM, deadline=deadline), (SendTerm(),)
+        case Pressure.TERM:
+            return _kill(slot, now, policy)
+        case Pressure.KILL:
+            if not slot.wanted:
+                return slot.to(SlotState.GONE, now), (LeaveBehind(), Finish(ExitClass.KILLED))
+            # A successor would share its group.instance.id with a process that may still live.
+            fail = Fail(ExitClass.KILLED, "the kernel does not end it, even by SIGKILL")
+            return slot.to(SlotState.FAILED, now), (LeaveBehind(), fail)
+        case _:
+            assert_never(slot.pressure)
+
+
+def _beat(slot: Slot, event: Beat, now: float) -> Slot:
+    if slot.state not in RUNNING:
+        return slot
+    if not event.joined:
+        return slot.to(SlotState.STARTING, now)
+    return slot.to(SlotState.PROCESSING if event.busy else SlotState.ASSIGNED, now)
+
+
+def _drain(slot: Slot, now: float, policy: SlotPolicy) -> Slot:
+    draining = replace(slot, pressure=Pressure.DRAIN, asked=now)
+    return draining.to(SlotState.DRAINING, now, now + policy.drain_timeout)
+
+
+def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Step:
+    if slot.state is SlotState.BACKING_OFF or slot.pressure is Pressure.KILL:
+        return slot, ()
+    asked = now if slot.asked is None else slot.asked
+    killed = replace(slot, pressure=Pressure.KILL, asked=asked)
+    return killed.to(SlotState.DRAINING, now, now + policy.reap_timeout), (SendKill(),)
+
+
+def _stop(slot: Slot, event: Stop, now: float, policy: SlotPolicy) -> Step:
+    slot = replace(slot, wanted=False)
+    if slot.state is SlotState.BACKING_OFF:
+        return slot.to(SlotState.GONE, now), (Finish(ExitClass.DONE),)
+    if event.now:
+        return _kill(slot, now, policy)
+    if slot.state in RUNNING:
+        return _drain(slot, now, policy), (SendDrain(),)
+    return slot, ()
+
+
+def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPolicy) -> Step:
+    if slot.state is SlotState.BACKING_OFF:
+        return slot, ()
+    reason = _reason(slot, event)
+    if not slot.wanted:
+        return slot.to(SlotState.GONE, now), (Finish(reason),)
+    uptime = 0.0 if slot.started is None else now - slot.started
+    decision = decide(
+        policy.restart, slot.history, reason, uptime=uptime, now=now, random=event.random
+    )
+    match decision:
+        case Restart(delay, history):
+            waiting = replace(slot, history=history, pressure=Pressure.NONE, asked=None)
+            return waiting.to(SlotState.BACKING_OFF, now, now + delay), (Retry(reason, delay),)
+        case GiveUp(why):
+            return slot.to(SlotState.FAILED, now), (Fail(reason, why),)
+        case LeaveEnded():
+            return slot.to(SlotState.GONE, now), (Finish(reason),)
+        case _:
+            assert_never(decision)
+
+
+def _reason(slot: Slot, event: SpawnFailed | Exited) -> ExitClass:
+    if isinstance(event, SpawnFailed):
+        return ExitClass.SPAWN
+    return classify(event.status, killed_by_us=slot.pressure in {Pressure.TERM, Pressure.KILL})

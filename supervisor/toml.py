@@ -1,0 +1,279 @@
+"""From a TOML file to a `SupervisorConfig`, or to every problem that it has, all at once."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import socket
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from pydantic import BaseModel, SecretStr, ValidationError
+
+from supervisor.config import (
+    ConsumerTable,
+    KafkaTable,
+    RestartTable,
+    SupervisorConfig,
+    SupervisorTable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from pydantic_core import ErrorDetails
+
+KeyPath = tuple[str | int, ...]
+LONGEST_SHOWN = 60
+_VARIABLE = re.compile(
+    r"\$(?:(?P<escaped>\$\{)|\{(?P<name>[A-Za-z_]\w*)(?::-(?P<default>[^}]*))?\}|(?P<broken>\{))"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong with a configuration.
+
+    Attributes:
+        key: Dotted path of the key, or "line 3, column 7" where the TOML itself cannot be read.
+        what: What is wrong there.
+        hint: What to write instead; "" where nobody can know.
+    """
+
+    key: str
+    what: str
+    hint: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.key}: {self.what}" + (f"; {self.hint}" if self.hint else "")
+
+
+class ConfigError(Exception):
+    """A configuration is not valid.
+
+    Attributes:
+        source: The file.
+        problems: All that is wrong with it.
+    """
+
+    def __init__(self, source: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__("\n".join(f"{source}: {problem}" for problem in problems))
+        self.source = source
+        self.problems = problems
+
+
+def load_config(
+    path: str | os.PathLike[str], environment: Mapping[str, str] | None = None
+) -> SupervisorConfig:
+    """Read and validate a configuration file.
+
+    `${NAME}` and `${NAME:-default}` in values are taken from the environment (`$${` is a plain
+    `${`); HOSTNAME is there even if nobody exported it. A secret NAME may be given as
+    NAME_file, relative to the configuration file's folder.
+
+    Args:
+        path: The TOML file.
+        environment: In place of the process's environment.
+
+    Raises:
+        ConfigError: With every problem at once.
+    """
+    file = Path(path)
+    if environment is None:
+        environment = {"HOSTNAME": socket.gethostname(), **os.environ}
+    try:
+        written = tomllib.loads(file.read_text(encoding="utf-8"))
+    except OSError as error:
+        problem = Problem("file", f"cannot be read: {error.strerror}", "check the path")
+        raise ConfigError(str(file), (problem,)) from None
+    except UnicodeDecodeError:
+        problem = Problem("file", "is not UTF-8", "save it as UTF-8")
+        raise ConfigError(str(file), (problem,)) from None
+    except tomllib.TOMLDecodeError as error:
+        raise ConfigError(str(file), (_syntax(str(error)),)) from None
+    return _Reading(file, written, environment).config()
+
+
+def _syntax(message: str) -> Problem:
+    what, _, place = message.rpartition(" (at ")
+    if not what:
+        return Problem("TOML", message)
+    return Problem(place.removesuffix(")"), f"this is not TOML: {what[0].lower()}{what[1:]}")
+
+
+class _Reading:
+    """One configuration on its way from what is written to what it means."""
+
+    def __init__(self, file: Path, written: dict[str, Any], environment: Mapping[str, str]) -> None:
+        self._file = file
+        self._written = written
+        self._environment = environment
+        self._problems: list[Problem] = []
+        self._unread: set[KeyPath] = set()
+        """Keys whose value could not be made out; what the model says of them is noise."""
+
+    def config(self) -> SupervisorConfig:
+        expanded = self._expand(self._written, ())
+        kafka = expanded.get("kafka")
+        if isinstance(kafka, dict):
+            self._read_secrets(kafka)
+        config = None
+        try:
+            config = SupervisorConfig.model_validate(expanded)
+        except ValidationError as error:
+            self._problems += [
+                _problem(details, self._written)
+                for details in error.errors(include_url=False, include_input=False)
+                if details["loc"] not in self._unread
+            ]
+        if config is None or self._problems:
+            raise ConfigError(str(self._file), tuple(self._problems)) from None
+        return config
+
+    def _expand(self, value: Any, path: KeyPath) -> Any:
+        if isinstance(value, dict):
+            return {key: self._expand(item, (*path, key)) for key, item in value.items()}
+        if isinstance(value, list):
+            return [self._expand(item, (*path, index)) for index, item in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+        missing = list(_missing(value, self._environment))
+        self._problems += [Problem(key_path(path), *what) for what in missing]
+        if missing:
+            self._unread.add(path)
+            return value
+        return _VARIABLE.sub(lambda match: _value(match, self._environment), value)
+
+    def _read_secrets(self, kafka: dict[str, Any]) -> None:
+        for name, field in KafkaTable.model_fields.items():
+            key = f"{name}_file"
+            if SecretStr not in get_args(field.annotation) or key not in kafka:
+                continue
+            file, path = kafka.pop(key), ("kafka", key)
+            if name in kafka:
+                hint = "keep one of the two"
+                self._problems.append(Problem(key_path(path), f"contradicts {name}", hint))
+            elif not isinstance(file, str):
+                self._problems.append(Problem(key_path(path), "is not a path"))
+            elif path not in self._unread:
+                try:
+                    text = (self._file.parent / file).read_text(encoding="utf-8")
+                    kafka[name] = text.rstrip("\r\n")
+                except (OSError, UnicodeDecodeError) as error:
+                    reason = getattr(error, "strerror", None) or "it is not UTF-8"
+                    hint = "name a file that the supervisor's user can read"
+                    what = f"cannot be read from {file}: {reason}"
+                    self._problems.append(Problem(key_path(path), what, hint))
+
+
+def _missing(text: str, environment: Mapping[str, str]) -> Iterator[tuple[str, str]]:
+    for match in _VARIABLE.finditer(text):
+        name = match["name"]
+        if match["broken"]:
+            yield "has a ${ that names no variable", "write ${NAME}, or $${ for a plain ${"
+        elif name and match["default"] is None and name not in environment:
+            yield (
+                f"the environment variable {name} is not set",
+                f"set it, or write ${{{name}:-default}}",
+            )
+
+
+def _value(match: re.Match[str], environment: Mapping[str, str]) -> str:
+    if match["escaped"]:
+        return "${"
+    value = environment.get(match["name"], "")
+    if match["default"] is not None and not value:  # as in a shell: empty counts as not set
+        return match["default"]
+    return value
+
+
+def key_path(path: KeyPath) -> str:
+    """A key's path as TOML would write it: consumers.orders.partition_groups[0]."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            bare = re.fullmatch(r"[A-Za-z0-9_-]+", part)
+            text += ("." if text else "") + (part if bare else json.dumps(part))
+    return text or "file"
+
+
+def _problem(details: ErrorDetails, written: Any) -> Problem:
+    path = tuple(part for part in details["loc"] if part != "[key]")
+    key, last = key_path(path), str(path[-1])
+    if details["type"] == "extra_forbidden":
+        return Problem(key, "is an unknown key", _did_you_mean(last, path[:-1]))
+    if details["type"] == "missing" and last == "consumers":
+        return Problem(key, "is missing", "write at least one [consumers.NAME]")
+    if details["type"] == "missing":
+        return Problem(key, "is missing", _example(path))
+    if "[key]" in details["loc"]:
+        hint = "use letters, digits, dots, dashes and underscores"
+        return Problem(key, "is no name for a consumer", hint)
+    what = details["msg"].removeprefix("Input ")
+    hint = (details.get("ctx") or {}).get("hint") or _example(path)
+    # What stands under [kafka] may be a secret in the wrong place.
+    shown = "" if path[0] == "kafka" else _shown(path, written)
+    return Problem(key, f"{shown}{what[0].lower()}{what[1:]}", hint)
+
+
+def _table(path: KeyPath) -> type[BaseModel] | None:
+    """The model of the table at this path."""
+    match path:
+        case ():
+            return SupervisorConfig
+        case ("supervisor",):
+            return SupervisorTable
+        case ("kafka",):
+            return KafkaTable
+        case ("consumers", _):
+            return ConsumerTable
+        case ("consumers", _, "restart"):
+            return RestartTable
+        case _:
+            return None
+
+
+_TABLES: dict[str, type[BaseModel]] = {
+    "[supervisor]": SupervisorTable,
+    "[kafka]": KafkaTable,
+    "[consumers.NAME]": ConsumerTable,
+    "[consumers.NAME.restart]": RestartTable,
+}
+
+
+def _did_you_mean(key: str, path: KeyPath) -> str:
+    table = _table(path)
+    known = list(table.model_fields) if table else []
+    if close := difflib.get_close_matches(key, known, n=1):
+        return f'did you mean "{close[0]}"?'
+    for name, other in _TABLES.items():
+        if key in other.model_fields:
+            return f"it belongs in {name}"
+    if table is KafkaTable:
+        return "librdkafka's own properties go in [kafka.options], in quotes if they have dots"
+    return f"known here: {', '.join(known)}" if known else "remove it"
+
+
+def _example(path: KeyPath) -> str:
+    table = _table(path[:-1])
+    field = table.model_fields.get(str(path[-1])) if table else None
+    if field is None or not field.examples:
+        return ""
+    return f"write it as in {path[-1]} = {json.dumps(field.examples[0])}"
+
+
+def _shown(path: KeyPath, written: Any) -> str:
+    """The value as it is written, before any variable was replaced, if it is short enough."""
+    for part in path:
+        try:
+            written = written[part]
+        except (KeyError, IndexError, TypeError):
+            return ""
+    text = json.dumps(written, ensure_ascii=False, default=str)
+    return f"{text} " if len(text) <= LONGEST_SHOWN else ""

@@ -1,0 +1,275 @@
+"""The child's side: from the Start frame to a running consumer loop and back to an exit code.
+
+The only module of the daemon that imports flowodm, and with it Kafka and the user's code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import faulthandler
+import logging
+import os
+import signal
+import socket
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from prometheus_client import CollectorRegistry
+
+from flowodm import settings as profiles
+from flowodm.connection import connect
+from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
+from flowodm.consumer.options import is_async
+from flowodm.events import Abandoned, LoopState, LoopStatus, Rebalanced, StateChanged
+from flowodm.exceptions import (
+    ConfigurationError,
+    FencedError,
+    RecordError,
+    SchemaValidationError,
+)
+from flowodm.metrics import PrometheusObserver
+from flowodm.model import FlowBaseModel, settings_of
+from supervisor import logs
+from supervisor.config import PROFILES
+from supervisor.control import Channel, Control, SupervisorLostError
+from supervisor.objects import DefinitionError, here_first, resolve
+from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
+from supervisor.restart import ExitClass, ExitCode, classify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowodm.events import Event, Observer
+
+log = logging.getLogger("supervisor.worker")
+
+
+def main(fds: list[int]) -> int:
+    """Run one worker.
+
+    Args:
+        fds: The pipe to the supervisor, and where there is such a thing a pidfd of it.
+
+    Returns:
+        The exit code, one of `supervisor.restart.ExitCode`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's
+    faulthandler.enable()
+    channel = Channel(socket.socket(fileno=fds[0]), fds[1] if len(fds) > 1 else None)
+    try:
+        start = channel.first()
+    except SupervisorLostError:
+        return ExitCode.DONE
+    if not isinstance(start, Start):
+        channel.send(Bye(ExitCode.DONE))
+        return ExitCode.DONE
+    return _Worker(start, channel).run()
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A consumer whose names have become objects.
+
+    Attributes:
+        model: The messages' class.
+        handler: Gets each message.
+        options: The loop's other arguments.
+    """
+
+    model: type[FlowBaseModel]
+    handler: Callable[..., Any]
+    options: dict[str, Any]
+
+    @classmethod
+    def resolve(cls, start: Start) -> Definition:
+        """Import all that the consumer names, and tell flowodm how to connect.
+
+        Raises:
+            DefinitionError: Something is not there or does not fit.
+            ConfigurationError: flowodm does not accept it.
+        """
+        here_first()
+        place = f"consumers.{start.identity.consumer}"
+        options = dict(start.consumer)
+        model = resolve(options.pop("model"), f"{place}.model")
+        if not (isinstance(model, type) and issubclass(model, FlowBaseModel)):
+            raise DefinitionError(f"{place}.model: {model!r} is no subclass of FlowBaseModel")
+        for key in ("handler", "error_handler", "on_startup", "on_shutdown"):
+            if key in options:
+                options[key] = _callable(options[key], f"{place}.{key}")
+        if "settings" in options:
+            options["settings"] = _profile(options["settings"], f"{place}.settings")
+        _connect(dict(start.kafka))
+        return cls(model, options.pop("handler"), options)
+
+    @property
+    def is_async(self) -> bool:
+        """Whether the handler is a coroutine function, or an object called like one."""
+        return is_async(self.handler)
+
+    def loop(self, observers: tuple[Observer, ...] = ()) -> ConsumerLoop | AsyncConsumerLoop:
+        """The loop, not yet running. Signals are the worker's business, not the loop's.
+
+        Raises:
+            DefinitionError: The loop does not take these arguments.
+        """
+        kind = AsyncConsumerLoop if self.is_async else ConsumerLoop
+        try:
+            return kind(
+                self.model,
+                self.handler,
+                **self.options,
+                observers=observers,
+                handle_signals=False,
+            )
+        except (TypeError, ValueError) as error:
+            raise DefinitionError(f"{kind.__name__}: {error}") from error
+
+
+def _callable(reference: str, key: str) -> Callable[..., Any]:
+    found = resolve(reference, key)
+    if isinstance(found, ConsumerLoop | AsyncConsumerLoop):
+        raise DefinitionError(
+            f"{key}: {reference} is a loop that a decorator made, with options of its own; "
+            f'write "{reference}.handler" for the plain function, and its options here'
+        )
+    if not callable(found):
+        raise DefinitionError(f"{key}: {reference} is {type(found).__name__}, not a function")
+    return found
+
+
+def _profile(name: str, key: str) -> profiles.BaseSettings:
+    found = getattr(profiles, PROFILES[name]) if name in PROFILES else resolve(name, key)
+    settings = found() if isinstance(found, type) else found
+    if not isinstance(settings, profiles.BaseSettings):
+        raise DefinitionError(f"{key}: {name} is no settings profile of flowodm")
+    return settings
+
+
+def _connect(arguments: dict[str, Any]) -> None:
+    options = arguments.pop("options", {})
+    connect(**arguments, consumer_config=options, producer_config=options)
+
+
+class _Worker:
+    def __init__(self, start: Start, channel: Channel) -> None:
+        self._start = start
+        self._channel = channel
+        self._registry = CollectorRegistry()
+        self._abandoned = False
+        self._loop: ConsumerLoop | AsyncConsumerLoop | None = None
+        self._control = Control(channel, self._heartbeat, start.drain_timeout)
+
+    def run(self) -> int:
+        """Consume until the end, and say farewell."""
+        identity = self._start.identity
+        logs.configure(
+            level=self._start.logging.level,
+            fmt=self._start.logging.format,
+            fields={"consumer": identity.consumer, "slot": identity.slot, "pid": os.getpid()},
+            secrets=self._start.secrets,
+        )
+        signal.signal(signal.SIGTERM, lambda _number, _frame: self._control.stop())
+        self._control.start()
+        code = self._guarded()
+        self._control.finish(code)
+        return code
+
+    def _guarded(self) -> ExitCode:
+        """Consume; every exception becomes an exit code and a Failed frame."""
+        try:
+            self._consume()
+        except (DefinitionError, ConfigurationError, SchemaValidationError) as error:
+            return self._failed(ExitCode.CONFIGURATION, error)
+        except RecordError as error:
+            return self._failed(ExitCode.RECORD, error)
+        except FencedError as error:
+            return self._failed(ExitCode.FENCED, error)
+        except MemoryError as error:
+            return self._failed(ExitCode.OUT_OF_MEMORY, error)
+        except BaseException as error:  # noqa: BLE001 - the worker's last line of defence
+            return self._failed(ExitCode.CRASH, error)
+        return ExitCode.ABANDONED if self._abandoned else ExitCode.DONE
+
+    def _failed(self, code: ExitCode, error: BaseException) -> ExitCode:
+        kind = classify(code)
+        expected = kind is ExitClass.CONFIGURATION
+        log.error(
+            "the worker failed: %s",
+            error,
+            extra={"kind": kind.value},
+            exc_info=None if expected else error,
+        )
+        text = str(error) if expected else f"{type(error).__name__}: {error}"
+        text = "; ".join([text, *getattr(error, "__notes__", ())])
+        redact = logs.redactor(self._start.secrets)
+        message = redact(text).encode(errors="replace").decode()
+        self._channel.send(Failed(kind=kind.value, message=message))
+        return code
+
+    def _consume(self) -> None:
+        self._channel.send(State("starting"))
+        definition = Definition.resolve(self._start)
+        observer = PrometheusObserver(
+            self._registry,
+            consumer=self._start.identity.consumer,
+            slot=str(self._start.identity.slot),
+        )
+        self._loop = definition.loop(observers=(observer, self._observe))
+        self._control.attach(self._loop)
+        if self._control.stopping:
+            return
+        self._channel.send(State("running"))
+        if isinstance(self._loop, AsyncConsumerLoop):
+            asyncio.run(self._loop.run())
+        else:
+            self._loop.run()
+
+    def _observe(self, event: Event) -> None:
+        if isinstance(event, Abandoned):
+            self._abandoned = True
+        elif isinstance(event, Rebalanced | StateChanged):
+            self._control.wake()
+
+    def _heartbeat(self) -> Heartbeat:
+        status = LoopStatus(LoopState.CREATED) if self._loop is None else self._loop.status()
+        return Heartbeat(
+            joined=status.joined,
+            assigned=list(status.assigned),
+            in_flight=status.in_flight,
+            buffered=status.buffered,
+            processed=status.processed,
+            lag=status.lag,
+            oldest_handler_seconds=status.oldest_handler_seconds,
+            metrics=families(self._registry),
+        )
+
+
+def families(registry: CollectorRegistry) -> list[Family]:
+    """All metrics of a registry in the protocol's form."""
+    return [
+        (
+            metric.name,
+            metric.type,
+            metric.documentation,
+            [(sample.name, dict(sample.labels), sample.value) for sample in metric.samples],
+        )
+        for metric in registry.collect()
+    ]
+
+
+def describe(start: Start) -> dict[str, str]:
+    """What a consumer comes to, without connecting: for `check`.
+
+    Raises:
+        DefinitionError: Something is not there or does not fit.
+        ConfigurationError: flowodm does not accept it.
+    """
+    definition = Definition.resolve(start)
+    definition.loop()
+    model = settings_of(definition.model)
+    return {
+        "topic": model.topic,
+        "group": start.consumer.get("group_id") or model.consumer_group or "",
+        "loop": "AsyncConsumerLoop" if definition.is_async else "ConsumerLoop",
+    }

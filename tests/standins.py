@@ -1,0 +1,117 @@
+"""Workers without Kafka: what a process test runs in place of ``supervisor.worker:main``.
+
+They speak the real protocol through the real control thread. What one does is the name after
+the colon in its consumer's ``handler``, as in ``standin:steady``.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import time
+
+from supervisor import logs
+from supervisor.control import Channel, Control, SupervisorLostError
+from supervisor.protocol import Bye, Failed, Heartbeat, Start
+from supervisor.restart import ExitCode
+
+ENTRY = "standins:main"
+
+
+class StandInLoop:
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+        self.joined = False
+        self.processed = 0
+
+    def stop(self, now: bool = False) -> None:
+        self.stopped.set()
+
+    def heartbeat(self) -> Heartbeat:
+        self.processed += 1
+        counter = [("standin_beats_total", {"pid": "any"}, float(self.processed))]
+        gauge = [("standin_pid", {"pid": str(os.getpid())}, 1.0)]
+        return Heartbeat(
+            joined=self.joined,
+            assigned=[("standin", 0)] if self.joined else [],
+            in_flight=0,
+            buffered=0,
+            processed=self.processed,
+            lag=0,
+            oldest_handler_seconds=0.0,
+            metrics=[
+                ("standin_beats", "counter", "Heartbeats.", counter),
+                ("standin_pid", "gauge", "Whoever it is.", gauge),
+            ],
+        )
+
+
+def main(fds: list[int]) -> int:
+    """Run the behaviour that the Start frame names."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=fds[0]), fds[1] if len(fds) > 1 else None)
+    try:
+        start = channel.first()
+    except SupervisorLostError:
+        return ExitCode.DONE
+    if not isinstance(start, Start):
+        channel.send(Bye(ExitCode.DONE))
+        return ExitCode.DONE
+    identity = start.identity
+    fields = {"consumer": identity.consumer, "slot": identity.slot, "pid": os.getpid()}
+    logs.configure(
+        level=start.logging.level, fmt=start.logging.format, fields=fields, secrets=start.secrets
+    )
+    loop = StandInLoop()
+    control = Control(channel, loop.heartbeat, start.drain_timeout)
+    signal.signal(signal.SIGTERM, lambda *_: control.stop())
+    control.start()
+    behaviour = start.consumer["handler"].partition(":")[2]
+    code = globals()[behaviour](loop, control, channel)
+    control.finish(code)
+    return code
+
+
+def steady(loop: StandInLoop, control: Control, _channel: Channel) -> int:
+    """Assigned until it is told to stop."""
+    loop.joined = True
+    control.attach(loop)
+    control.wake()
+    loop.stopped.wait()
+    return ExitCode.DONE
+
+
+def crash(_loop: StandInLoop, _control: Control, channel: Channel) -> int:
+    """Fails at once."""
+    channel.send(Failed(kind="crash", message="RuntimeError: no database"))
+    return ExitCode.CRASH
+
+
+def misconfigured(_loop: StandInLoop, _control: Control, channel: Channel) -> int:
+    """Can never work."""
+    channel.send(Failed(kind="configuration", message="there is no module shop"))
+    return ExitCode.CONFIGURATION
+
+
+def stubborn(loop: StandInLoop, control: Control, _channel: Channel) -> int:
+    """Assigned, and deaf to everything but SIGKILL."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    loop.joined = True
+    control.wake()
+    while True:
+        time.sleep(60)
+
+
+def slow_to_start(loop: StandInLoop, control: Control, _channel: Channel) -> int:
+    """Never gets an assignment, but stops when told."""
+    control.attach(loop)
+    loop.stopped.wait()
+    return ExitCode.DONE
+
+
+def garbler(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Writes something that is no frame."""
+    channel._pipe.sendall(b"hello?\n")
+    return steady(loop, control, channel)
