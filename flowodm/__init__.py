@@ -1,1 +1,83 @@
-"""Typed Kafka messages and consumer loops."""
+"""Typed Kafka messages and consumer loops.
+
+A message is a Pydantic model with an inner class ``Settings`` that names its topic; a loop calls
+a handler for every message of that topic and takes care of offsets, retries and shutdown.
+"""
+
+from flowodm.connection import (
+    KafkaConnection,
+    connect,
+    get_consumer,
+    get_kafka_connection,
+    get_producer,
+    get_schema_registry,
+)
+from flowodm.consumer import (
+    AsyncConsumerLoop,
+    ConsumerLoop,
+    async_consumer_loop,
+    consumer_loop,
+)
+from flowodm.exceptions import (
+    ConfigurationError,
+    ConnectionError,  # noqa: A004 - the public name is part of the contract
+    ConsumerError,
+    DeserializationError,
+    FencedError,
+    FlowODMError,
+    ProducerError,
+    RecordError,
+    RegistryUnavailableError,
+    SchemaCompatibilityError,
+    SchemaError,
+    SchemaRegistryError,
+    SchemaValidationError,
+    SerializationError,
+    SettingsError,
+    TopicError,
+)
+from flowodm.model import FlowBaseModel
+from flowodm.settings import (
+    BaseSettings,
+    BatchSettings,
+    HighThroughputSettings,
+    LongRunningSettings,
+    RealTimeSettings,
+    ReliableSettings,
+)
+
+__all__ = [
+    "AsyncConsumerLoop",
+    "BaseSettings",
+    "BatchSettings",
+    "ConfigurationError",
+    "ConnectionError",
+    "ConsumerError",
+    "ConsumerLoop",
+    "DeserializationError",
+    "FencedError",
+    "FlowBaseModel",
+    "FlowODMError",
+    "HighThroughputSettings",
+    "KafkaConnection",
+    "LongRunningSettings",
+    "ProducerError",
+    "RealTimeSettings",
+    "RecordError",
+    "RegistryUnavailableError",
+    "ReliableSettings",
+    "SchemaCompatibilityError",
+    "SchemaError",
+    "SchemaRegistryError",
+    "SchemaValidationError",
+    "SerializationError",
+    "SettingsError",
+    "TopicError",
+    "async_consumer_loop",
+    "connect",
+    "consumer_loop",
+    "get_consumer",
+    "get_kafka_connection",
+    "get_producer",
+    "get_schema_registry",
+]
