@@ -1,0 +1,46 @@
+"""Wait for what can be observed, never for a length of time."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+POLL_INTERVAL = 0.02
+
+
+def wait_until(condition: Callable[[], T], timeout: float, what: str) -> T:
+    """Ask ``condition`` until its answer is true, and return that answer.
+
+    ``what`` names the fact in words that fit after "did not become true". AssertionError after
+    ``timeout`` seconds, with the last answer; an exception of the condition itself passes through.
+    """
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(_too_late(timeout, what, value))
+        time.sleep(POLL_INTERVAL)
+
+
+async def wait_until_async(condition: Callable[[], T], timeout: float, what: str) -> T:  # noqa: ASYNC109 - the twin of wait_until; asyncio.timeout would lose the last answer
+    """As :func:`wait_until`, without blocking the event loop."""
+    deadline = time.monotonic() + timeout
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() >= deadline:
+            raise AssertionError(_too_late(timeout, what, value))
+        await asyncio.sleep(POLL_INTERVAL)
+
+
+def _too_late(timeout: float, what: str, last: object) -> str:
+    return f"did not become true within {timeout:g} s: {what}; last observed: {last!r}"
