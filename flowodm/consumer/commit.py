@@ -80,16 +80,22 @@ class CommitSchedule:
 class CommitAhead:
     """How many records before_processing commits at once, ahead of their handlers.
 
-    What is committed and not yet handled is what a crash loses, so the number follows the
-    handlers' measured speed: committed but unhandled work takes at most ``budget`` seconds.
-    Two windows share the budget: one is being handled while the next one is committed.
+    What is committed and has not started is what a crash loses on top of what is being handled,
+    so the number follows the handlers' measured speed: it is the work of ``budget`` seconds.
+    The engine asks for the next window when half of it is left, so that the commit is answered
+    before the handlers run dry.
 
     Args:
-        budget: Seconds of work that a crash may lose; 0 means one record at a time.
+        budget: Seconds of work that a crash may lose; 0 means that only records for which a
+            handler is free are committed.
         concurrency: Handlers that run at the same time.
+        largest: Upper bound of ``size``.
+
+    Attributes:
+        size: How many records may be committed and not started.
     """
 
-    #: A window grows at most this much at a time: one fast record promises nothing.
+    #: The size grows at most this much at a time: one fast record promises nothing.
     GROWTH = 2
     #: Weight of the newest measurement in the moving average.
     WEIGHT = 0.3
@@ -99,16 +105,17 @@ class CommitAhead:
         self._concurrency = concurrency
         self._largest = largest
         self._seconds: float | None = None
-        self.size = 1
+        self.size = 0
 
     def measured(self, records: int, seconds: float) -> None:
         """This many records took this many seconds of one handler's time."""
-        if not records:
+        if not records or not self._budget:
             return
         sample = seconds / records
         old = self._seconds
         self._seconds = sample if old is None else old + self.WEIGHT * (sample - old)
         # One slow record must count at once: it shows what the next window may cost.
         cost = max(self._seconds, sample)
-        fitting = self._budget / 2 * self._concurrency / cost if cost > 0 else self._largest
-        self.size = int(max(1, min(fitting, self.size * self.GROWTH, self._largest)))
+        affordable = self._largest * cost <= self._budget * self._concurrency
+        fitting = self._largest if affordable else self._budget * self._concurrency / cost
+        self.size = int(min(fitting, max(self.size, 1) * self.GROWTH, self._largest))

@@ -1,0 +1,327 @@
+"""The engine's decisions, one fact at a time; test_engine_invariants.py tries all orders."""
+
+from __future__ import annotations
+
+import pytest
+from fake_records import fake_records
+from flowodm.consumer.commit import CommitStrategy
+from flowodm.consumer.engine import PRESSURE_GRACE, Engine, Rules
+from flowodm.consumer.ordering import Ordering
+from flowodm.consumer.retry import CallErrorHandler, FailurePolicy, OnFailure, Retry, Skip, Stop
+from flowodm.events import Outcome, Stage
+
+A, B = ("orders", 0), ("orders", 1)
+
+
+def engine(strategy: str = "after_processing", **rules) -> Engine:
+    made = Engine(Rules(strategy=CommitStrategy(strategy), **rules))
+    made.assigned([A, B])
+    return made
+
+
+def handle(run, count: int | None = None, seconds: float = 0.001) -> None:
+    """As a loop's shell does: tick, then count."""
+    for _ in range(len(run.records) if count is None else count):
+        last = run.ticks[-1] if run.ticks else run.started
+        run.ticks.append(last + seconds)
+        run.done += 1
+
+
+def outcomes(engine: Engine) -> dict[Outcome, int]:
+    total: dict[Outcome, int] = {}
+    for report in engine.reports:
+        for outcome, count in report.outcomes.items():
+            total[outcome] = total.get(outcome, 0) + count
+    return total
+
+
+class TestAfterProcessing:
+    def test_a_handled_run_may_be_committed(self):
+        e = engine()
+        e.fetched(A, fake_records(10, 3))
+        run = e.next_run(0.0)
+        handle(run)
+
+        e.finished(run)
+
+        assert e.to_commit() == {A: 13}
+
+    def test_what_is_confirmed_is_not_committed_again(self):
+        e = engine()
+        e.fetched(A, fake_records(10, 3))
+        run = e.next_run(0.0)
+        handle(run)
+        e.finished(run)
+
+        e.committed(A, 13)
+
+        assert e.to_commit() == {}
+
+    def test_progress_inside_a_long_run_may_be_committed_while_it_goes_on(self):
+        e = engine()
+        e.fetched(A, fake_records(10, 3))
+        run = e.next_run(0.0)
+
+        handle(run, 2)
+
+        assert e.to_commit() == {A: 12}
+
+    def test_a_key_handled_ahead_of_another_one_is_not_committed(self):
+        e = engine(ordering=Ordering.KEY, max_concurrent=2)
+        e.fetched(A, fake_records(0, 4, keys=2))
+        first, second = e.next_run(0.0), e.next_run(0.0)
+        handle(second)
+
+        e.finished(second)
+
+        assert e.to_commit() == {}
+        handle(first)
+        e.finished(first)
+        assert e.to_commit() == {A: 4}
+
+    def test_a_result_after_the_revoke_is_not_committed(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+        run = e.next_run(0.0)
+        e.revoking([A])
+        e.forget([A])
+        e.assigned([A])
+        handle(run)
+
+        e.finished(run)
+
+        assert e.to_commit() == {}
+
+    def test_a_revoked_partition_starts_nothing_new_and_is_quiet_after_its_handler(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+        e.fetched(B, fake_records(0, 3))
+        run = e.next_run(0.0)
+
+        e.revoking([A])
+
+        assert run.halted
+        assert not e.quiet([A])
+        handle(run, 1)
+        e.finished(run)
+        assert e.quiet([A])
+        assert e.to_commit([A]) == {A: 1}
+        assert e.next_run(0.0).partition.tp == B
+
+    def test_stop_hands_out_nothing_more(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+
+        e.stop()
+
+        assert e.next_run(0.0) is None
+        assert e.quiet()
+
+    def test_records_of_a_partition_that_is_not_ours_are_dropped(self):
+        e = engine()
+        e.forget([A])
+
+        e.fetched(A, fake_records(0, 3))
+
+        assert (e.buffered, e.next_run(0.0)) == (0, None)
+
+
+class TestFailures:
+    def test_a_retry_waits_in_its_lane_while_other_partitions_go_on(self):
+        e = engine(failures=FailurePolicy(max_retries=1, retry_delay=5.0))
+        e.fetched(A, fake_records(0, 2))
+        e.fetched(B, fake_records(0, 2))
+        failing = e.next_run(0.0)
+
+        verdict = e.failed(failing, Stage.HANDLER, now=0.0)
+
+        assert verdict == Retry(5.0)
+        assert e.next_run(0.1).partition.tp == B
+        assert e.next_run(0.1) is None
+        assert e.next_due() == 5.0
+        assert e.next_run(5.0) is failing
+
+    def test_the_wait_before_a_retry_is_not_handling_time(self):
+        e = engine(failures=FailurePolicy(max_retries=1, retry_delay=5.0))
+        e.fetched(A, fake_records(0, 2))
+        run = e.next_run(0.0)
+        handle(run, 1, seconds=0.5)
+        e.failed(run, Stage.HANDLER, now=1.0)
+        e.next_run(6.0)
+        run.ticks.append(6.25)
+        run.done += 1
+
+        e.finished(run)
+
+        assert [s for report in e.reports for s in report.seconds] == [0.5, 0.25]
+
+    def test_stop_during_the_wait_leaves_the_record_uncommitted(self):
+        e = engine(failures=FailurePolicy(max_retries=1, retry_delay=5.0))
+        e.fetched(A, fake_records(0, 2))
+        run = e.next_run(0.0)
+        handle(run, 1)
+        e.failed(run, Stage.HANDLER, now=0.0)
+
+        e.stop()
+
+        assert e.next_run(100.0) is None
+        assert e.quiet()
+        assert e.to_commit() == {A: 1}
+
+    @pytest.mark.parametrize(
+        ("policy", "verdict"),
+        [
+            (FailurePolicy(on_failure=OnFailure.STOP), Stop()),
+            (FailurePolicy(on_failure=OnFailure.SKIP), Skip()),
+            (FailurePolicy(error_handler=True), CallErrorHandler()),
+        ],
+    )
+    def test_a_final_failure_leaves_the_run_with_its_handler(self, policy, verdict):
+        e = engine(failures=policy)
+        e.fetched(A, fake_records(0, 2))
+        run = e.next_run(0.0)
+
+        assert e.failed(run, Stage.HANDLER, now=0.0) == verdict
+        assert e.in_flight == 1
+
+    def test_a_silent_registry_does_not_hold_up_the_end_of_at_most_once(self):
+        e = engine("before_processing")
+        e.fetched(A, fake_records(0, 1))
+        e.window_answered(e.window(0.0), ok=True)
+        run = e.next_run(0.0)
+        e.stop()
+
+        assert e.failed(run, Stage.REGISTRY, now=0.0) == Skip()
+
+
+class TestBeforeProcessing:
+    def test_nothing_starts_before_its_commit_is_confirmed(self):
+        e = engine("before_processing")
+        e.fetched(A, fake_records(10, 3))
+        window = e.window(0.0)
+
+        assert e.next_run(0.0) is None
+        assert window.offsets == {A: 11}
+        e.window_answered(window, ok=True)
+        assert [r.offset() for r in e.next_run(0.0).records] == [10]
+
+    def test_a_window_that_was_not_confirmed_comes_again_in_the_same_order(self):
+        e = engine("before_processing", max_concurrent=4)
+        e.fetched(A, fake_records(10, 3))
+        e.fetched(B, fake_records(0, 3))
+        window = e.window(0.0)
+
+        e.window_answered(window, ok=False)
+
+        assert e.window(0.0).offsets == window.offsets == {A: 13, B: 1}
+
+    def test_with_no_budget_the_next_record_waits_for_a_free_handler(self):
+        e = engine("before_processing", commit_ahead=0.0)
+        e.fetched(A, fake_records(0, 3))
+        e.window_answered(e.window(0.0), ok=True)
+        run = e.next_run(0.0)
+
+        assert e.window(0.0) is None
+        handle(run)
+        e.finished(run)
+        assert e.window(0.0).offsets == {A: 2}
+
+    def test_fast_handlers_get_growing_windows(self):
+        e = engine("before_processing", commit_ahead=0.125)
+        e.fetched(A, fake_records(0, 500))
+        sizes = []
+        while window := e.window(0.0):
+            sizes.append(sum(len(records) for _, records in window.chunks))
+            e.window_answered(window, ok=True)
+            run = e.next_run(0.0)
+            handle(run, seconds=2**-10)
+            e.finished(run)
+
+        assert sum(sizes) == 500
+        assert sizes[0] == 1
+        assert max(sizes) == 129  # 128 take 0.125 s, and one more has a handler at once
+
+    def test_stop_finishes_what_is_committed_and_drops_the_rest(self):
+        e = engine("before_processing")
+        e.fetched(A, fake_records(0, 10))
+        window = e.window(0.0)
+        e.window_answered(window, ok=True)
+
+        e.stop()
+
+        run = e.next_run(0.0)
+        assert [r.offset() for r in run.records] == [0]
+        assert not run.halted
+        handle(run)
+        e.finished(run)
+        assert (e.quiet(), e.window(0.0)) == (True, None)
+        assert outcomes(e) == {Outcome.PROCESSED: 1}
+
+    def test_stop_cuts_the_wait_before_a_retry(self):
+        policy = FailurePolicy(max_retries=3, retry_delay=60.0)
+        e = engine("before_processing", failures=policy)
+        e.fetched(A, fake_records(0, 1))
+        e.window_answered(e.window(0.0), ok=True)
+        run = e.next_run(0.0)
+        e.failed(run, Stage.HANDLER, now=0.0)
+
+        e.stop()
+
+        assert e.next_run(0.1) is run
+
+    def test_committed_records_that_are_taken_away_are_reported_as_lost(self):
+        e = engine("before_processing", max_concurrent=5)
+        e.fetched(A, fake_records(0, 5))
+        e.window_answered(e.window(0.0), ok=True)
+        run = e.next_run(0.0)
+        handle(run, 2)
+
+        e.forget([A])
+        e.finished(run)
+
+        assert outcomes(e) == {Outcome.PROCESSED: 2, Outcome.LOST: 3}
+
+
+class TestBackPressure:
+    def test_a_full_buffer_has_no_room(self):
+        e = engine(fetch_size=10)
+        e.fetched(A, fake_records(0, 10))
+        assert e.room()
+
+        e.fetched(A, fake_records(10, 10))
+
+        assert not e.room()
+
+    def test_the_buffer_is_also_bounded_by_bytes(self):
+        e = engine(buffer_bytes=20)
+
+        e.fetched(A, fake_records(0, 4))
+
+        assert not e.room()
+
+    def test_a_buffer_that_stays_full_pauses_only_the_partitions_that_fill_it(self):
+        e = engine(fetch_size=10)
+        e.fetched(A, fake_records(0, 20))
+
+        assert e.pressure(0.0) == ([], [])
+        assert e.pressure(PRESSURE_GRACE) == ([A], [])
+        assert e.pressed(PRESSURE_GRACE)
+
+    def test_room_resumes_what_was_paused(self):
+        e = engine(fetch_size=10)
+        e.fetched(A, fake_records(0, 20))
+        e.pressure(0.0)
+        e.pressure(PRESSURE_GRACE)
+        run = e.next_run(0.0)
+        handle(run)
+        e.finished(run)
+
+        assert e.pressure(1.0) == ([], [A])
+
+    def test_a_handler_is_known_to_run_long_from_its_last_record_on(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 2))
+        run = e.next_run(10.0)
+        handle(run, 1, seconds=5.0)
+
+        assert e.longest_handler(18.0) == 3.0

@@ -1,0 +1,192 @@
+"""Invariants 1, 2, 4 and 6 of ARCHITECTURE.md, over every order of events hypothesis can find.
+
+The machine plays Kafka, the poller and the handlers at random and keeps its own books: which
+record is settled, which one is confirmed, what runs.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+from fake_records import fake_records
+from flowodm.consumer.commit import CommitStrategy
+from flowodm.consumer.engine import Engine, Rules
+from flowodm.consumer.ordering import Ordering
+from flowodm.consumer.retry import FailurePolicy, OnFailure, Retry, Skip
+from flowodm.events import Stage
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
+TPS = [("orders", number) for number in range(3)]
+
+
+class EngineMachine(RuleBasedStateMachine):
+    strategy: CommitStrategy
+
+    @initialize(ordering=st.sampled_from(Ordering), concurrent=st.integers(1, 4))
+    def start(self, ordering, concurrent):
+        self.now = 0.0
+        self.ordering = ordering
+        self.engine = Engine(
+            Rules(
+                strategy=self.strategy,
+                ordering=ordering,
+                failures=FailurePolicy(1, 1.0, OnFailure.SKIP),
+                max_concurrent=concurrent,
+                fetch_size=5,
+            )
+        )
+        self.log_end = dict.fromkeys(TPS, 0)  # what the broker holds
+        self.confirmed = dict.fromkeys(TPS, 0)  # the group's committed offset
+        self.settled = defaultdict(set)
+        self.owned: set = set()
+        self.running: list = []
+
+    # ---- Kafka ---------------------------------------------------------------------------
+
+    @rule(tp=st.sampled_from(TPS))
+    def assign(self, tp):
+        if tp not in self.owned and not self.engine.stopping:
+            self.owned.add(tp)
+            self.log_end[tp] = self.confirmed[tp]
+            self.engine.assigned([tp])
+
+    @rule(tp=st.sampled_from(TPS), count=st.integers(1, 5), keys=st.integers(0, 2))
+    def fetch(self, tp, count, keys):
+        if tp in self.owned and self.engine.room():
+            self.engine.fetched(tp, fake_records(self.log_end[tp], count, keys))
+            self.log_end[tp] += count
+
+    @rule(tp=st.sampled_from(TPS), lost=st.booleans())
+    def take_away(self, tp, lost):
+        if tp not in self.owned:
+            return
+        if not lost:
+            self.engine.revoking([tp])
+            self.confirm(self.engine.to_commit([tp]))
+        self.engine.forget([tp])
+        self.owned.discard(tp)
+
+    @rule()
+    def commit(self):
+        self.confirm(self.engine.to_commit())
+
+    def confirm(self, offsets):
+        for tp, offset in offsets.items():
+            assert offset >= self.confirmed[tp], "a committed offset moved backwards"
+            unsettled = set(range(offset)) - self.settled[tp]
+            assert not unsettled, f"committed past unsettled records {sorted(unsettled)}"
+            self.confirmed[tp] = offset
+            self.engine.committed(tp, offset)
+
+    # ---- handlers --------------------------------------------------------------------------
+
+    @precondition(lambda self: len(self.running) < self.engine.rules.max_concurrent)
+    @rule()
+    def begin(self):
+        run = self.engine.next_run(self.now)
+        if run is None:
+            return
+        self.check_may_start(run)
+        self.running.append(run)
+
+    def check_may_start(self, run):
+        tp = run.partition.tp
+        first = run.records[run.done]
+        for other in self.running:
+            if other.partition is not run.partition:
+                continue
+            assert self.ordering is not Ordering.PARTITION, "two runs of one partition"
+            same_key = first.key() is not None and other.records[0].key() == first.key()
+            assert not (self.ordering is Ordering.KEY and same_key), "two runs of one key"
+        if self.strategy is CommitStrategy.BEFORE_PROCESSING:
+            last = run.records[-1].offset()
+            assert last < self.confirmed[tp], "a handler started before the commit"
+
+    @precondition(lambda self: self.running)
+    @rule(index=st.integers(0, 3), count=st.integers(0, 5))
+    def handle(self, index, count):
+        run = self.running[index % len(self.running)]
+        for _ in range(count):
+            if run.done == len(run.records) or run.halted:
+                break
+            if not run.partition.gone:
+                self.settled[run.partition.tp].add(run.records[run.done].offset())
+            run.ticks.append(self.now)
+            run.done += 1
+        if run.done == len(run.records) or run.halted:
+            self.running.remove(run)
+            self.engine.finished(run)
+
+    @precondition(lambda self: self.running)
+    @rule(index=st.integers(0, 3))
+    def fail(self, index):
+        run = self.running[index % len(self.running)]
+        if run.done == len(run.records) or run.halted:
+            return
+        verdict = self.engine.failed(run, Stage.HANDLER, self.now)
+        if isinstance(verdict, Retry):
+            self.running.remove(run)
+            return
+        assert verdict == Skip()
+        self.settled[run.partition.tp].add(run.records[run.done].offset())
+        run.ticks.append(self.now)
+        run.done += 1
+
+    @rule(seconds=st.sampled_from([0.01, 0.5, 2.0]))
+    def time_passes(self, seconds):
+        self.now += seconds
+
+    # ---- always ------------------------------------------------------------------------------
+
+    @invariant()
+    def the_buffer_is_bounded_and_never_negative(self):
+        if not hasattr(self, "engine"):
+            return
+        rules = self.engine.rules
+        most = max(rules.fetch_size, 2 * rules.max_concurrent) + rules.fetch_size
+        assert 0 <= self.engine.buffered <= most
+        assert self.engine._buffer.size >= 0
+
+    def teardown(self):
+        if not hasattr(self, "engine"):
+            return
+        self.engine.stop()
+        for _ in range(1000):
+            while (run := self.engine.next_run(self.now)) is not None:
+                self.check_may_start(run)
+                self.running.append(run)
+            if not self.running:
+                break
+            for index in range(len(self.running)):
+                self.handle(index, 5)
+        assert self.engine.quiet(), "a stopped engine still waits for something"
+        self.confirm(self.engine.to_commit())
+        assert self.engine.buffered == 0
+
+
+class AfterProcessing(EngineMachine):
+    strategy = CommitStrategy.AFTER_PROCESSING
+
+
+class BeforeProcessing(EngineMachine):
+    strategy = CommitStrategy.BEFORE_PROCESSING
+
+    @rule(ok=st.booleans())
+    def commit_ahead(self, ok):
+        window = self.engine.window(self.now)
+        if window is None:
+            return
+        for tp, offset in window.offsets.items():
+            assert offset > self.confirmed[tp]
+            if ok:
+                self.confirmed[tp] = offset
+        self.engine.window_answered(window, ok=ok)
+
+
+TestAfterProcessing = AfterProcessing.TestCase
+TestBeforeProcessing = BeforeProcessing.TestCase
+TestAfterProcessing.settings = TestBeforeProcessing.settings = settings(
+    stateful_step_count=60, deadline=None
+)
