@@ -14,6 +14,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from supervisor.restart import ExitClass
 from supervisor.slot import FINAL, SlotState
 from supervisor.version import VERSION
 
@@ -155,6 +156,7 @@ def _restarts(members: Sequence[Member]) -> Metric:
         labels=["consumer", "slot", "reason"],
     )
     for member in members:
-        for reason, count in member.restarts.items():
-            family.add_metric([member.consumer, str(member.index), reason.value], count)
+        for reason in ExitClass:  # also those with none: a rate needs the zero before the one
+            labels = [member.consumer, str(member.index), reason.value]
+            family.add_metric(labels, member.restarts[reason])
     return family

@@ -1,0 +1,152 @@
+"""supervisor.status and supervisor.report: what an operator is told."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from supervisor import status
+from supervisor.config import SupervisorConfig
+from supervisor.member import Ended, Failure, explain, members_of
+from supervisor.protocol import Heartbeat, Logging
+from supervisor.report import ExitStatus, RunReport
+from supervisor.restart import ExitClass
+from supervisor.slot import Slot, SlotState
+
+
+@pytest.fixture
+def members():
+    config = SupervisorConfig.model_validate(
+        {
+            "kafka": {"sasl_password": "hunter2"},
+            "consumers": {
+                "orders": {"model": "shop:Order", "handler": "shop:process", "workers": 2},
+                "mails": {
+                    "model": "shop:Mail",
+                    "handler": "shop:send",
+                    "partition_groups": [[0, 2], [1]],
+                },
+            },
+        }
+    )
+    return members_of(config, "host", Logging(), Slot.new(0.0))
+
+
+def heartbeat(**values):
+    defaults = {
+        "joined": True,
+        "assigned": [("orders", 1)],
+        "in_flight": 0,
+        "buffered": 0,
+        "processed": 0,
+        "lag": 3,
+        "oldest_handler_seconds": 0.0,
+        "metrics": [],
+    }
+    return Heartbeat(**{**defaults, **values})
+
+
+def test_static_membership_names_each_worker_of_a_group_and_no_pinned_one(members):
+    assert [m.start.consumer.get("group_instance_id") for m in members] == [
+        "host-orders-0",
+        "host-orders-1",
+        None,
+        None,
+    ]
+    assert [m.start.consumer.get("partitions") for m in members] == [None, None, [0, 2], [1]]
+
+
+def test_dynamic_membership_gives_no_name():
+    consumer = {"model": "a:b", "handler": "a:b", "membership": "dynamic"}
+    config = SupervisorConfig.model_validate({"consumers": {"orders": consumer}})
+    (member,) = members_of(config, "host", Logging(), Slot.new(0.0))
+    assert "group_instance_id" not in member.start.consumer
+
+
+def test_it_is_ready_when_every_wanted_worker_is_assigned(members):
+    for member in members:
+        member.slot = member.slot.to(SlotState.ASSIGNED, 1.0)
+    members[2].slot = members[2].slot.to(SlotState.PROCESSING, 1.0)
+    assert status.unready(members) == []
+    members[1].slot = members[1].slot.to(SlotState.BACKING_OFF, 2.0)
+    members[1].last_failure = Failure(ExitClass.CRASH, "RuntimeError: no database", 0.0)
+    assert status.unready(members) == ["orders/1: backing_off (RuntimeError: no database)"]
+
+
+def test_the_status_shows_each_slot_and_no_secret(members):
+    members[0].pid = 4711
+    members[0].beat(heartbeat(processed=5, in_flight=1, buffered=2))
+    shown = status.consumers(members, now=10.0)
+    assert list(shown) == ["orders", "mails"]
+    slot = shown["orders"]["slots"][0]
+    assert slot["pid"] == 4711
+    assert slot["partitions"] == [["orders", 1]]
+    assert (slot["processed"], slot["in_flight"], slot["lag"]) == (5, 1, 3)
+    assert "hunter2" not in json.dumps(shown)
+
+
+def test_what_a_slot_processed_is_kept_over_its_processes(members):
+    member = members[0]
+    member.beat(heartbeat(processed=5))
+    member.lay_down()
+    assert member.processed == 5
+    member.beat(heartbeat(processed=2))
+    assert member.processed == 7
+
+
+def test_a_worker_is_busy_while_records_move_or_are_in_hand(members):
+    member = members[0]
+    assert not member.beat(heartbeat(processed=0)).busy
+    assert member.beat(heartbeat(processed=1)).busy
+    assert not member.beat(heartbeat(processed=1)).busy
+    assert member.beat(heartbeat(processed=1, in_flight=1)).busy
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        (None, "nobody could tell"),
+        (0, "exit code 0 (done)"),
+        (3, "exit code 3"),
+        (78, "exit code 78 (configuration)"),
+        (-9, "out-of-memory killer"),
+        (-11, "ended by SIGSEGV"),
+        (-64, "ended by SIGRTMAX"),
+        (-100, "ended by signal 100"),
+    ],
+)
+def test_an_exit_status_is_said_in_words(code, words):
+    assert words in explain(code)
+
+
+def test_our_own_sigkill_is_not_blamed_on_the_kernel():
+    assert explain(-9, killed=True) == "killed by the supervisor"
+
+
+def ended(**values):
+    defaults = {
+        "consumer": "orders",
+        "slot": 0,
+        "pid": 1,
+        "reason": ExitClass.DONE,
+        "seconds": 0.1,
+        "left": 0,
+        "killed": False,
+        "failed": False,
+    }
+    return Ended(**{**defaults, **values})
+
+
+@pytest.mark.parametrize(
+    ("workers", "expected"),
+    [
+        ([ended()], ExitStatus.CLEAN),
+        ([ended(), ended(killed=True)], ExitStatus.UNCLEAN),
+        ([ended(reason=ExitClass.CRASH)], ExitStatus.UNCLEAN),
+        ([ended(reason=ExitClass.ABANDONED)], ExitStatus.UNCLEAN),
+        ([ended(killed=True), ended(failed=True)], ExitStatus.FAILED),
+    ],
+)
+def test_the_exit_status_is_zero_only_if_nothing_was_killed_or_failed(workers, expected):
+    assert RunReport(tuple(workers), 0.1).status is expected

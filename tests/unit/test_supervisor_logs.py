@@ -1,0 +1,78 @@
+"""supervisor.logs: who logs, whatever with, ends up in one kind of line."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from supervisor.logs import redactor
+
+PROGRAM = """
+import logging, threading, warnings, os
+import structlog
+from supervisor import logs
+fields = {"consumer": "orders", "slot": 2, "pid": os.getpid()}
+logs.configure(level="info", fmt=%r, fields=fields, secrets=["hunter2", "abc"])
+logging.getLogger("shop").info("order %%s took %%d ms", "x", 5, extra={"order": "x"})
+logging.getLogger("shop").debug("not shown")
+structlog.get_logger("shop").warning("by structlog", amount=3)
+warnings.warn("careful")
+logging.getLogger("shop").error("password is %%s", "hunter2", extra={"raw": b"hunter2"})
+try:
+    raise ValueError("hunter2 abc")
+except ValueError:
+    logging.getLogger("shop").exception("failed")
+thread = threading.Thread(target=lambda: 1 / 0, name="pool-1")
+thread.start()
+thread.join()
+"""
+
+
+def run(fmt):
+    program = PROGRAM % fmt
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    assert done.stdout == b""
+    return done.stderr.decode()
+
+
+def test_every_line_is_json_with_consumer_slot_and_pid_whoever_logged_it():
+    lines = [json.loads(line) for line in run("json").splitlines()]
+    assert len(lines) == 6
+    for line in lines:
+        assert (line["consumer"], line["slot"]) == ("orders", 2)
+        assert isinstance(line["pid"], int)
+        assert {"event", "level", "logger", "timestamp"} <= set(line)
+    plain, by_structlog, warned, hidden, raised, in_thread = lines
+    assert plain["event"] == "order x took 5 ms"
+    assert plain["order"] == "x"
+    assert (by_structlog["event"], by_structlog["amount"]) == ("by structlog", 3)
+    assert "careful" in warned["event"]
+    assert hidden["event"] == "password is [redacted]"
+    assert "hunter2" not in hidden["raw"]
+    assert "ValueError: [redacted] abc" in raised["exception"]
+    assert "ZeroDivisionError" in in_thread["exception"]
+    assert in_thread["thread_name"] == "pool-1"
+
+
+def test_the_console_has_the_same_for_people_and_no_colours_without_a_terminal():
+    text = run("console")
+    assert "order x took 5 ms" in text
+    assert "consumer=orders" in text
+    assert "hunter2" not in text
+    assert "\x1b[" not in text
+
+
+@pytest.mark.parametrize(
+    ("secrets", "shown"),
+    [
+        ([], "password is hunter2!"),
+        (["hunter2"], "password is [redacted]!"),
+        (["hunt", "hunter2"], "password is [redacted]!"),
+        (["is", ""], "password is hunter2!"),
+    ],
+)
+def test_secrets_are_replaced_the_longest_first_and_too_short_ones_not(secrets, shown):
+    assert redactor(secrets)("password is hunter2!") == shown
