@@ -108,6 +108,27 @@ class TestAfterProcessing:
         assert e.to_commit([A]) == {A: 1}
         assert e.next_run(0.0).partition.tp == B
 
+    def test_a_lost_partition_halts_its_handler_after_the_record_it_is_at(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+        run = e.next_run(0.0)
+
+        e.forget([A])
+
+        assert run.halted
+
+    def test_a_late_answer_to_an_earlier_commit_does_not_repeat_a_later_one(self):
+        e = engine()
+        e.fetched(A, fake_records(10, 3))
+        run = e.next_run(0.0)
+        handle(run)
+        e.finished(run)
+        e.committed(A, 13)
+
+        e.committed(A, 11)
+
+        assert e.to_commit() == {}
+
     def test_stop_hands_out_nothing_more(self):
         e = engine()
         e.fetched(A, fake_records(0, 3))
