@@ -1,8 +1,13 @@
 # Everything a contributor runs. `make help` lists the targets.
-PYTHON ?= python3.11
+# The first Python that is new enough; another one: make PYTHON=/path/to/python3.13 TARGET
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
+	done)
 VENV ?= .venv
 # What `make test` tests: the working tree (editable) or the built wheel (wheel).
 INSTALL ?= editable
+# Which tests, by their paths here, and further options of pytest.
+TESTS ?= tests
 PYTEST_ARGS ?=
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(INSTALL)
@@ -15,6 +20,8 @@ help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 $(VENV)/.dependencies: constraints.txt
+	@$(or $(PYTHON),false) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed, with its venv module: make PYTHON=/path/to/python3.11" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r constraints.txt
 	@touch $@
@@ -27,19 +34,32 @@ $(VENV)/.installed-wheel: $(VENV)/.dependencies pyproject.toml $(SOURCES)
 	rm -rf $(VENV)/dist
 	$(BIN)/python -m build --no-isolation --wheel --outdir $(VENV)/dist .
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --force-reinstall $(VENV)/dist/*.whl
+	$(BIN)/python -m pip check --disable-pip-version-check
 	@touch $@
 
 demo: $(STAMP)  ## a broker, a producer and a supervised fleet on this machine (DEMO_SECONDS=15 ends by itself)
 	$(BIN)/flowodm-supervisor demo
 
+# The wheel is tested from outside the tree: whatever a test starts inherits that folder, where
+# `import flowodm` can only find what is installed.
+ifeq ($(INSTALL),wheel)
+RUN_FROM := $(VENV)/tested-from
+test: export FLOWODM_TEST_WHEEL := 1
+else
+RUN_FROM := .
+endif
+
 test: $(STAMP)  ## all tests, those on a real Kafka and registry included
-	$(BIN)/pytest --cov --cov-report=term $(PYTEST_ARGS)
+	@mkdir -p $(RUN_FROM)
+	cd $(RUN_FROM) && $(abspath $(BIN))/pytest -c $(CURDIR)/pyproject.toml \
+		--cov --cov-config=$(CURDIR)/pyproject.toml --cov-report=term \
+		$(PYTEST_ARGS) $(addprefix $(CURDIR)/,$(TESTS))
 
 check: $(VENV)/.installed-editable  ## formatting, lint, types, import floors
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/lint-imports
+	$(BIN)/lint-imports --no-logo
 
 format: $(VENV)/.installed-editable  ## format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+import sys
 import uuid
 from typing import TYPE_CHECKING
 
@@ -146,3 +147,11 @@ def topic(new_topic: Callable[..., str]) -> str:
 def group() -> str:
     """A consumer group's id that nobody has used."""
     return f"group-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture(autouse=True)
+def _no_connection_from_another_test() -> Iterator[None]:
+    """Close the process's one connection after each test that may have used it."""
+    yield
+    if module := sys.modules.get("flowodm.connection"):
+        module.get_kafka_connection().reset()

@@ -1,0 +1,51 @@
+"""What the packages import is what pyproject.toml makes pip install with them."""
+
+from __future__ import annotations
+
+import ast
+import importlib.metadata
+import re
+import sys
+from pathlib import Path
+
+import pytest
+
+import flowodm
+import supervisor
+
+DISTRIBUTION = "flowodm-supervisor"
+OURS = {"flowodm", "supervisor"}
+# Pydantic pins its core to one version and documents its use; nobody depends on it directly.
+COMES_WITH = {"pydantic-core": "pydantic"}
+
+
+def imported(package: Path) -> set[str]:
+    """The top-level name of every module that the package's files import."""
+    modules: set[str] = set()
+    for file in package.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Import):
+                modules.update(alias.name.partition(".")[0] for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+                modules.add(node.module.partition(".")[0])
+    return modules - set(sys.stdlib_module_names) - OURS
+
+
+def normal(distribution: str) -> str:
+    name = re.sub(r"[-_.]+", "-", distribution).lower()
+    return COMES_WITH.get(name, name)
+
+
+@pytest.mark.parametrize("package", [flowodm, supervisor], ids=lambda package: package.__name__)
+def test_every_import_comes_from_a_declared_dependency(package):
+    requirements = importlib.metadata.requires(DISTRIBUTION) or []
+    declared = {normal(re.split(r"[\[<>=!~; ]", line)[0]) for line in requirements}
+    owners = importlib.metadata.packages_distributions()
+
+    undeclared = {
+        module
+        for module in imported(Path(package.__file__).parent)
+        if not declared & {normal(owner) for owner in owners.get(module, [])}
+    }
+
+    assert undeclared == set()
