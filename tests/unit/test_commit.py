@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flowodm.consumer.commit import ANSWER_TIMEOUT, RETRY_DELAY_MAX, CommitAhead, CommitSchedule
 from hypothesis import given
 from hypothesis import strategies as st
+
+from flowodm.consumer.commit import ANSWER_TIMEOUT, RETRY_DELAY_MAX, CommitAhead, CommitSchedule
 
 
 def test_a_busy_loop_commits_once_an_interval():

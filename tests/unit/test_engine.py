@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 from fake_records import fake_records
+
 from flowodm.consumer.commit import CommitStrategy
 from flowodm.consumer.engine import PRESSURE_GRACE, Engine, Rules
 from flowodm.consumer.ordering import Ordering

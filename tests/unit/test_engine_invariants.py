@@ -9,14 +9,15 @@ from __future__ import annotations
 from collections import defaultdict
 
 from fake_records import fake_records
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
+
 from flowodm.consumer.commit import CommitStrategy
 from flowodm.consumer.engine import Engine, Rules
 from flowodm.consumer.ordering import Ordering
 from flowodm.consumer.retry import FailurePolicy, OnFailure, Retry, Skip
 from flowodm.events import Stage
-from hypothesis import settings
-from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 TPS = [("orders", number) for number in range(3)]
 

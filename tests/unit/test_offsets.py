@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from flowodm.consumer.offsets import Watermark
 from hypothesis import given
 from hypothesis import strategies as st
+
+from flowodm.consumer.offsets import Watermark
 
 
 def test_nothing_is_committable_before_the_first_record_is_settled():

@@ -6,6 +6,7 @@ from collections import deque
 
 import pytest
 from fake_records import FakeRecord, fake_records
+
 from flowodm.consumer.ordering import Lane, Lanes, Ordering, take
 
 

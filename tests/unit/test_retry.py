@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
 from flowodm.consumer.retry import (
     REGISTRY_DELAY_MAX,
     CallErrorHandler,
@@ -13,8 +16,6 @@ from flowodm.consumer.retry import (
     Stop,
 )
 from flowodm.events import Stage
-from hypothesis import given
-from hypothesis import strategies as st
 
 
 def test_a_handler_is_tried_again_as_often_as_allowed_and_then_handed_over():
