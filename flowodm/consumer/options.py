@@ -102,8 +102,8 @@ class Options:
             )
         return group
 
-    def rules(self) -> Rules:
-        """The engine's part."""
+    def rules(self, source: Source) -> Rules:
+        """The engine's part; the poll interval is the one that librdkafka gets."""
         before = self.commit_strategy is CommitStrategy.BEFORE_PROCESSING
         default = OnFailure.SKIP if before else OnFailure.STOP
         return Rules(
@@ -119,18 +119,16 @@ class Options:
             fetch_size=self.settings.max_poll_records,
             commit_interval=self.commit_interval,
             commit_ahead=self.commit_ahead,
-            max_poll_interval=self.settings.max_poll_interval_ms / 1000,
+            max_poll_interval=int(source.config["max.poll.interval.ms"]) / 1000,
             revoke_timeout=self.drain_timeout,
         )
 
     def source(self) -> Source:
         """The poller's part, with the process's connection as it is now."""
-        config = get_kafka_connection().consumer_config(self.group, self.settings)
-        config.update(self.consumer_config)
+        connection = get_kafka_connection()
+        config = connection.consumer_config(self.group, self.settings, self.consumer_config)
         config["enable.auto.commit"] = False
         config["enable.auto.offset.store"] = False
-        if config.get("group.protocol") != "consumer":
-            config.setdefault("partition.assignment.strategy", "cooperative-sticky")
         if self.group_instance_id is not None:
             config["group.instance.id"] = self.group_instance_id
         return Source(

@@ -44,8 +44,10 @@ class Session:
         self._started = False
         self._cancelled = False
         journal = Journal(options.group)
-        self.dispatch = Dispatch(Engine(options.rules()), [journal, *options.observers], wake)
-        self.poller = Poller(options.source(), self.dispatch, switch)
+        source = options.source()
+        engine = Engine(options.rules(source))
+        self.dispatch = Dispatch(engine, [journal, *options.observers], wake)
+        self.poller = Poller(source, self.dispatch, switch)
         codec = codec_for(options.model)
         self.recipe = Recipe(
             decode=codec.decode,
