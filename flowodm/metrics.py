@@ -25,7 +25,8 @@ import threading
 import time
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, assert_never
+from typing import TYPE_CHECKING, ClassVar, assert_never
+from weakref import WeakKeyDictionary
 
 from prometheus_client.core import (
     CounterMetricFamily,
@@ -64,7 +65,37 @@ BUCKETS = (
 MAX_CODES = 50
 
 
-class PrometheusObserver(Collector):
+class _Families(Collector):
+    """All observers of one registry: together they give each family once, as Prometheus wants."""
+
+    _of: ClassVar[WeakKeyDictionary[CollectorRegistry, _Families]] = WeakKeyDictionary()
+
+    def __init__(self) -> None:
+        self.observers: list[PrometheusObserver] = []
+
+    @classmethod
+    def of(cls, registry: CollectorRegistry) -> _Families:
+        """The registry's one, made and registered when it is first asked for."""
+        found = cls._of.get(registry)
+        if found is None:
+            found = cls._of[registry] = cls()
+            registry.register(found)
+        return found
+
+    def collect(self) -> Iterator[Metric]:
+        families: dict[str, Metric] = {}
+        for observer in list(self.observers):
+            for family in observer.families():
+                known = families.setdefault(family.name, family)
+                if known is not family:
+                    known.samples.extend(family.samples)
+        yield from families.values()
+
+    def describe(self) -> Iterable[Metric]:
+        return []  # or the registry would collect before there is an observer
+
+
+class PrometheusObserver:
     """Counts a loop's events; give it to the loop as an observer.
 
     Booking a batch costs one lock and one bisection a record: prometheus_client's own Histogram
@@ -91,7 +122,7 @@ class PrometheusObserver(Collector):
         self._seconds = 0.0
         self._last_progress = 0.0
         self._status = LoopStatus(LoopState.CREATED)
-        (REGISTRY if registry is None else registry).register(self)
+        _Families.of(REGISTRY if registry is None else registry).observers.append(self)
 
     def __call__(self, event: Event) -> None:
         """Count one event."""
@@ -125,15 +156,10 @@ class PrometheusObserver(Collector):
         if event.seconds:
             self._last_progress = time.time()
 
-    def collect(self) -> Iterator[Metric]:
-        """The families, for prometheus_client's registry."""
+    def families(self) -> list[Metric]:
+        """All families with this loop's samples."""
         with self._lock:
-            families = [*self._counters(), self._histogram(), *self._gauges()]
-        yield from families
-
-    def describe(self) -> Iterable[Metric]:
-        """Nothing: two loops on one registry give the same families with other labels."""
-        return []
+            return [*self._counters(), self._histogram(), *self._gauges()]
 
     def _counters(self) -> Iterator[Metric]:
         yield self._counter("messages", "Settled records.", "outcome", _values(self._outcomes))
