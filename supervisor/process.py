@@ -173,18 +173,23 @@ class WorkerProcess:
             try:
                 self._pidfd = os.pidfd_open(pid)
             except OSError:
-                self._socket.shutdown(socket.SHUT_WR)
+                self._refuse()
                 return
             if _parent_of(pid) not in {self._server.pid, None}:
                 # Already reaped, and the pid is another process's.
                 os.close(self._pidfd)
                 self._pidfd = None
-                self._socket.shutdown(socket.SHUT_WR)
+                self._refuse()
                 return
             self._loop.add_reader(self._pidfd, self._on_death)
         self._announced = True
         self._listener.spawned(pid)
         self._deliver()
+
+    def _refuse(self) -> None:
+        """Let the process see the end of its pipe: without a Start frame it just ends."""
+        with contextlib.suppress(OSError):  # it may have ended already
+            self._socket.shutdown(socket.SHUT_WR)
 
     def _deliver(self) -> None:
         if not self._announced or self._dead or self._closed or self._pending_signal is None:

@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import signal
+import time
+
+import pytest
+from fleets import PATIENCE, Host
+from waiting import wait_until
+
+from supervisor.report import ExitStatus
+
+
+def until_draining(host):
+    wait_until(
+        lambda: all(slot["state"] == "draining" for slot in host.slots()), PATIENCE, "it drains"
+    )
+
+
+@pytest.mark.parametrize("first", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("second", [signal.SIGTERM, signal.SIGINT])
+def test_the_second_signal_does_not_wait_for_the_drain(first, second):
+    with Host({"orders": ("stubborn", {"workers": 2})}, drain_timeout="60s") as host:
+        host.until_ready()
+        host.signal(first)
+        until_draining(host)
+        began = time.monotonic()
+        host.signal(second)
+        assert host.wait() == ExitStatus.UNCLEAN
+        assert time.monotonic() - began < 3
+
+
+def test_sigquit_kills_at_the_first_time():
+    with Host({"orders": "stubborn"}, drain_timeout="60s") as host:
+        host.until_ready()
+        began = time.monotonic()
+        host.signal(signal.SIGQUIT)
+        assert host.wait() == ExitStatus.UNCLEAN
+        assert time.monotonic() - began < 3
+
+
+def test_one_signal_drains_and_the_status_is_zero():
+    with Host({"orders": ("steady", {"workers": 3})}) as host:
+        host.until_ready()
+        host.signal(signal.SIGTERM)
+        assert host.wait() == ExitStatus.CLEAN
+        ends = [line for line in host.log() if line["event"] == "worker ended"]
+        assert sorted(line["slot"] for line in ends) == [0, 1, 2]
+        assert all(line["reason"] == "done" and not line["killed"] for line in ends)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGQUIT])
+def test_a_signal_before_the_first_assignment_ends_it_as_well(number):
+    with Host({"orders": ("slow_to_start", {"workers": 2})}) as host:
+        host.signal(number)
+        assert host.wait() in {ExitStatus.CLEAN, ExitStatus.UNCLEAN}
+
+
+def test_sighup_drains_as_the_terminal_is_gone():
+    with Host({"orders": "steady"}) as host:
+        host.until_ready()
+        host.signal(signal.SIGHUP)
+        assert host.wait() == ExitStatus.CLEAN
