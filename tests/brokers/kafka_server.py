@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from brokers import artifacts
-from brokers.clients import admin_client
+from brokers.clients import admin_client, committed
 from brokers.jvm import JvmServer, free_port
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException
+from confluent_kafka import KafkaException, TopicPartition
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -69,15 +69,11 @@ class KafkaServer(JvmServer):
 
     def _answers(self) -> bool:
         """It knows itself as broker, and its group coordinator has loaded its offsets."""
-        admin = admin_client(self.bootstrap_servers)
         try:
-            if not admin.list_topics(timeout=ANSWER_TIMEOUT).brokers:
+            if not admin_client(self.bootstrap_servers).list_topics(timeout=ANSWER_TIMEOUT).brokers:
                 return False
-            asked = [ConsumerGroupTopicPartitions("flowodm-readiness")]
-            for future in admin.list_consumer_group_offsets(
-                asked, request_timeout=ANSWER_TIMEOUT
-            ).values():
-                future.result(ANSWER_TIMEOUT * 2)
+            nowhere = TopicPartition("flowodm-readiness", 0)
+            committed(self.bootstrap_servers, "flowodm-readiness", [nowhere], ANSWER_TIMEOUT)
         except KafkaException:
             return False
         return True

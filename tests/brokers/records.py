@@ -3,24 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-import uuid
 from typing import TYPE_CHECKING
 
-from brokers.clients import IMPATIENT, admin_client
-from confluent_kafka import (
-    Consumer,
-    ConsumerGroupTopicPartitions,
-    KafkaError,
-    Producer,
-    TopicPartition,
-)
+from brokers.clients import IMPATIENT, admin_client, committed, consumer_of
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import NewTopic, OffsetSpec
 from waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from confluent_kafka import Message
+    from confluent_kafka import KafkaError, Message
 
 ANSWER_TIMEOUT = 10.0
 DELIVERY_TIMEOUT = 60.0
@@ -44,12 +37,12 @@ def create_topic(
     new = NewTopic(name, partitions, replication_factor=1, config=dict(config or {}))
     admin.create_topics([new], operation_timeout=ANSWER_TIMEOUT)[name].result(ANSWER_TIMEOUT)
 
-    def led() -> bool:
-        topic = admin.list_topics(name, timeout=ANSWER_TIMEOUT).topics[name]
-        leaders = [partition.leader for partition in topic.partitions.values()]
-        return len(leaders) == partitions and min(leaders) >= 0
-
-    wait_until(led, ANSWER_TIMEOUT, f"{partitions} partitions of {name} have a leader")
+    wait_until(
+        lambda: len(end_offsets(bootstrap, name)) == partitions,
+        ANSWER_TIMEOUT,
+        f"{partitions} partitions of {name} have a leader",
+        despite=AssertionError,
+    )
 
 
 def produce(
@@ -96,37 +89,37 @@ def produce(
 
 def committed_offsets(bootstrap: str, group: str, topic: str) -> dict[int, int]:
     """Partition to committed offset, for those partitions of which the group committed one."""
-    asked = [ConsumerGroupTopicPartitions(group)]
-    admin = admin_client(bootstrap)  # a name of its own: collected early, it never answers
-    answer = admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_TIMEOUT)
-    offsets = answer[group].result(ANSWER_TIMEOUT).topic_partitions
-    return {
-        found.partition: found.offset
-        for found in offsets
-        if found.topic == topic and found.offset >= 0
-    }
+    places = [TopicPartition(topic, number) for number in _partitions(bootstrap, topic)]
+
+    def ask() -> list[TopicPartition]:
+        return committed(bootstrap, group, places, ANSWER_TIMEOUT)
+
+    what = f"the coordinator of {group} says what is committed for {topic}"
+    found = wait_until(ask, ANSWER_TIMEOUT, what, despite=KafkaException)
+    return {place.partition: place.offset for place in found if place.offset >= 0}
 
 
 def end_offsets(bootstrap: str, topic: str) -> dict[int, int]:
     """Partition to the offset that the next record gets, for every partition of the topic."""
     admin = admin_client(bootstrap)
-    partitions = admin.list_topics(topic, timeout=ANSWER_TIMEOUT).topics[topic].partitions
-    asked = {TopicPartition(topic, number): OffsetSpec.latest() for number in partitions}
-    answer = admin.list_offsets(asked, request_timeout=ANSWER_TIMEOUT)
-    return {place.partition: future.result().offset for place, future in answer.items()}
+    asked = {
+        TopicPartition(topic, number): OffsetSpec.latest()
+        for number in _partitions(bootstrap, topic)
+    }
+
+    def ask() -> dict[int, int]:
+        answer = admin.list_offsets(asked, request_timeout=ANSWER_TIMEOUT)
+        return {place.partition: future.result().offset for place, future in answer.items()}
+
+    # A leader in the metadata may not know yet that it is the leader.
+    what = f"the leaders of {topic} say where it ends"
+    return wait_until(ask, ANSWER_TIMEOUT, what, despite=KafkaException)
 
 
 def read_all(bootstrap: str, topic: str) -> list[Message]:
     """Every record that the topic holds now, in order within each partition."""
     ends = {number: end for number, end in end_offsets(bootstrap, topic).items() if end > 0}
-    consumer = Consumer(
-        {
-            "bootstrap.servers": bootstrap,
-            "group.id": f"read-all-{uuid.uuid4().hex}",  # required, though never joined
-            "enable.auto.commit": False,
-            **IMPATIENT,
-        }
-    )
+    places = [TopicPartition(topic, number, 0) for number in ends]
     records: list[Message] = []
 
     def complete() -> bool:
@@ -135,12 +128,18 @@ def read_all(bootstrap: str, topic: str) -> list[Message]:
                 raise AssertionError(f"reading {topic}: {message.error()}")
             records.append(message)
         # Positions and not counts: a transaction's markers take offsets too.
-        positions = consumer.position([TopicPartition(topic, number) for number in ends])
-        return all(place.offset >= ends[place.partition] for place in positions)
+        return all(
+            place.offset >= ends[place.partition] for place in consumer.position(list(places))
+        )
 
-    try:
-        consumer.assign([TopicPartition(topic, number, 0) for number in ends])
+    with consumer_of(bootstrap, "read-all") as consumer:  # a name is required, nobody joins
+        consumer.assign(places)
         wait_until(complete, DELIVERY_TIMEOUT, f"{topic} is read up to {ends}")
-    finally:
-        consumer.close()
     return records
+
+
+def _partitions(bootstrap: str, topic: str) -> list[int]:
+    found = admin_client(bootstrap).list_topics(topic, timeout=ANSWER_TIMEOUT).topics[topic]
+    if found.error is not None:
+        raise AssertionError(f"there is no topic {topic}: {found.error}")
+    return list(found.partitions)

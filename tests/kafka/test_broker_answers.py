@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from brokers.clients import IMPATIENT, admin_client
+from brokers.clients import IMPATIENT, admin_client, consumer_of
 from brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce, read_all
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 from waiting import wait_until
@@ -88,9 +88,8 @@ def test_records_offsets_and_port_survive_a_restart_and_a_crash(new_kafka_server
     create_topic(bootstrap, "kept", partitions=1)
     produce(bootstrap, "kept", [b"before"])
     place = TopicPartition("kept", 0, 1)
-    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "g", **IMPATIENT})
-    consumer.commit(offsets=[place], asynchronous=False)
-    consumer.close()
+    with consumer_of(bootstrap, "g") as consumer:
+        consumer.commit(offsets=[place], asynchronous=False)
 
     first = server.pid
     server.restart()
