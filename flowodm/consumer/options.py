@@ -36,6 +36,14 @@ RESERVED = {
     "error_cb": "observers",
 }
 
+HEARTBEAT = "heartbeat.interval.ms"
+#: A member hears of a rebalance in the answer to its next heartbeat, and the rebalance waits for
+#: it: with the 60 s of LongRunningSettings every join or leave would stop the group for up to a
+#: minute. librdkafka beats in a thread of its own, so a long interval saves a loop nothing, and
+#: profiles are capped at Kafka's default. Who really wants another one sets the property itself
+#: (extra_config or consumer_config).
+HEARTBEAT_MS = 3000
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
@@ -129,6 +137,11 @@ class Options:
         config = connection.consumer_config(self.group, self.settings, self.consumer_config)
         config["enable.auto.commit"] = False
         config["enable.auto.offset.store"] = False
+        if HEARTBEAT in config and HEARTBEAT not in {
+            **self.settings.extra_config,
+            **self.consumer_config,
+        }:
+            config[HEARTBEAT] = min(config[HEARTBEAT], HEARTBEAT_MS)
         if self.group_instance_id is not None:
             config["group.instance.id"] = self.group_instance_id
         return Source(

@@ -117,6 +117,20 @@ def test_a_profile_with_auto_commit_runs_without_it():
     assert (config["enable.auto.commit"], config["enable.auto.offset.store"]) == (False, False)
 
 
+def test_a_loop_hears_of_a_rebalance_within_three_seconds_whatever_its_profile():
+    config = ConsumerLoop(Order, handler, settings=LongRunningSettings()).options.source().config
+
+    assert config["heartbeat.interval.ms"] == 3000
+
+
+def test_a_heartbeat_property_that_is_set_by_name_is_kept():
+    settings = LongRunningSettings(extra_config={"heartbeat.interval.ms": 20_000})
+
+    config = ConsumerLoop(Order, handler, settings=settings).options.source().config
+
+    assert config["heartbeat.interval.ms"] == 20_000
+
+
 def test_the_poll_interval_of_the_rules_is_the_one_that_librdkafka_gets():
     loop = ConsumerLoop(Order, handler, consumer_config={"max.poll.interval.ms": 700_000})
 
