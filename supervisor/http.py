@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +19,11 @@ request byte by byte holds no socket for longer."""
 MAX_CONNECTIONS = 64
 """Connections at a time; further ones are closed at once."""
 _MAX_LINE = 4096
+
+log = logging.getLogger("supervisor")
+# aiohttp would log a traceback for each request that it cannot parse: anybody's to cause.
+_QUIET = logging.getLogger("supervisor.http")
+_QUIET.addFilter(lambda record: record.levelno > logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,7 @@ class HttpServer:
             self._answer,
             loop=loop,
             access_log=None,
+            logger=_QUIET,
             keepalive_timeout=CONNECTION_LIFETIME,
             lingering_time=1.0,
             max_line_size=_MAX_LINE,
@@ -82,6 +89,13 @@ class HttpServer:
         self.address = None
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            return self._page(request)
+        except Exception:
+            log.exception("a page could not be made", extra={"path": request.path})
+            return web.Response(status=500, text="an error; see the supervisor's log\n")
+
+    def _page(self, request: web.BaseRequest) -> web.Response:
         if request.method not in {"GET", "HEAD"}:
             return web.Response(status=405, headers={"Allow": "GET, HEAD", "Connection": "close"})
         match request.path:
@@ -109,9 +123,18 @@ def _text(text: str, *, ok: bool) -> web.Response:
 class _Bounded(web.Server):
     """aiohttp's server with a limit on how many connections there are, and for how long."""
 
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._ends: dict[web.RequestHandler, asyncio.TimerHandle] = {}
+
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         super().connection_made(handler, transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-        else:
-            self._loop.call_later(CONNECTION_LIFETIME, handler.close)
+        lifetime = CONNECTION_LIFETIME if len(self.connections) <= MAX_CONNECTIONS else 0
+        self._ends[handler] = self._loop.call_later(lifetime, handler.force_close)
+
+    def connection_lost(
+        self, handler: web.RequestHandler, exc: BaseException | None = None
+    ) -> None:
+        super().connection_lost(handler, exc)
+        if end := self._ends.pop(handler, None):
+            end.cancel()

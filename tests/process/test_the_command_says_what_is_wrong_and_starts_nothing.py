@@ -1,0 +1,144 @@
+"""flowodm-supervisor as an operator meets it: help, statuses, errors without tracebacks."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+
+import pytest
+
+from supervisor.report import ExitStatus
+from supervisor.version import VERSION
+
+GOOD = """
+[supervisor]
+http = "127.0.0.1:{port}"
+[kafka]
+bootstrap_servers = "127.0.0.1:9"
+[consumers.orders]
+model = "shop:Order"
+handler = "shop:process"
+"""
+
+
+def command(*arguments, cwd=None, **environment):
+    return subprocess.run(
+        [sys.executable, "-m", "supervisor", *arguments],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        cwd=cwd,
+        env={**os.environ, **environment},
+    )
+
+
+def test_help_teaches_a_first_configuration_and_the_exit_statuses():
+    done = command("--help")
+    assert done.returncode == ExitStatus.CLEAN
+    for words in ("[consumers.orders]", "handler =", "Ctrl-C", "/metrics", "run", "check", "demo"):
+        assert words in done.stdout, words
+    for status in ExitStatus:
+        assert f"{status.value} " in done.stdout, status
+
+
+def test_version():
+    assert command("--version").stdout == f"flowodm-supervisor {VERSION}\n"
+
+
+@pytest.mark.parametrize("arguments", [["fly"], ["run"], ["run", "--now", "x.toml"]])
+def test_a_wrong_command_line_is_status_2(arguments):
+    done = command(*arguments)
+    assert done.returncode == ExitStatus.USAGE
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("name", ["run", "check"])
+def test_a_bad_toml_prints_all_its_errors(name, tmp_path):
+    (tmp_path / "bad.toml").write_text(
+        '[supervisor]\nhttp = "nowhere"\n[kafka]\nsasl_password = ["hunter2"]\n'
+        '[consumers.orders]\nmodle = "shop:Order"\nhandler = "shop"\nworkers = 0\n'
+    )
+    done = command(name, "bad.toml", cwd=tmp_path)
+    assert done.returncode == ExitStatus.CONFIGURATION
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    assert "hunter2" not in done.stderr
+    assert "\x1b[" not in done.stderr
+    *problems, last = done.stderr.splitlines()
+    assert [line.split(": ")[:2] for line in problems] == [
+        ["bad.toml", "supervisor.http"],
+        ["bad.toml", "kafka.sasl_password"],
+        ["bad.toml", "consumers.orders.model"],
+        ["bad.toml", "consumers.orders.handler"],
+        ["bad.toml", "consumers.orders.workers"],
+        ["bad.toml", "consumers.orders.modle"],
+    ]
+    assert last == "bad.toml is not valid: 6 problems"
+
+
+def test_a_missing_file_is_one_clear_error():
+    done = command("run", "nothing.toml")
+    assert done.returncode == ExitStatus.CONFIGURATION
+    assert "nothing.toml: file: cannot be read: No such file or directory" in done.stderr
+
+
+def test_a_port_in_use_is_one_clear_error_and_nothing_is_started(tmp_path):
+    (tmp_path / "shop.py").write_text("open('imported', 'w')\n")
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        (tmp_path / "fleet.toml").write_text(GOOD.format(port=port))
+        done = command("run", "fleet.toml", cwd=tmp_path)
+    assert done.returncode == ExitStatus.UNAVAILABLE
+    assert done.stderr.count("\n") == 1
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert not (tmp_path / "imported").exists()
+
+
+def test_check_imports_in_a_child_and_says_what_each_consumer_does(tmp_path):
+    (tmp_path / "fleet.toml").write_text(GOOD.format(port=0))
+    (tmp_path / "shop.py").write_text(
+        "from flowodm import FlowBaseModel\n"
+        "print('noise on stdout')\n"
+        "class Order(FlowBaseModel):\n"
+        "    class Settings:\n"
+        "        topic = 'orders'\n"
+        "        consumer_group = 'shop'\n"
+        "    number: int\n"
+        "async def process(order): ...\n"
+    )
+    done = command("check", "fleet.toml", cwd=tmp_path)
+    assert done.returncode == ExitStatus.CLEAN, done.stderr
+    assert "noise" not in done.stdout
+    lines = [line.split(maxsplit=1) for line in done.stdout.splitlines()]
+    facts = {line[0]: line[1] for line in lines if len(line) == 2}
+    assert facts["topic:"] == "orders"
+    assert facts["group:"] == "shop"
+    assert facts["loop:"] == "AsyncConsumerLoop"
+    assert facts["delivery:"].startswith("at most once")
+    assert done.stdout.splitlines()[-1] == "fleet.toml is valid"
+
+
+@pytest.mark.parametrize(
+    ("module", "words"),
+    [
+        (None, "consumers.orders.model: there is no module shop; install it"),
+        ("import nowhere", "consumers.orders.model: importing shop failed: No module named 'now"),
+        ("class Order: ...\n", "is no subclass of FlowBaseModel"),
+        ("Odrer = 1\n", 'shop has no Order (from shop:Order); did you mean "Odrer"?'),
+        ("def f(:\n", "importing shop failed: SyntaxError"),
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("raise OSError('no database')", "OSError: no database; consumers.orders.model: raised"),
+        ("import os; os._exit(9)", "the child process ended before it got here"),
+    ],
+)
+def test_check_says_what_cannot_be_imported(module, words, tmp_path):
+    (tmp_path / "fleet.toml").write_text(GOOD.format(port=0))
+    if module is not None:
+        (tmp_path / "shop.py").write_text(module)
+    done = command("check", "fleet.toml", cwd=tmp_path)
+    assert done.returncode == ExitStatus.CONFIGURATION
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
