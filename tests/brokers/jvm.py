@@ -87,7 +87,7 @@ class JvmServer(abc.ABC):
             raise AssertionError(f"{self.name} on port {self.port} runs already")
         with self.log_path.open("ab") as log:
             self._process = self._java(self._arguments(), log)
-        self._watcher = _kill_when_we_are_gone(self._process.pid)
+        self._watcher = _clean_up_when_we_are_gone(self._process.pid, self.data)
         try:
             wait_until(self._ready, timeout, f"{self.name} answers on port {self.port}")
         except AssertionError as error:
@@ -174,13 +174,15 @@ def free_port() -> int:
             return port
 
 
-def _kill_when_we_are_gone(pid: int) -> subprocess.Popen[bytes]:
-    """A process that reads from us; when we end, however that is, it reads our end and kills.
+def _clean_up_when_we_are_gone(pid: int, data: Path) -> subprocess.Popen[bytes]:
+    """A process that reads from us; when we end, however that is, it kills and removes.
 
     Needed because pytest-timeout ends pytest by os._exit, after which no fixture is torn down.
     """
+    # The second's pause lets the killed server's last writes end before its folder goes.
+    script = 'read -r _; kill -KILL "$0"; sleep 1; rm -rf "$1"'
     return subprocess.Popen(
-        ["/bin/sh", "-c", 'read -r _; kill -KILL "$0"', str(pid)],
+        ["/bin/sh", "-c", script, str(pid), str(data)],
         stdin=subprocess.PIPE,
         start_new_session=True,
     )

@@ -130,7 +130,8 @@ def test_a_stopped_server_leaves_no_process_and_no_data(new_kafka_server):
 STARTS_ONE_AND_DIES = """
 import os
 from brokers.kafka_server import KafkaServer
-print(KafkaServer().__enter__().pid, flush=True)
+server = KafkaServer().__enter__()
+print(server.pid, server.data, flush=True)
 os._exit(1)
 """
 
@@ -144,9 +145,10 @@ def test_a_server_does_not_outlive_a_test_process_that_dies(kafka_parts):
         text=True,
         check=False,
     )
-    server_pid = int(dead.stdout)
+    pid, data = dead.stdout.split()
 
-    wait_until(lambda: not running(server_pid), 10, "the server of the dead process has ended")
+    wait_until(lambda: not running(int(pid)), 10, "the server of the dead process has ended")
+    wait_until(lambda: not Path(data).exists(), 10, "its data is removed")
 
 
 def running(pid: int) -> bool:
