@@ -89,13 +89,9 @@ def test_it_dies_when_its_parent_is_sigkilled(flags):
                 os.kill(pid, signal.SIGKILL)
 
 
-def test_ctrl_c_in_the_terminal_does_not_reach_it():
-    with start_parent() as parent:
-        pid = int(parent.stdout.readline())
-        os.killpg(parent.pid, signal.SIGINT)
-        parent.wait(10)
-        assert os.getpgid(pid) == pid if alive(pid) else True
-        until_dead([pid])
+def test_signals_of_the_terminal_do_not_reach_it():
+    with EmbeddedBroker() as broker:
+        assert os.getpgid(broker.pid) == broker.pid != os.getpgrp()
 
 
 def test_a_broker_that_cannot_start_is_an_error_and_leaves_no_process(capfd):
