@@ -10,6 +10,7 @@ import atexit
 import logging
 import os
 import threading
+from copy import copy
 from dataclasses import asdict, dataclass, field, replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -161,12 +162,15 @@ class KafkaConnection:
         return producer is not None and producer is self._clients.producer
 
     def consumer_config(
-        self, group_id: str, settings: BaseSettings | None = None
+        self,
+        group_id: str,
+        settings: BaseSettings | None = None,
+        extra: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
         """The complete librdkafka configuration of a consumer; it holds secrets.
 
-        The more particular wins: ``settings`` over ``connect(consumer_config=...)`` over the
-        library's defaults.
+        The more particular wins: ``extra`` over ``settings`` over
+        ``connect(consumer_config=...)`` over the library's defaults.
 
         Raises:
             ConfigurationError: There is no address.
@@ -177,7 +181,9 @@ class KafkaConnection:
             "partition.assignment.strategy": "cooperative-sticky",
             **(self._options.consumer_config or {}),
         }
-        config = (settings or BaseSettings()).merged_into(general)
+        settings = copy(settings) if settings is not None else BaseSettings()
+        settings.extra_config = {**settings.extra_config, **(extra or {})}
+        config = settings.merged_into(general)
         return {**self._options.kafka("consumer", config), "group.id": group_id}
 
     def get_consumer(

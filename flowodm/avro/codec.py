@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import threading
-from contextlib import suppress
 from datetime import timedelta
 from io import BytesIO
 from pathlib import Path
@@ -114,16 +113,7 @@ class Codec(Generic[M]):
             SchemaNotLoadedError: The record is framed and its writer's schema was not needed
                 before.
         """
-        if not self._framed:
-            return self._decode_bare(data)
-        read = self._by_header.get(data[: wire.HEADER_SIZE])
-        if read is None:
-            raise self._unread(data)
-        try:
-            return read(data)
-        except Exception as error:  # noqa: BLE001 - garbage raises anything; validators may too
-            failure = self._failure(error, wire.schema_id_of(data))
-        raise failure
+        return self._decode_framed(data) if self._framed else self._decode_bare(data)
 
     def load_schema(self, schema_id: int) -> None:
         """Fetch and prepare a writer's schema. Blocks: one request per id and process.
@@ -219,16 +209,29 @@ class Codec(Generic[M]):
                 self._header = wire.header(self.register())
             return self._header
 
+    def _decode_framed(self, data: bytes) -> M:
+        read = self._by_header.get(data[: wire.HEADER_SIZE])
+        if read is None:
+            raise self._unread(data)
+        try:
+            return read(data)
+        except Exception as error:  # noqa: BLE001 - garbage raises anything; validators may too
+            failure = self._failure(error, wire.schema_id_of(data))
+        raise failure
+
     def _decode_bare(self, data: bytes) -> M:
         try:
             return self._bare(data)
         except Exception as error:  # noqa: BLE001 - as in decode
             failure = self._failure(error, None)
-        if wire.schema_id_of(data) is not None:
-            # The first reading's error is the one to tell if this one fails too.
-            with suppress(Exception):
-                return self._bare_framed(data)
-        raise failure
+        if wire.schema_id_of(data) is None:
+            raise failure
+        if self.registry is not None:
+            return self._decode_framed(data)
+        try:
+            return self._bare_framed(data)
+        except Exception:  # noqa: BLE001 - as in decode; the first reading's error is told
+            raise failure from None
 
     def _reader(self, writer: Any, start: int) -> Callable[[bytes], M]:
         """A function that reads a record which ``writer`` wrote, from byte ``start`` on."""

@@ -13,6 +13,8 @@ The rules, by the Avro specification 1.11:
   would register a new version.
 - ``datetime`` is timestamp-micros: an instant. A naive value is taken as UTC, never as the
   local time of the machine; what is read is always aware, in UTC.
+- Which type of a union a value comes back as is Pydantic's decision, made by the value: an
+  enum beside str or bytes comes back as the text.
 - What has no Avro form is a SchemaValidationError that names class, field and type.
 """
 
@@ -57,6 +59,11 @@ _LOGICAL: dict[Any, tuple[str, str]] = {
     time: ("long", "time-micros"),
     UUID: ("string", "uuid"),
 }
+# typing has its own since Python 3.12.
+_ALIASES = (
+    typing_extensions.TypeAliasType,
+    getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType),
+)
 _EMPTY_FACTORIES = (list, dict, set, frozenset, tuple)
 
 
@@ -128,7 +135,7 @@ class _Mapper:
 
     def _type(self, annotation: Any, where: str, default: Any = PydanticUndefined) -> AvroSchema:
         annotation = _without_metadata(annotation)
-        if isinstance(annotation, typing_extensions.TypeAliasType):
+        if isinstance(annotation, _ALIASES):
             return self._alias(annotation, where, default)
         origin = typing.get_origin(annotation)
         if origin is Union or origin is types.UnionType:

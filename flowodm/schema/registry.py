@@ -185,7 +185,10 @@ class SchemaRegistry:
             if _is_passing(status, error):
                 shown = str(error) or type(error).__name__
                 raise RegistryUnavailableError(f"{place}: no answer: {shown}") from error
-            raise SchemaRegistryError(f"{place}: {error}") from error
+            if status is not None:
+                raise SchemaRegistryError(f"{place}: {error}") from error
+            # Such as an invalid URL: the text may quote a part of it, a password's included.
+            raise SchemaRegistryError(f"{place}: {type(error).__name__}") from None
 
 
 def _is_passing(status: int | None, error: Exception) -> bool:
@@ -209,4 +212,4 @@ def _parsed(text: str | None, what: str) -> Any:
 
 def _without_credentials(urls: str) -> str:
     """The address without user and password; rather too little of it than a part of them."""
-    return re.sub(r"(^|://).*@", r"\1", urls)
+    return re.sub(r"^(\w+://)?.*@", r"\1", urls)

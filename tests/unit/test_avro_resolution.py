@@ -1,0 +1,259 @@
+"""Reading what was written with another schema."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from io import BytesIO
+from typing import Any
+from uuid import UUID, uuid4
+
+import fastavro
+import pytest
+from pydantic import BaseModel, Field, create_model
+
+from flowodm.avro import wire
+from flowodm.avro.codec import Codec
+from flowodm.avro.mapping import record_schema
+from flowodm.avro.resolution import fit, same_shape
+from flowodm.exceptions import DeserializationError
+
+MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+MICROS = {"type": "long", "logicalType": "timestamp-micros"}
+
+
+def record(name: str, /, **fields: Any) -> dict[str, Any]:
+    return {
+        "type": "record",
+        "name": name,
+        "fields": [{"name": field, "type": kind} for field, kind in fields.items()],
+    }
+
+
+def read(model: type[BaseModel], schema: Any, values: Any) -> Any:
+    """Write with fastavro and ``schema``, read as ``model``."""
+
+    class Registry:
+        def schema(self, _schema_id: int) -> Any:
+            return schema
+
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), values)
+    codec: Any = Codec(model, subject="s", registry=Registry())  # type: ignore[arg-type]
+    codec.load_schema(1)
+    return codec.decode(wire.header(1) + stream.getvalue())
+
+
+def read_value(annotation: Any, kind: Any, value: Any, default: Any = ...) -> Any:
+    model = create_model("Holder", value=(annotation, default))
+    return read(model, record("Holder", value=kind), {"value": value}).value
+
+
+class Address(BaseModel):
+    street: str
+    zip: str | None = None
+
+
+class Person(BaseModel):
+    name: str
+    home: Address | None = None
+    born: datetime | None = None
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "value", "expected"),
+    [
+        (int, "int", 3, 3),
+        (float, "int", 3, 3.0),
+        (float, "long", 3, 3.0),
+        (float, "float", 0.5, 0.5),
+        (bytes, "string", "é", "é".encode()),
+        (str, "bytes", b"x", "x"),
+        (int | None, "int", 3, 3),
+        (int, ["null", "long"], 3, 3),
+        (float | None, ["null", "int"], 3, 3.0),
+        (str | int, ["int", "string"], "x", "x"),
+        (list[float], {"type": "array", "items": "int"}, [1, 2], [1.0, 2.0]),
+        (dict[str, float], {"type": "map", "values": "float"}, {"a": 0.5}, {"a": 0.5}),
+        (datetime, MILLIS, datetime(2024, 1, 1, tzinfo=UTC), datetime(2024, 1, 1, tzinfo=UTC)),
+        (datetime, "long", 1_000_005, datetime(1970, 1, 1, 0, 0, 1, 5, UTC)),
+        (int, MICROS, datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), 1_000_000),
+        (int | None, ["null", MILLIS], datetime(1970, 1, 1, 0, 0, 1, tzinfo=UTC), 1_000),
+        (list[datetime], {"type": "array", "items": "long"}, [7], None),
+        (date, {"type": "int", "logicalType": "date"}, date(2024, 1, 1), date(2024, 1, 1)),
+        (str, {"type": "string", "avro.java.string": "String"}, "x", "x"),
+    ],
+)
+def test_a_value_is_promoted(annotation, kind, value, expected):
+    got = read_value(annotation, kind, value)
+    if expected is None:
+        expected = [datetime(1970, 1, 1, 0, 0, 0, 7, UTC)]
+    assert got == expected
+    assert type(got) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "value"),
+    [
+        (int, "string", "x"),
+        (int, "double", 1.5),
+        (str, "int", 1),
+        (int, ["null", "int"], None),
+        (datetime, "int", 5),
+        (UUID, "string", "no uuid"),
+    ],
+)
+def test_what_does_not_resolve_is_a_bad_record(annotation, kind, value):
+    with pytest.raises(DeserializationError):
+        read_value(annotation, kind, value)
+
+
+def test_a_dropped_field_is_passed_over():
+    schema = record("Person", age="int", name="string", tags={"type": "array", "items": "string"})
+    assert read(Person, schema, {"age": 3, "name": "x", "tags": ["a"]}) == Person(name="x")
+
+
+def test_an_added_field_gets_its_default_with_its_python_type():
+    secret = b"\xff\x00"
+
+    class Grown(BaseModel):
+        name: str
+        data: bytes = secret
+        since: datetime = datetime(2024, 1, 1, tzinfo=UTC)
+        token: UUID = Field(default_factory=uuid4)
+        inner: Address = Address(street="none")
+
+    first = read(Grown, record("Grown", name="string"), {"name": "x"})
+    second = read(Grown, record("Grown", name="string"), {"name": "x"})
+    assert (first.data, first.since, first.inner) == (
+        secret,
+        Grown(name="").since,
+        Address(street="none"),
+    )
+    assert first.token != second.token
+
+
+def test_an_added_field_without_default_is_an_error_that_names_it():
+    class Grown(BaseModel):
+        name: str
+        inner: list[Address]
+
+    schema = record(
+        "Grown", name="string", inner={"type": "array", "items": record("Address", zip="string")}
+    )
+    with pytest.raises(DeserializationError) as caught:
+        read(Grown, schema, {"name": "x", "inner": [{"zip": "1"}]})
+    assert caught.value.field == "inner.0.street"
+
+
+def test_fields_added_and_dropped_deep_inside_resolve_too():
+    old = record("Address", country="string", street="string")
+    schema = record("Person", name="string", home=["null", old])
+    person = read(Person, schema, {"name": "x", "home": {"country": "NP", "street": "s"}})
+    assert person == Person(name="x", home=Address(street="s"))
+
+
+def test_a_type_defined_in_a_field_that_the_writer_lacks_is_still_known():
+    class Twice(BaseModel):
+        first: Address | None = None
+        second: Address
+
+    schema = record("Twice", second=record("Address", street="string"))
+    assert read(Twice, schema, {"second": {"street": "s"}}) == Twice(second=Address(street="s"))
+
+
+def test_a_recursive_model_resolves_at_every_depth():
+    schema = {
+        "type": "record",
+        "name": "Node",
+        "fields": [
+            {"name": "extra", "type": "string"},
+            {"name": "value", "type": "int"},
+            {"name": "next", "type": ["null", "Node"]},
+        ],
+    }
+    values = {"extra": "a", "value": 1, "next": {"extra": "b", "value": 2, "next": None}}
+    assert read(Node, schema, values) == Node(value=1, next=Node(value=2))
+
+
+class Node(BaseModel):
+    value: float
+    next: Node | None = None
+    note: str = "new"
+
+
+def test_records_of_other_names_match_where_only_one_can_be_meant():
+    old = record("com.shop.Adresse", street="string")
+    schema = record("com.shop.Kunde", name="string", home=["null", old])
+    person = read(Person, schema, {"name": "x", "home": {"street": "s"}})
+    assert person.home == Address(street="s")
+
+
+def test_records_of_a_union_match_by_name():
+    class Cat(BaseModel):
+        lives: int
+
+    class Dog(BaseModel):
+        lives: int
+        tricks: list[str] = []
+
+    class Owner(BaseModel):
+        pet: Cat | Dog
+
+    kinds = [record("Dog", lives="int"), record("Cat", lives="int", colour="string")]
+    schema = record("Owner", pet=kinds)
+    assert read(Owner, schema, {"pet": ("Dog", {"lives": 1})}).pet in (Cat(lives=1), Dog(lives=1))
+    assert read(Owner, schema, {"pet": ("Cat", {"lives": 9, "colour": "x"})}).pet == Cat(lives=9)
+
+
+def test_an_enum_of_another_name_and_order_matches():
+    from enum import Enum  # noqa: PLC0415 - the class below is this test's alone
+
+    class Colour(Enum):
+        RED = "RED"
+        BLUE = "BLUE"
+
+    kind = {"type": "enum", "name": "Farbe", "symbols": ["BLUE", "RED"]}
+    assert read_value(Colour, kind, "BLUE") is Colour.BLUE
+    with pytest.raises(DeserializationError):
+        read_value(Colour, {**kind, "symbols": ["GREEN"]}, "GREEN")
+
+
+def test_fitting_changes_neither_schema():
+    writer = fastavro.parse_schema(record("Person", name="string"), {})
+    reader = fastavro.parse_schema(record_schema(Person), {})
+    before = repr((writer, reader))
+    fit(writer, reader)
+    assert repr((writer, reader)) == before
+
+
+def test_documentation_defaults_and_namespaces_are_no_difference():
+    own = record_schema(Person)
+    other = {**own, "namespace": "com.other", "doc": "x"}
+    other["fields"] = [{k: v for k, v in f.items() if k != "default"} for f in own["fields"]]
+    parsed = [fastavro.parse_schema(schema, {}) for schema in (own, other)]
+    assert same_shape(*parsed)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        record("Person", name="string"),
+        record("Person", name="bytes", home="null", born="null"),
+        record("Other", name="string"),
+    ],
+)
+def test_another_shape_is_a_difference(change):
+    own = fastavro.parse_schema(record_schema(Person), {})
+    assert not same_shape(fastavro.parse_schema(change, {}), own)
+
+
+def test_two_types_of_one_short_name_are_not_confused():
+    def pair(first: str, second: str) -> Any:
+        inner = [record(f"{first}.Item", a="int"), record(f"{second}.Item", a="string")]
+        schema = record("Top", x=inner[0], y=inner[1], z=f"{first}.Item")
+        return fastavro.parse_schema(schema, {})
+
+    assert same_shape(pair("a", "b"), pair("a", "b"))
+    swapped = pair("a", "b")
+    swapped["fields"][2]["type"] = "b.Item"
+    assert not same_shape(pair("a", "b"), swapped)
