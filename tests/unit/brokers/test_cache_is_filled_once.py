@@ -20,8 +20,13 @@ def test_many_who_ask_at_once_share_one_download():
     downloads = []
     all_ask = threading.Barrier(8)
 
+    two_download = threading.Event()
+
     def fetch(folder):
         downloads.append(folder)
+        if len(downloads) > 1:
+            two_download.set()
+        two_download.wait(0.3)  # long enough for a second download to begin, if it can
         (folder / "a.jar").write_text("jar")
 
     def ask(_):
