@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from flowodm.consumer.rebalance import Membership
+from flowodm.consumer.rebalance import Membership, positions
 from flowodm.events import Abandoned, Committed, LoopState, Trouble
 from flowodm.exceptions import ConsumerError, FencedError
 
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from flowodm.consumer.dispatch import Dispatch
+    from flowodm.consumer.offsets import Position
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
@@ -34,6 +35,8 @@ SLICE = 0.1
 SAMPLE_INTERVAL = 1.0
 #: Seconds for a synchronous commit, and for close(), when nothing else bounds them.
 CALL_TIMEOUT = 10.0
+#: Seconds for the answer to the commit under way, before the last commit is sent.
+ANSWER_PATIENCE = 1.0
 
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 
@@ -205,7 +208,7 @@ class Poller:
         except KafkaException as error:
             self._answered(offsets, error.args[0])
 
-    def commit_now(self, offsets: dict[TP, int], timeout: float) -> str | None:
+    def commit_now(self, offsets: dict[TP, Position], timeout: float) -> str | None:
         """Commit and wait for the broker's answer; returns the error, None if confirmed."""
         if not offsets:
             return None
@@ -223,25 +226,25 @@ class Poller:
             problem = f"no answer within {timeout:.1f} s"
         if problem is None:
             with self._dispatch as engine:
-                for tp, offset in offsets.items():
-                    engine.committed(tp, offset)
-        self._dispatch.tell(Committed(offsets, problem))
+                for tp, position in offsets.items():
+                    engine.committed(tp, position)
+        self._dispatch.tell(Committed(_plain(offsets), problem))
         return problem
 
     def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        offsets = {(p.topic, p.partition): p.offset for p in partitions}
+        offsets = positions(partitions)
         if error is None:
             failed = [p.error for p in partitions if p.error is not None]
             error = failed[0] if failed else None
         self._answered(offsets, error)
 
-    def _answered(self, offsets: dict[TP, int], error: KafkaError | None) -> None:
+    def _answered(self, offsets: dict[TP, Position], error: KafkaError | None) -> None:
         with self._dispatch as engine:
             engine.schedule.answered(time.monotonic(), ok=error is None)
             if error is None:
-                for tp, offset in offsets.items():
-                    engine.committed(tp, offset)
-        self._dispatch.tell(Committed(offsets, None if error is None else error.str()))
+                for tp, position in offsets.items():
+                    engine.committed(tp, position)
+        self._dispatch.tell(Committed(_plain(offsets), None if error is None else error.str()))
         if error is not None:
             self._check_fatal(error)
 
@@ -261,8 +264,8 @@ class Poller:
             return
         self._next_sample = now + SAMPLE_INTERVAL
         with self._dispatch as engine:
-            positions = {tp: p.watermark.position for tp, p in engine.partitions.items()}
-        for tp, position in positions.items():
+            known = {tp: p.position for tp, p in engine.partitions.items()}
+        for tp, position in known.items():
             if position is None:
                 continue
             ends = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
@@ -295,6 +298,7 @@ class Poller:
             if self._dispatch.wait_for(lambda e: e.quiet(), self._slice):
                 break
             self._serve(0)
+        self._await_answer()
         with self._dispatch as engine:
             unfinished = 0 if engine.quiet() else engine.buffered
             offsets = engine.to_commit()
@@ -305,7 +309,16 @@ class Poller:
         with self._dispatch as engine:
             engine.forget(everything)
 
-    def _commit_at_last(self, offsets: dict[TP, int]) -> None:
+    def _await_answer(self) -> None:
+        """One commit at a time, also at the end: the client may resend an older one after it."""
+        deadline = time.monotonic() + ANSWER_PATIENCE
+        while time.monotonic() < deadline:
+            with self._dispatch as engine:
+                if not engine.schedule.in_flight:
+                    return
+            self._serve(0.005)
+
+    def _commit_at_last(self, offsets: dict[TP, Position]) -> None:
         """The final commit is tried again while there is time: a failure repeats records."""
         deadline = max(self._switch.deadline, time.monotonic()) + CALL_TIMEOUT
         while True:
@@ -364,8 +377,12 @@ def bounded(call: Callable[[], T], timeout: float) -> T:
     return results[0]
 
 
-def _topic_partitions(offsets: dict[TP, int]) -> list[TopicPartition]:
-    return [TopicPartition(topic, number, offset) for (topic, number), offset in offsets.items()]
+def _topic_partitions(offsets: dict[TP, Position]) -> list[TopicPartition]:
+    return [TopicPartition(*tp, p.offset, p.note or None) for tp, p in offsets.items()]
+
+
+def _plain(offsets: dict[TP, Position]) -> dict[TP, int]:
+    return {tp: position.offset for tp, position in offsets.items()}
 
 
 def _first_error(answers: Iterable[TopicPartition]) -> str | None:
