@@ -227,6 +227,14 @@ def _int(value: Any) -> int:
     return number
 
 
+def _double(value: Any) -> float:
+    if isinstance(value, float):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    raise TypeError(f"{type(value).__name__} is no float")
+
+
 def _truth(value: Any) -> bool:
     if value is True or value is False:
         return value
@@ -266,6 +274,8 @@ def _uuid(value: Any) -> str:
 _PRIMITIVES: dict[str, Convert] = {
     "int": _int,
     "long": _long,
+    "float": _double,
+    "double": _double,
     "boolean": _truth,
 }
 LOGICAL_WRITERS: dict[tuple[Any, Any], Convert] = {

@@ -187,8 +187,10 @@ class SchemaRegistry:
                 raise RegistryUnavailableError(f"{place}: no answer: {shown}") from error
             if status is not None:
                 raise SchemaRegistryError(f"{place}: {error}") from error
-            # Such as an invalid URL: the text may quote a part of it, a password's included.
-            raise SchemaRegistryError(f"{place}: {type(error).__name__}") from None
+            if isinstance(error, ValueError) or type(error).__module__.startswith("httpx"):
+                # Such as an invalid URL: the text may quote a part of it, a password's included.
+                raise SchemaRegistryError(f"{place}: {type(error).__name__}") from None
+            raise
 
 
 def _is_passing(status: int | None, error: Exception) -> bool:

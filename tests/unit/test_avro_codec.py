@@ -274,6 +274,7 @@ class TestAValueThatDoesNotFit:
     class Holder(BaseModel):
         number: int = 0
         flag: bool = False
+        real: float = 0.0
         text: str = ""
         when: datetime | None = None
         either: int | str = 0
@@ -286,6 +287,8 @@ class TestAValueThatDoesNotFit:
             ({"number": 2**63}, "number"),
             ({"number": None}, "number"),
             ({"flag": "no"}, "flag"),
+            ({"real": "1.5"}, "real"),
+            ({"real": 10**400}, "real"),
             ({"when": "today"}, "when"),
             ({"either": 1.5}, "either"),
             ({"inner": [Order.model_construct(order_id="x", amount=1.0, quantity="x")]}, "inner"),

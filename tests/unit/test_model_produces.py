@@ -1,0 +1,176 @@
+"""produce, produce_nowait, produce_many: a message waits for its own delivery."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Any
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+from pydantic import Field
+
+from flowodm.avro.codec import codec_for
+from flowodm.connection import get_kafka_connection
+from flowodm.exceptions import ConfigurationError, ProducerError, SerializationError
+from flowodm.model import FlowBaseModel
+
+
+class Broker:
+    """A producer's face; what it is given is answered at poll(), or never."""
+
+    def __init__(self) -> None:
+        self.sent: list[dict[str, Any]] = []
+        self.waiting: list[Any] = []
+        self.error: KafkaError | None = None
+        self.answers = True
+        self.full_for = 0
+        self.raises: Exception | None = None
+
+    def produce(self, **message: Any) -> None:
+        if self.raises:
+            raise self.raises
+        if self.full_for:
+            self.full_for -= 1
+            raise BufferError("Local: Queue full")
+        self.waiting.append(message.pop("on_delivery"))
+        self.sent.append(message)
+
+    def poll(self, _timeout: float) -> int:
+        reports, self.waiting = (self.waiting, []) if self.answers else ([], self.waiting)
+        for report in reports:
+            report(self.error, "the message")
+        return len(reports)
+
+
+@pytest.fixture
+def broker(monkeypatch: pytest.MonkeyPatch) -> Broker:
+    get_kafka_connection().reset()
+    broker = Broker()
+    monkeypatch.setattr(Order, "get_producer", classmethod(lambda _cls: broker))
+    return broker
+
+
+class Order(FlowBaseModel):
+    class Settings:
+        topic = "orders"
+        key_field = "order_id"
+
+    order_id: Any = Field(default="o-1", exclude=True)
+    amount: float = 1.0
+
+
+def test_topic_key_and_value_are_those_of_the_model(broker):
+    order = Order(order_id="ö")
+    order.produce()
+    assert broker.sent == [
+        {"topic": "orders", "key": "ö".encode(), "value": codec_for(Order).encode(order)}
+    ]
+
+
+@pytest.mark.parametrize(("key", "sent"), [(7, b"7"), (b"\xff", b"\xff"), (None, None)])
+def test_a_key_of_another_type_is_written_as_text(broker, key, sent):
+    Order(order_id=key).produce()
+    assert broker.sent[0]["key"] == sent
+
+
+def test_key_and_headers_can_be_given(broker):
+    Order().produce(key="own", headers={"trace": b"1"})
+    assert broker.sent[0]["key"] == b"own"
+    assert broker.sent[0]["headers"] == {"trace": b"1"}
+
+
+def test_a_refused_message_is_an_error_with_the_brokers_reason(broker):
+    broker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    with pytest.raises(ProducerError, match=r"topic orders.*too large"):
+        Order().produce()
+
+
+def test_an_unconfirmed_message_is_an_error_after_the_time_out(broker):
+    broker.answers = False
+    started = time.monotonic()
+    with pytest.raises(ProducerError, match="may still be delivered"):
+        Order().produce(timeout=0.1)
+    assert time.monotonic() - started < 2
+
+
+def test_the_callback_learns_the_outcome(broker):
+    told = []
+    Order().produce(lambda error, message: told.append((error, message)))
+    assert told == [(None, "the message")]
+
+
+def test_produce_waits_for_its_own_message_only(broker):
+    broker.answers = False
+    Order().produce_nowait()  # never answered
+    others = broker.waiting.copy()
+    broker.waiting.clear()
+    broker.answers = True
+    Order().produce(timeout=5)
+    assert len(others) == 1
+
+
+def test_a_full_queue_is_waited_for(broker):
+    broker.full_for = 3
+    Order().produce()
+    assert len(broker.sent) == 1
+
+
+def test_a_queue_that_stays_full_is_an_error(broker):
+    broker.full_for = 10**9
+    with pytest.raises(ProducerError, match="queue stays full"):
+        Order().produce(timeout=0.05)
+
+
+def test_what_librdkafka_refuses_is_an_error(broker):
+    broker.raises = KafkaException(KafkaError(KafkaError.MSG_SIZE_TOO_LARGE))
+    with pytest.raises(ProducerError, match="topic orders"):
+        Order().produce_nowait()
+
+
+def test_a_value_that_does_not_fit_is_sent_nowhere(broker):
+    with pytest.raises(SerializationError, match=r"Order\.amount"):
+        Order.model_construct(order_id="x", amount=None).produce()
+    assert broker.sent == []
+
+
+def test_many_messages_are_sent_in_order_and_counted(broker):
+    assert Order.produce_many(Order(order_id=i) for i in range(5)) == 5
+    assert [message["key"] for message in broker.sent] == [b"0", b"1", b"2", b"3", b"4"]
+    assert broker.waiting == []
+
+
+def test_without_flush_nothing_is_waited_for(broker):
+    assert Order.produce_many([Order()], flush=False) == 1
+    assert len(broker.waiting) == 1
+
+
+def test_one_failure_among_many_is_an_error_that_counts(broker):
+    broker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    with pytest.raises(ProducerError, match=r"3 of 3 messages failed.*too large"):
+        Order.produce_many([Order(), Order(), Order()])
+
+
+def test_a_polled_producer_reports_without_being_polled_here(monkeypatch):
+    class Silent(Broker):
+        def poll(self, _timeout: float) -> int:
+            raise AssertionError("the background thread polls")
+
+        def produce(self, **message: Any) -> None:
+            report = message["on_delivery"]
+            threading.Timer(0.05, report, (None, "the message")).start()
+
+    silent = Silent()
+    monkeypatch.setattr(Order, "get_producer", classmethod(lambda _cls: silent))
+    monkeypatch.setattr(type(get_kafka_connection()), "polls", lambda _self, p: p is silent)
+    Order().produce(timeout=5)
+
+
+def test_registering_without_a_registry_is_an_error_that_says_the_way_out():
+    get_kafka_connection().reset()
+    with pytest.raises(ConfigurationError, match="SCHEMA_REGISTRY_URL"):
+        Order.register_schema()
+
+
+def test_the_avro_dictionary_is_what_is_written():
+    assert Order(amount=2).to_avro_dict() == {"amount": 2.0}
