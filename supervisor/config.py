@@ -86,6 +86,16 @@ def _module(value: str) -> str:
     return value
 
 
+def _instance_id(value: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]{1,120}", value):
+        raise PydanticCustomError(
+            "instance_id",
+            "cannot be part of a group.instance.id",
+            {"hint": "write up to 120 letters, digits, dots, dashes and underscores"},
+        )
+    return value
+
+
 def _option(value: object) -> str:
     """A librdkafka value as text, which librdkafka takes for properties of every type."""
     if isinstance(value, bool):
@@ -140,7 +150,7 @@ class SupervisorTable(Table):
         log_format: "json" lines, "console" for people, "auto" for console on a terminal.
     """
 
-    instance_id: Annotated[str, Field(min_length=1, max_length=200)] | None = None
+    instance_id: Annotated[str, AfterValidator(_instance_id)] | None = None
     http: str = Field(default="127.0.0.1:9108", examples=["127.0.0.1:9108"])
     drain_timeout: PositiveSeconds = Field(default=30.0, examples=["30s"])
     kill_delay: PositiveSeconds = Field(default=5.0, examples=["5s"])

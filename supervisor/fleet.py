@@ -174,7 +174,8 @@ class Fleet:
     def _take_frame(self, member: Member, frame: Frame) -> None:
         match frame:
             case Heartbeat():
-                self.fold.update(member.key, frame.metrics)
+                if frame.metrics is not None:
+                    self.fold.update(member.key, frame.metrics)
                 self._advance(member, member.beat(frame))
             case State():
                 if frame.state == "draining":

@@ -49,6 +49,7 @@ def configure(
     ]
     last: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+        _spread if fmt == "json" else _fold,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         _redact(secrets),
@@ -105,6 +106,22 @@ def _default(fields: Mapping[str, object]) -> Processor:
         return event
 
     return add
+
+
+def _spread(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Give the facts in a line of flowodm's journal fields of their own, and the bare event."""
+    facts = event.pop("flowodm", None)
+    if isinstance(facts, dict):
+        event["event"] = facts.get("event", event["event"])
+        for name, value in facts.items():
+            event.setdefault(name, value)
+    return event
+
+
+def _fold(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """For people the journal's message says it all."""
+    event.pop("flowodm", None)
+    return event
 
 
 def _redact(secrets: Collection[str]) -> Processor:

@@ -130,7 +130,8 @@ class Heartbeat:
         processed: Records settled since the worker's start.
         lag: Records between its positions and the partitions' ends; None if unknown.
         oldest_handler_seconds: How long the oldest running handler has been running.
-        metrics: All its metric families, cumulative.
+        metrics: All its metric families, cumulative; None if they are as in the last
+            heartbeat, which is what an idle worker says.
     """
 
     joined: bool
@@ -140,7 +141,7 @@ class Heartbeat:
     processed: int
     lag: int | None
     oldest_handler_seconds: float
-    metrics: list[Family] = field(repr=False)
+    metrics: list[Family] | None = field(repr=False)
     type: Literal["heartbeat"] = "heartbeat"
 
 

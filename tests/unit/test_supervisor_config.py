@@ -196,6 +196,7 @@ def test_no_text_as_a_length_of_time_gives_anything_but_seconds_or_a_validation_
 def test_every_problem_is_reported_at_once_with_its_key_path_and_a_way_out(problems):
     found = problems("""
 [supervisor]
+instance_id = "host 1"
 http = "9108"
 drain_timeout = "30 parsecs"
 instance = "x"
@@ -223,6 +224,7 @@ partition_groups = [[0], [1, 0], []]
 [consumer.more]
 """)
     expected = {
+        "supervisor.instance_id": '"host 1" cannot be part of a group.instance.id',
         "supervisor.http": '"9108" is no address to serve on; write host and port',
         "supervisor.drain_timeout": '"30 parsecs" is not a length of time; write a number',
         "supervisor.instance": 'is an unknown key; did you mean "instance_id"?',

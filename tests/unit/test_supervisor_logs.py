@@ -25,6 +25,9 @@ try:
     raise ValueError("hunter2 abc")
 except ValueError:
     logging.getLogger("shop").exception("failed")
+facts = {"event": "partitions assigned", "group": "g", "slot": 99}
+log = logging.getLogger("flowodm.consumer")
+log.info("partitions assigned group=g", extra={"flowodm": facts})
 thread = threading.Thread(target=lambda: 1 / 0, name="pool-1")
 thread.start()
 thread.join()
@@ -40,12 +43,12 @@ def run(fmt):
 
 def test_every_line_is_json_with_consumer_slot_and_pid_whoever_logged_it():
     lines = [json.loads(line) for line in run("json").splitlines()]
-    assert len(lines) == 6
+    assert len(lines) == 7
     for line in lines:
         assert (line["consumer"], line["slot"]) == ("orders", 2)
         assert isinstance(line["pid"], int)
         assert {"event", "level", "logger", "timestamp"} <= set(line)
-    plain, by_structlog, warned, hidden, raised, in_thread = lines
+    plain, by_structlog, warned, hidden, raised, journal, in_thread = lines
     assert plain["event"] == "order x took 5 ms"
     assert plain["order"] == "x"
     assert (by_structlog["event"], by_structlog["amount"]) == ("by structlog", 3)
@@ -53,6 +56,8 @@ def test_every_line_is_json_with_consumer_slot_and_pid_whoever_logged_it():
     assert hidden["event"] == "password is [redacted]"
     assert "hunter2" not in hidden["raw"]
     assert "ValueError: [redacted] abc" in raised["exception"]
+    assert (journal["event"], journal["group"]) == ("partitions assigned", "g")
+    assert "flowodm" not in journal
     assert "ZeroDivisionError" in in_thread["exception"]
     assert in_thread["thread_name"] == "pool-1"
 
@@ -61,6 +66,7 @@ def test_the_console_has_the_same_for_people_and_no_colours_without_a_terminal()
     text = run("console")
     assert "order x took 5 ms" in text
     assert "consumer=orders" in text
+    assert "partitions assigned group=g" in text
     assert "hunter2" not in text
     assert "\x1b[" not in text
 
