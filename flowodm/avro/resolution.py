@@ -62,6 +62,26 @@ def fit(writer: Any, reader: Any) -> tuple[Any, Any]:
     return writer, fitting.fitted_reader()
 
 
+def only_drops(writer: Any, reader: Any) -> tuple[str, ...] | None:
+    """The writer's fields that the reader lacks, if nothing else is to be resolved; else None.
+
+    Such records are read by the writer's schema alone, which takes fastavro half the time.
+
+    Args:
+        writer: As :func:`fit` gives it.
+        reader: As :func:`fit` gives it.
+    """
+    wanted = {field["name"]: field["type"] for field in reader["fields"]}
+    names = {field["name"] for field in writer["fields"]}
+    if not names >= wanted.keys():
+        return None  # a field has another name there
+    for field in writer["fields"]:
+        name, written = field["name"], field["type"]
+        if name in wanted and _shape(written, str) != _shape(wanted[name], str):
+            return None
+    return tuple(names - wanted.keys())
+
+
 def _naming(schema: Any) -> Callable[[str], str]:
     names = _named_types(schema, {})
     ambiguous = len({short_name(name) for name in names}) < len(names)

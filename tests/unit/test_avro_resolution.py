@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field, create_model
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
 from flowodm.avro.mapping import record_schema
-from flowodm.avro.resolution import fit, same_shape
+from flowodm.avro.resolution import fit, only_drops, same_shape
 from flowodm.exceptions import DeserializationError
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
@@ -216,6 +216,26 @@ def test_an_enum_of_another_name_and_order_matches():
     assert read_value(Colour, kind, "BLUE") is Colour.BLUE
     with pytest.raises(DeserializationError):
         read_value(Colour, {**kind, "symbols": ["GREEN"]}, "GREEN")
+
+
+def test_a_writer_with_other_order_and_more_fields_needs_no_resolving():
+    wide = record("Person", extra=MICROS, born=["null", MICROS], name="string")
+    wide = fastavro.parse_schema(
+        {**wide, "name": record_schema(Person)["namespace"] + ".Person"}, {}
+    )
+    own = fastavro.parse_schema(record_schema(Person), {})
+    assert only_drops(*fit(wide, own)) == ("extra",)
+    values = {"extra": 5, "born": datetime(2024, 1, 1, tzinfo=UTC), "name": "x"}
+    assert read(Person, wide, values) == Person(name="x", born=values["born"])
+
+
+@pytest.mark.parametrize(
+    "change",
+    [record("Person", name="bytes"), record("Person", name="string", born=["null", MILLIS])],
+)
+def test_another_type_of_a_kept_field_needs_resolving(change):
+    own = fastavro.parse_schema(record_schema(Person), {})
+    assert only_drops(*fit(fastavro.parse_schema(change, {}), own)) is None
 
 
 def test_fitting_changes_neither_schema():

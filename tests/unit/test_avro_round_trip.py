@@ -13,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, create_model
 
+from flowodm.avro import wire
 from flowodm.avro.codec import Codec
 from flowodm.avro.mapping import record_schema
 from flowodm.exceptions import DeserializationError
@@ -159,6 +160,30 @@ def test_a_default_is_one_of_its_fields_first_branch(message):
             first = field["type"][0]
             expected = named.get(first) if isinstance(first, str) else None
             assert expected is None or type(field["default"]) is expected
+
+
+class Registry:
+    """Knows one schema."""
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = schema
+
+    def schema(self, _schema_id: int) -> Any:
+        return self._schema
+
+
+@given(messages(), messages(), st.randoms())
+def test_a_wider_writer_in_another_order_is_read_as_the_model(message, more, random):
+    fields = dict(type(message).model_fields)
+    fields |= {f"more_{name}": info for name, info in type(more).model_fields.items()}
+    values = message.__dict__ | {f"more_{name}": value for name, value in more.__dict__.items()}
+    names = random.sample(sorted(fields), len(fields))
+    wide = create_model("Wide", **{name: (fields[name].annotation, ...) for name in names})
+    writer = Codec(wide, subject="s")
+    reader: Any = Codec(type(message), subject="s", registry=Registry(writer.schema))  # type: ignore[arg-type]
+    reader.load_schema(1)
+    data = wire.header(1) + writer.encode(wide.model_construct(**values))
+    assert reader.decode(data).__dict__ == message.__dict__
 
 
 @given(messages(), st.binary(max_size=40))
