@@ -11,16 +11,18 @@ from collections import deque
 from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowodm.consumer.commit import CommitAhead, CommitSchedule, CommitStrategy
+from flowodm.consumer.offsets import Position
 from flowodm.consumer.ordering import Ordering, take
 from flowodm.consumer.partition import Buffer, Partition
 from flowodm.consumer.retry import FailurePolicy, Retry, Skip, Verdict
 from flowodm.events import Handled, Outcome, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowodm.consumer.ordering import Lane, Record, Run
     from flowodm.events import TP
@@ -60,9 +62,11 @@ class Rules:
 class Window:
     """Records to be committed before their handlers may start (before_processing)."""
 
-    offsets: dict[TP, int]
+    offsets: dict[TP, Position]
     chunks: list[tuple[Partition, Sequence[Record]]]
 
+
+NOTHING: Mapping[TP, Position] = MappingProxyType({})
 
 #: Seconds for which the buffer may be full before fetching is paused. A pause makes librdkafka
 #: throw away what it has prefetched, so a buffer that is emptied quickly should not cause one.
@@ -92,10 +96,18 @@ class Engine:
 
     # ---- what Kafka says -------------------------------------------------------------
 
-    def assigned(self, tps: Iterable[TP]) -> None:
-        """Partitions are ours from now on."""
+    def assigned(self, tps: Iterable[TP], committed: Mapping[TP, Position] = NOTHING) -> None:
+        """Partitions are ours from now on.
+
+        Args:
+            tps: The partitions.
+            committed: What the group has committed for them, where that is known.
+        """
+        ordering = self.rules.ordering
         for tp in tps:
-            self.partitions[tp] = Partition(tp, self.rules.ordering, self._ready, self._buffer)
+            self.partitions[tp] = Partition(
+                tp, ordering, self._ready, self._buffer, committed.get(tp)
+            )
 
     def revoking(self, tps: Iterable[TP]) -> None:
         """Partitions are to be given up: start nothing new there (see :meth:`quiet`)."""
@@ -205,20 +217,23 @@ class Engine:
             partition.confirmed = window.offsets[partition.tp]
             partition.offer(records)
 
-    def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, int]:
+    def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, Position]:
         """What may be committed and is not (after_processing), of all or some partitions."""
         for run in self._active:
             self._book(run)
         if self._before:
             return {}
         chosen = self.partitions.values() if tps is None else self._select(tps)
-        return {p.tp: offset for p in chosen if (offset := p.uncommitted) is not None}
+        return {p.tp: position for p in chosen if (position := p.uncommitted) is not None}
 
-    def committed(self, tp: TP, offset: int) -> None:
+    def committed(self, tp: TP, position: Position) -> None:
         """The broker confirmed a commit."""
         partition = self.partitions.get(tp)
-        if partition is not None:
-            partition.confirmed = max(offset, partition.confirmed or 0)
+        if partition is None:
+            return
+        known = partition.confirmed
+        if known is None or position.offset >= known.offset:
+            partition.confirmed = position
 
     # ---- back-pressure and health --------------------------------------------------------
 
@@ -328,19 +343,19 @@ class Engine:
 
     def _cut_window(self, size: int) -> Window:
         chunks: list[tuple[Partition, Sequence[Record]]] = []
-        offsets: dict[TP, int] = {}
+        offsets: dict[TP, Position] = {}
         while size and self._intake:
             partition, records = self._intake.popleft()
             now, later = records[:size], records[size:]
             if later:
                 self._intake.appendleft((partition, later))
             chunks.append((partition, now))
-            offsets[partition.tp] = _next_offset(now)
+            offsets[partition.tp] = _behind(now)
             size -= len(now)
         return Window(offsets, chunks)
 
 
-def _next_offset(records: Sequence[Record]) -> int:
+def _behind(records: Sequence[Record]) -> Position:
     offset = records[-1].offset()
     assert offset is not None, "a fetched record has an offset"  # noqa: S101 - for the type
-    return offset + 1
+    return Position(offset + 1)

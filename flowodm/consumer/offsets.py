@@ -2,11 +2,57 @@
 
 from __future__ import annotations
 
+import binascii
+from base64 import b64decode, b64encode
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+
+
+#: What a note begins with; the number is the format's version.
+NOTE = "flowodm:1:"
+#: The most offsets behind the committed one that a note covers. Their bitmap in base64 is 2.7 kB;
+#: a broker takes ``offset.metadata.max.bytes``, 4,096 by default.
+NOTE_SPAN = 16_384
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """What is committed for a partition.
+
+    Attributes:
+        offset: Everything below it counts as done.
+        note: The commit's metadata: which records at or above it are done, too. Whoever owns the
+            partition next does not handle those again; see :func:`settled_beyond`.
+    """
+
+    offset: int
+    note: str = ""
+
+
+def settled_beyond(position: Position) -> frozenset[int]:
+    """The offsets that a position's note lists; none if somebody else wrote the note."""
+    if not position.note.startswith(NOTE):
+        return frozenset()
+    try:
+        bitmap = int.from_bytes(b64decode(position.note[len(NOTE) :], validate=True), "little")
+    except binascii.Error:
+        return frozenset()
+    return frozenset(
+        position.offset + bit for bit in range(bitmap.bit_length()) if bitmap >> bit & 1
+    )
+
+
+def _note(offset: int, settled: Iterable[int]) -> str:
+    bitmap = 0
+    for other in settled:
+        if other - offset < NOTE_SPAN:
+            bitmap |= 1 << (other - offset)
+    size = (bitmap.bit_length() + 7) // 8
+    return NOTE + b64encode(bitmap.to_bytes(size, "little")).decode() if bitmap else ""
 
 
 class Watermark:
@@ -53,7 +99,9 @@ class Watermark:
         """
         self.position = offset + 1
 
-    @property
-    def settled_ahead(self) -> int:
-        """Records settled beyond the position, which a crash now would repeat."""
-        return len(self._ahead)
+    def committable(self) -> Position | None:
+        """What may be committed: the position, and what is settled beyond it."""
+        if self._ahead:
+            hole = self._delivered[0]  # everything before it is settled or was never there
+            return Position(hole, _note(hole, self._ahead))
+        return None if self.position is None else Position(self.position)

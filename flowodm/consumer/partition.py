@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.offsets import Watermark
+from flowodm.consumer.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.ordering import Lanes, Ordering
 from flowodm.events import Handled, Outcome
 
@@ -41,7 +41,7 @@ class Partition:
     Attributes:
         tp: Topic and partition number.
         watermark: How far it may be committed.
-        confirmed: The offset that the broker has confirmed last; None before the first commit.
+        confirmed: What the group has committed, as far as that is known.
         buffered: Fetched records that are not settled.
         gone: It is no longer ours.
         paused: Fetching from it is paused.
@@ -49,7 +49,8 @@ class Partition:
 
     __slots__ = (
         "_buffer",
-        "_ordering",
+        "_done_before",
+        "_in_order",
         "buffered",
         "confirmed",
         "gone",
@@ -59,22 +60,38 @@ class Partition:
         "watermark",
     )
 
-    def __init__(self, tp: TP, ordering: Ordering, ready: deque[Lane], buffer: Buffer) -> None:
+    def __init__(
+        self,
+        tp: TP,
+        ordering: Ordering,
+        ready: deque[Lane],
+        buffer: Buffer,
+        committed: Position | None = None,
+    ) -> None:
         self.tp = tp
+        self._done_before = set() if committed is None else set(settled_beyond(committed))
         self._buffer = buffer
-        self._ordering = ordering
+        # Records that come in offset order need no list of what was delivered.
+        self._in_order = ordering is Ordering.PARTITION and not self._done_before
         self.lanes = Lanes(ordering, ready, self)
         self.watermark = Watermark()
-        self.confirmed: int | None = None
+        self.confirmed = committed
         self.buffered = 0
         self.gone = False
         self.paused = False
 
     @property
-    def uncommitted(self) -> int | None:
-        """The offset to commit next, or None if there is nothing new to commit."""
-        position = self.watermark.position
+    def uncommitted(self) -> Position | None:
+        """What to commit next, or None if there is nothing new to commit."""
+        position = self.watermark.committable()
         return None if position == self.confirmed else position
+
+    @property
+    def position(self) -> int | None:
+        """The offset up to which it is settled, as far as that is known."""
+        if self.watermark.position is not None:
+            return self.watermark.position
+        return None if self.confirmed is None else self.confirmed.offset
 
     def hold(self, records: Sequence[Record]) -> None:
         """Count fetched records towards the buffer."""
@@ -90,9 +107,22 @@ class Partition:
 
     def offer(self, records: Sequence[Record]) -> None:
         """Held records may be handled from now on."""
-        if self._ordering is not Ordering.PARTITION:
+        if not self._in_order:
             self.watermark.deliver(_offset(record) for record in records)
-        self.lanes.add(records)
+        if self._done_before:
+            records = self._without_done(records)
+        if records:
+            self.lanes.add(records)
+
+    def _without_done(self, records: Sequence[Record]) -> Sequence[Record]:
+        """Settle the records that the partition's previous owner had already handled."""
+        done = [record for record in records if _offset(record) in self._done_before]
+        rest = [record for record in records if _offset(record) not in self._done_before]
+        self.let_go(done)
+        for record in done:
+            self._done_before.discard(_offset(record))
+            self.watermark.settle(_offset(record))
+        return rest
 
     def drop_waiting(self) -> int:
         """Records that no run has taken leave the buffer; returns how many those were."""
@@ -108,7 +138,7 @@ class Partition:
         run.booked = end
         settled = run.records[first:end]
         self.let_go(settled)
-        if self._ordering is Ordering.PARTITION:
+        if self._in_order:
             self.watermark.settle_through(_offset(settled[-1]))
         else:
             for record in settled:

@@ -187,10 +187,13 @@ class Poller:
             window = engine.window(time.monotonic())
         if window is None:
             return
-        confirmed = self.commit_now(window.offsets, CALL_TIMEOUT) is None
-        with self._dispatch as engine:
-            engine.window_answered(window, ok=confirmed)
-            engine.schedule.answered(time.monotonic(), ok=confirmed)
+        confirmed = False
+        try:
+            confirmed = self.commit_now(window.offsets, CALL_TIMEOUT) is None
+        finally:  # whatever happens, its records belong to somebody
+            with self._dispatch as engine:
+                engine.window_answered(window, ok=confirmed)
+                engine.schedule.answered(time.monotonic(), ok=confirmed)
 
     def _commit_if_due(self) -> None:
         now = time.monotonic()
@@ -378,7 +381,7 @@ def bounded(call: Callable[[], T], timeout: float) -> T:
 
 
 def _topic_partitions(offsets: dict[TP, Position]) -> list[TopicPartition]:
-    return [TopicPartition(*tp, p.offset, p.note or None) for tp, p in offsets.items()]
+    return [TopicPartition(*tp, p.offset, p.note) for tp, p in offsets.items()]
 
 
 def _plain(offsets: dict[TP, Position]) -> dict[TP, int]:

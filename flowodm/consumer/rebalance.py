@@ -5,14 +5,15 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import OFFSET_STORED, TopicPartition
+from confluent_kafka import OFFSET_STORED, KafkaException, TopicPartition
 
-from flowodm.events import Rebalanced, RebalanceKind
+from flowodm.consumer.offsets import Position
+from flowodm.events import Rebalanced, RebalanceKind, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
-    from confluent_kafka import Consumer
+    from confluent_kafka import Consumer, KafkaError
 
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.poller import Source
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 #: Seconds for the commit of a partition that is given up.
 COMMIT_TIMEOUT = 10.0
+#: Seconds for the look at what the group has committed for a partition that was assigned.
+COMMITTED_TIMEOUT = 5.0
 
 
 class Membership:
@@ -43,7 +46,7 @@ class Membership:
         source: Source,
         dispatch: Dispatch,
         switch: StopSwitch,
-        commit: Callable[[dict[TP, int], float], str | None],
+        commit: Callable[[dict[TP, Position], float], str | None],
     ) -> None:
         self._consumer = consumer
         self._source = source
@@ -98,10 +101,27 @@ class Membership:
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         tps = _tps(partitions)
+        committed = self._committed(partitions)
         with self._dispatch as engine:
-            engine.assigned(tps)
+            engine.assigned(tps, committed)
             self._dispatch.joined = True
         self._report(RebalanceKind.ASSIGNED, tps)
+
+    def _committed(self, partitions: list[TopicPartition]) -> dict[TP, Position]:
+        """What the group has committed, with the notes of the previous owners.
+
+        Without an answer in time the records that a note lists are handled again, as they are
+        after a crash.
+        """
+        if not partitions:
+            return {}
+        try:
+            answers = self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT)
+        except KafkaException as error:
+            reason: KafkaError = error.args[0]
+            self._dispatch.tell(Trouble(reason.name(), f"committed offsets: {reason.str()}"))
+            return {}
+        return positions(p for p in answers if p.offset >= 0 and p.error is None)
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         tps = _tps(partitions)
@@ -128,6 +148,11 @@ class Membership:
     def _report(self, kind: RebalanceKind, tps: list[TP]) -> None:
         self._dispatch.tell(Rebalanced(kind, tuple(tps)))
         self._dispatch.tell(self._dispatch.status())
+
+
+def positions(partitions: Iterable[TopicPartition]) -> dict[TP, Position]:
+    """Kafka's answers about committed offsets in the engine's terms."""
+    return {(p.topic, p.partition): Position(p.offset, p.metadata or "") for p in partitions}
 
 
 def _tps(partitions: list[TopicPartition]) -> list[TP]:

@@ -7,6 +7,7 @@ from fake_records import fake_records
 
 from flowodm.consumer.commit import CommitStrategy
 from flowodm.consumer.engine import PRESSURE_GRACE, Engine, Rules
+from flowodm.consumer.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.ordering import Ordering
 from flowodm.consumer.retry import CallErrorHandler, FailurePolicy, OnFailure, Retry, Skip, Stop
 from flowodm.events import Outcome, Stage
@@ -28,6 +29,14 @@ def handle(run, count: int | None = None, seconds: float = 0.001) -> None:
         run.done += 1
 
 
+def key_note(settled: list[int]) -> str:
+    watermark = Watermark()
+    watermark.deliver(range(max(settled) + 1))
+    for offset in settled:
+        watermark.settle(offset)
+    return watermark.committable().note
+
+
 def outcomes(engine: Engine) -> dict[Outcome, int]:
     total: dict[Outcome, int] = {}
     for report in engine.reports:
@@ -45,7 +54,7 @@ class TestAfterProcessing:
 
         e.finished(run)
 
-        assert e.to_commit() == {A: 13}
+        assert e.to_commit() == {A: Position(13)}
 
     def test_what_is_confirmed_is_not_committed_again(self):
         e = engine()
@@ -54,7 +63,7 @@ class TestAfterProcessing:
         handle(run)
         e.finished(run)
 
-        e.committed(A, 13)
+        e.committed(A, Position(13))
 
         assert e.to_commit() == {}
 
@@ -65,9 +74,43 @@ class TestAfterProcessing:
 
         handle(run, 2)
 
-        assert e.to_commit() == {A: 12}
+        assert e.to_commit() == {A: Position(12)}
 
-    def test_a_key_handled_ahead_of_another_one_is_not_committed(self):
+    def test_what_the_previous_owner_had_settled_beyond_its_offset_is_not_handled_again(self):
+        first = engine(ordering=Ordering.KEY, max_concurrent=2)
+        first.fetched(A, fake_records(0, 6, keys=2))
+        first.next_run(0.0)
+        ahead = first.next_run(0.0)
+        handle(ahead)
+        first.finished(ahead)
+        committed = first.to_commit()
+
+        second = Engine(first.rules)
+        second.assigned([A], committed)
+        second.fetched(A, fake_records(0, 6, keys=2))
+        run = second.next_run(0.0)
+
+        assert [r.offset() for r in run.records] == [0, 2, 4]
+        assert second.next_run(0.0) is None
+        handle(run)
+        second.finished(run)
+        assert second.to_commit() == {A: Position(6)}
+        assert second.quiet()
+
+    def test_a_loop_that_keeps_the_partitions_order_reads_such_a_note_too(self):
+        rules = Rules(strategy=CommitStrategy.AFTER_PROCESSING)
+        e = Engine(rules)
+        note = Position(0, key_note(settled=[1, 3]))
+        e.assigned([A], {A: note})
+        e.fetched(A, fake_records(0, 4))
+        run = e.next_run(0.0)
+        assert [r.offset() for r in run.records] == [0, 2]
+        handle(run)
+        e.finished(run)
+
+        assert e.to_commit() == {A: Position(4)}
+
+    def test_a_key_handled_ahead_of_another_one_is_committed_as_a_note_only(self):
         e = engine(ordering=Ordering.KEY, max_concurrent=2)
         e.fetched(A, fake_records(0, 4, keys=2))
         first, second = e.next_run(0.0), e.next_run(0.0)
@@ -75,10 +118,11 @@ class TestAfterProcessing:
 
         e.finished(second)
 
-        assert e.to_commit() == {}
+        ahead = e.to_commit()[A]
+        assert (ahead.offset, settled_beyond(ahead)) == (0, {1, 3})
         handle(first)
         e.finished(first)
-        assert e.to_commit() == {A: 4}
+        assert e.to_commit() == {A: Position(4)}
 
     def test_a_result_after_the_revoke_is_not_committed(self):
         e = engine()
@@ -106,7 +150,7 @@ class TestAfterProcessing:
         handle(run, 1)
         e.finished(run)
         assert e.quiet([A])
-        assert e.to_commit([A]) == {A: 1}
+        assert e.to_commit([A]) == {A: Position(1)}
         assert e.next_run(0.0).partition.tp == B
 
     def test_a_lost_partition_halts_its_handler_after_the_record_it_is_at(self):
@@ -124,9 +168,9 @@ class TestAfterProcessing:
         run = e.next_run(0.0)
         handle(run)
         e.finished(run)
-        e.committed(A, 13)
+        e.committed(A, Position(13))
 
-        e.committed(A, 11)
+        e.committed(A, Position(11))
 
         assert e.to_commit() == {}
 
@@ -188,7 +232,7 @@ class TestFailures:
 
         assert e.next_run(100.0) is None
         assert e.quiet()
-        assert e.to_commit() == {A: 1}
+        assert e.to_commit() == {A: Position(1)}
 
     @pytest.mark.parametrize(
         ("policy", "verdict"),
@@ -223,7 +267,7 @@ class TestBeforeProcessing:
         window = e.window(0.0)
 
         assert e.next_run(0.0) is None
-        assert window.offsets == {A: 11}
+        assert window.offsets == {A: Position(11)}
         e.window_answered(window, ok=True)
         assert [r.offset() for r in e.next_run(0.0).records] == [10]
 
@@ -235,7 +279,7 @@ class TestBeforeProcessing:
 
         e.window_answered(window, ok=False)
 
-        assert e.window(0.0).offsets == window.offsets == {A: 13, B: 1}
+        assert e.window(0.0).offsets == window.offsets == {A: Position(13), B: Position(1)}
 
     def test_with_no_budget_the_next_record_waits_for_a_free_handler(self):
         e = engine("before_processing", commit_ahead=0.0)
@@ -246,7 +290,7 @@ class TestBeforeProcessing:
         assert e.window(0.0) is None
         handle(run)
         e.finished(run)
-        assert e.window(0.0).offsets == {A: 2}
+        assert e.window(0.0).offsets == {A: Position(2)}
 
     def test_fast_handlers_get_growing_windows(self):
         e = engine("before_processing", commit_ahead=0.125)

@@ -15,6 +15,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 
 from flowodm.consumer.commit import CommitStrategy
 from flowodm.consumer.engine import Engine, Rules
+from flowodm.consumer.offsets import Position, settled_beyond
 from flowodm.consumer.ordering import Ordering
 from flowodm.consumer.retry import FailurePolicy, OnFailure, Retry, Skip
 from flowodm.events import Stage
@@ -39,9 +40,10 @@ class EngineMachine(RuleBasedStateMachine):
             )
         )
         self.log_end = dict.fromkeys(TPS, 0)  # what the broker holds
-        self.confirmed = dict.fromkeys(TPS, 0)  # the group's committed offset
+        self.committed = dict.fromkeys(TPS, Position(0))  # what the group's coordinator holds
         self.settled = defaultdict(set)
         self.owned: set = set()
+        self.taken_over: dict = {}
         self.running: list = []
 
     # ---- Kafka ---------------------------------------------------------------------------
@@ -50,8 +52,9 @@ class EngineMachine(RuleBasedStateMachine):
     def assign(self, tp):
         if tp not in self.owned and not self.engine.stopping:
             self.owned.add(tp)
-            self.log_end[tp] = self.confirmed[tp]
-            self.engine.assigned([tp])
+            self.taken_over[tp] = self.committed[tp]
+            self.log_end[tp] = self.committed[tp].offset
+            self.engine.assigned([tp], {tp: self.committed[tp]})
 
     @rule(tp=st.sampled_from(TPS), count=st.integers(1, 5), keys=st.integers(0, 2))
     def fetch(self, tp, count, keys):
@@ -74,12 +77,14 @@ class EngineMachine(RuleBasedStateMachine):
         self.confirm(self.engine.to_commit())
 
     def confirm(self, offsets):
-        for tp, offset in offsets.items():
-            assert offset >= self.confirmed[tp], "a committed offset moved backwards"
+        for tp, position in offsets.items():
+            offset = position.offset
+            assert offset >= self.committed[tp].offset, "a committed offset moved backwards"
             unsettled = set(range(offset)) - self.settled[tp]
             assert not unsettled, f"committed past unsettled records {sorted(unsettled)}"
-            self.confirmed[tp] = offset
-            self.engine.committed(tp, offset)
+            assert settled_beyond(position) <= self.settled[tp], "a note lists unsettled records"
+            self.committed[tp] = position
+            self.engine.committed(tp, position)
 
     # ---- handlers --------------------------------------------------------------------------
 
@@ -103,7 +108,9 @@ class EngineMachine(RuleBasedStateMachine):
             assert not (self.ordering is Ordering.KEY and same_key), "two runs of one key"
         if self.strategy is CommitStrategy.BEFORE_PROCESSING:
             last = run.records[-1].offset()
-            assert last < self.confirmed[tp], "a handler started before the commit"
+            assert last < self.committed[tp].offset, "a handler started before the commit"
+        done = settled_beyond(self.taken_over.get(tp, Position(0)))
+        assert not done & {record.offset() for record in run.records}, "handled a second time"
 
     @precondition(lambda self: self.running)
     @rule(index=st.integers(0, 3), count=st.integers(0, 5))
@@ -179,10 +186,10 @@ class BeforeProcessing(EngineMachine):
         window = self.engine.window(self.now)
         if window is None:
             return
-        for tp, offset in window.offsets.items():
-            assert offset > self.confirmed[tp]
+        for tp, position in window.offsets.items():
+            assert position.offset > self.committed[tp].offset
             if ok:
-                self.confirmed[tp] = offset
+                self.committed[tp] = position
         self.engine.window_answered(window, ok=ok)
 
 
