@@ -233,8 +233,7 @@ def _send(
 
 
 def _committing_nothing(settings: BaseSettings | None) -> BaseSettings:
-    """The profile without auto-commit, wherever that was turned on."""
+    """The profile without auto-commit, whether its field or its extra_config turned that on."""
     off = copy(settings) if settings is not None else BaseSettings()
-    off.enable_auto_commit = False
     off.extra_config = {**off.extra_config, "enable.auto.commit": False}
     return off

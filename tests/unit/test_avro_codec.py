@@ -168,6 +168,9 @@ class TestWithARegistry:
         with pytest.raises(DeserializationError) as caught:
             codec.decode(wire.header(5) + written(OLD, OLD_VALUES) + b"x")
         assert caught.value.schema_id == 5
+        # What hangs on it would reach the log, with the record's values in it.
+        assert caught.value.__cause__ is None
+        assert caught.value.__context__ is None
 
     @pytest.mark.parametrize("data", [b"", b"\x00\x00\x00\x05", b"\x01\x00\x00\x00\x05x"])
     def test_a_record_without_a_header_is_an_error_that_says_the_way_out(self, data):

@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 
 import fastavro
 import pytest
-from pydantic import BaseModel, Field, create_model
+from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
@@ -54,6 +54,8 @@ class Address(BaseModel):
 
 
 class Person(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
     name: str
     home: Address | None = None
     born: datetime | None = None
