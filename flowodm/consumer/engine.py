@@ -112,6 +112,7 @@ class Engine:
     def revoking(self, tps: Iterable[TP]) -> None:
         """Partitions are to be given up: start nothing new there (see :meth:`quiet`)."""
         for partition in self._select(tps):
+            partition.leaving = True
             self._quieten(partition)
 
     def forget(self, tps: Iterable[TP]) -> None:
@@ -140,7 +141,7 @@ class Engine:
 
     def next_run(self, now: float) -> Run | None:
         """Records that may be handled now, or None; see :meth:`next_due`."""
-        if self._parked and (self._parked[0][0] <= now or self.stopping):
+        if self._parked and self._parked[0][0] <= now:
             run = heappop(self._parked)[2]
             run.started = now
         elif self._ready:
@@ -169,14 +170,15 @@ class Engine:
         verdict = self.rules.failures.judge(stage, run.count_failure())
         if not isinstance(verdict, Retry):
             return verdict
-        if self.stopping and self._before and stage is Stage.REGISTRY:
+        if self._hurried(run) and stage is Stage.REGISTRY:
             return Skip()  # cannot be decoded before the end: counted as lost by the caller
         del self._active[run]
         self._book(run)
         if run.halted:
             self._abandon(run)
         else:
-            heappush(self._parked, (now + verdict.delay, next(self._sequence), run))
+            due = now if self._hurried(run) else now + verdict.delay
+            heappush(self._parked, (due, next(self._sequence), run))
         return verdict
 
     def stop(self) -> None:
@@ -300,11 +302,19 @@ class Engine:
     def _quieten(self, partition: Partition) -> None:
         self._drop_intake(partition)
         if self._before:
+            self._parked = sorted(
+                (float("-inf") if self._hurried(run) else due, number, run)
+                for due, number, run in self._parked
+            )
             return
         partition.drop_waiting()
         self._unpark(lambda run: run.partition is partition)
         for run in self._active:
             run.halted = run.halted or run.partition is partition
+
+    def _hurried(self, run: Run) -> bool:
+        """Whether a run cannot wait: it is committed, and nobody else will ever handle it."""
+        return self._before and (self.stopping or run.partition.leaving)
 
     def _drop_intake(self, partition: Partition) -> None:
         kept: deque[tuple[Partition, Sequence[Record]]] = deque()

@@ -44,6 +44,7 @@ class Partition:
         confirmed: What the group has committed, as far as that is known.
         buffered: Fetched records that are not settled.
         gone: It is no longer ours.
+        leaving: It is being given up, but handlers may still finish.
         paused: Fetching from it is paused.
     """
 
@@ -55,6 +56,7 @@ class Partition:
         "confirmed",
         "gone",
         "lanes",
+        "leaving",
         "paused",
         "tp",
         "watermark",
@@ -78,6 +80,7 @@ class Partition:
         self.confirmed = committed
         self.buffered = 0
         self.gone = False
+        self.leaving = False
         self.paused = False
 
     @property

@@ -335,6 +335,23 @@ class TestBeforeProcessing:
 
         assert e.next_run(0.1) is run
 
+    def test_a_revoke_cuts_the_waits_of_its_partition_and_of_no_other(self):
+        policy = FailurePolicy(max_retries=9, retry_delay=60.0)
+        e = engine("before_processing", failures=policy, max_concurrent=2)
+        e.fetched(A, fake_records(0, 1))
+        e.fetched(B, fake_records(0, 1))
+        e.window_answered(e.window(0.0), ok=True)
+        first, second = e.next_run(0.0), e.next_run(0.0)
+        e.failed(first, Stage.HANDLER, now=0.0)
+        e.failed(second, Stage.HANDLER, now=0.0)
+
+        e.revoking([B])
+
+        assert e.next_run(0.1) is second
+        assert e.next_run(0.1) is None
+        e.failed(second, Stage.HANDLER, now=0.1)
+        assert e.next_run(0.1) is second
+
     def test_committed_records_that_are_taken_away_are_reported_as_lost(self):
         e = engine("before_processing", max_concurrent=5)
         e.fetched(A, fake_records(0, 5))
