@@ -259,7 +259,7 @@ def get_kafka_connection() -> KafkaConnection:
     return _connection
 
 
-def connect(  # noqa: PLR0917 - the order is part of the public contract
+def connect(
     bootstrap_servers: str | None = None,
     security_protocol: str | None = None,
     sasl_mechanism: str | None = None,

@@ -42,7 +42,7 @@ class AsyncConsumerLoop(Loop):
         SettingsError: ``consumer_config`` sets what belongs to the loop.
     """
 
-    def __init__(  # noqa: PLR0917 - the public signature, which programs rely on
+    def __init__(
         self,
         model: type[FlowBaseModel],
         handler: Callable[[Any], Any],
