@@ -11,6 +11,7 @@ import signal
 import socket
 import threading
 import time
+from dataclasses import replace
 
 from supervisor import logs
 from supervisor.control import Channel, Control, SupervisorLostError
@@ -24,10 +25,12 @@ class StandInLoop:
     def __init__(self) -> None:
         self.stopped = threading.Event()
         self.joined = False
+        self.patient = True
         self.processed = 0
 
     def stop(self, now: bool = False) -> None:
-        self.stopped.set()
+        if now or self.patient:
+            self.stopped.set()
 
     def heartbeat(self) -> Heartbeat:
         self.processed += 1
@@ -102,6 +105,21 @@ def stubborn(loop: StandInLoop, control: Control, _channel: Channel) -> int:
     control.wake()
     while True:
         time.sleep(60)
+
+
+def busy(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Does not stop before it must, and its main thread sees no signal."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    loop.patient = False
+    return steady(loop, control, channel)
+
+
+def last_words(loop: StandInLoop, _control: Control, channel: Channel) -> int:
+    """Dies with much to say still in the pipe."""
+    heartbeat = loop.heartbeat()
+    text = "x" * 150_000
+    channel.send(replace(heartbeat, processed=4711, metrics=[("big", "gauge", text, [])]))
+    os._exit(ExitCode.DONE)
 
 
 def slow_to_start(loop: StandInLoop, control: Control, _channel: Channel) -> int:

@@ -49,7 +49,7 @@ async def astuck(order):
 """
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def bootstrap():
     with EmbeddedBroker() as broker:
         yield broker.bootstrap_servers

@@ -5,6 +5,7 @@ import signal
 
 from fleets import alive, assigned, embedded, slots, until
 
+from supervisor import process
 from supervisor.report import ExitStatus
 
 QUICK = {"restart": {"initial": "10ms", "limit": 3}}
@@ -51,6 +52,13 @@ async def test_a_worker_that_breaks_the_protocol_is_killed_and_in_the_end_failed
         assert odd["last_failure"]["reason"] == "killed"
         assert "not a frame of protocol version 1" in odd["last_failure"]["message"]
         await until(lambda: assigned(slots(supervisor)["good/0"]), "the other one is assigned")
+
+
+async def test_what_it_said_before_it_died_is_heard_to_the_end(monkeypatch):
+    monkeypatch.setattr(process, "_RECEIVE", 100)  # so that its death is seen in the middle
+    supervisor = embedded({"orders": ("last_words", {"restart": {"policy": "on_failure"}})})
+    await supervisor.run()
+    assert slots(supervisor)["orders/0"]["processed"] == 4711
 
 
 async def test_a_stopped_worker_does_not_hold_up_the_end():

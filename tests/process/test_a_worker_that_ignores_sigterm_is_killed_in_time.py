@@ -25,3 +25,11 @@ async def test_all_are_drained_termed_and_killed_in_parallel_within_their_deadli
     assert good.clean
     assert good.seconds < 0.5
     assert supervisor.report.status is ExitStatus.UNCLEAN
+
+
+async def test_one_whose_main_thread_sees_no_signal_is_told_over_the_pipe_not_to_wait():
+    supervisor = embedded({"busy": "busy"}, drain_timeout="300ms", kill_delay="10s")
+    async with supervisor:
+        await until(lambda: supervisor.ready, "it is ready")
+    assert supervisor.report.workers[0].clean
+    assert 0.3 <= supervisor.report.seconds < 5

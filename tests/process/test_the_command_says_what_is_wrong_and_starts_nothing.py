@@ -79,6 +79,24 @@ def test_a_bad_toml_prints_all_its_errors(name, tmp_path):
     assert last == "bad.toml is not valid: 6 problems"
 
 
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_colours_are_for_terminals_and_for_those_who_want_them(no_color, coloured, tmp_path):
+    ours, theirs = os.openpty()
+    subprocess.run(
+        [sys.executable, "-m", "supervisor", "check", "nothing.toml"],
+        cwd=tmp_path,
+        env={**os.environ, "TERM": "xterm", "NO_COLOR": no_color},
+        stderr=theirs,
+        timeout=60,
+        check=False,
+    )
+    text = os.read(ours, 4096)
+    os.close(ours)
+    os.close(theirs)
+    assert b"cannot be read" in text
+    assert (b"\x1b[31m" in text) is coloured
+
+
 def test_a_missing_file_is_one_clear_error():
     done = command("run", "nothing.toml")
     assert done.returncode == ExitStatus.CONFIGURATION

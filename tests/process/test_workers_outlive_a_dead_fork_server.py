@@ -31,6 +31,19 @@ async def test_they_go_on_and_the_next_restart_gets_a_new_fork_server():
     assert supervisor.report.status is ExitStatus.CLEAN, "the farewell tells what nobody reaped"
 
 
+async def test_a_sigterm_that_a_service_manager_sends_to_everybody_does_not_end_it():
+    supervisor = embedded({"one": ("steady", QUICK)})
+    async with supervisor:
+        await until(lambda: supervisor.ready, "it is ready")
+        os.kill(supervisor._fleet._server.pid, signal.SIGTERM)
+        os.kill(slots(supervisor)["one/0"]["pid"], signal.SIGKILL)
+        await until(
+            lambda: (slot := slots(supervisor)["one/0"])["restarts"] and assigned(slot),
+            "it was restarted",
+        )
+        assert supervisor._fleet._server.started == 1
+
+
 async def test_a_fork_server_that_dies_before_it_forks_is_replaced():
     supervisor = embedded({"one": ("steady", QUICK)})
     async with supervisor:

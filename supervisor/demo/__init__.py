@@ -1,0 +1,1 @@
+"""What `flowodm-supervisor demo` shows: a broker, a producer and a fleet in one terminal."""

@@ -1,0 +1,164 @@
+"""The supervisor of the demo: `flowodm-supervisor run demo.toml` in a process of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import urllib.request
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from supervisor.demo.shop import LEDGERS
+from supervisor.demo.view import parsed
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from supervisor.demo.view import Entry
+
+CONFIG = Path(__file__).with_name("demo.toml")
+"""In the repository also config/demo.toml, which is a link to it."""
+DEFAULT_PORT = 9108
+_ANSWER_TIMEOUT = 2.0
+_KILLED_TIMEOUT = 15.0
+_LEASH = 'read -r _; kill -TERM "$0"'
+
+
+class FleetProcess:
+    """The supervisor while the context is open. It never outlives this process for long.
+
+    Signals of the terminal do not reach it: it gets those that `signal` sends.
+
+    Args:
+        bootstrap_servers: Where Kafka is.
+        ledgers: The folder in which workers note what they have processed.
+
+    Attributes:
+        url: Of its HTTP side.
+    """
+
+    def __init__(self, bootstrap_servers: str, ledgers: Path) -> None:
+        port = _port()
+        self.url = f"http://127.0.0.1:{port}"
+        self._environment = {
+            **os.environ,
+            "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
+            "FLOWODM_DEMO_PORT": str(port),
+            LEDGERS: str(ledgers),
+        }
+        self._log: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._process: subprocess.Popen[str]
+        self._leash: subprocess.Popen[bytes]
+        self._reader: threading.Thread
+
+    def __enter__(self) -> Self:
+        self._process = subprocess.Popen(  # noqa: S603 - our own interpreter, module and file
+            [sys.executable, "-m", "supervisor", "run", str(CONFIG)],
+            env=self._environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            errors="replace",
+            process_group=0,
+        )
+        try:
+            self._leash = _on_a_leash(self._process.pid)
+        except BaseException:
+            self._process.kill()
+            self._process.communicate()
+            raise
+        self._reader = threading.Thread(target=self._read, name="log", daemon=True)
+        self._reader.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Kill its workers and it, if it still runs."""
+        if self.running:
+            self.signal(signal.SIGQUIT)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._process.wait(_KILLED_TIMEOUT)
+        if self.running:
+            self._process.kill()
+            self._process.wait()
+        _let_go(self._leash)
+        self._reader.join(_KILLED_TIMEOUT)
+
+    @property
+    def pid(self) -> int:
+        """The supervisor's process."""
+        return self._process.pid
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended yet."""
+        return self._process.poll() is None
+
+    @property
+    def exit_status(self) -> int | None:
+        """How it ended; None while it runs."""
+        return self._process.poll()
+
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal; nothing happens if it has ended."""
+        self._process.send_signal(number)
+
+    def status(self) -> dict[str, Any] | None:
+        """Its /status; None while it does not listen, or not any more."""
+        try:
+            with urllib.request.urlopen(  # noqa: S310 - our own address, always http
+                f"{self.url}/status", timeout=_ANSWER_TIMEOUT
+            ) as answer:
+                status: dict[str, Any] = json.load(answer)
+                return status
+        except (OSError, ValueError):
+            return None
+
+    def log(self) -> list[Entry]:
+        """What it has logged since the last call; after its end, all that is left."""
+        if not self.running:
+            self._reader.join(_KILLED_TIMEOUT)
+        entries = []
+        with contextlib.suppress(queue.Empty):
+            while True:
+                entries.append(parsed(self._log.get_nowait()))
+        return entries
+
+    def _read(self) -> None:
+        assert self._process.stdout is not None  # noqa: S101 - for the type: it is a pipe
+        for text in self._process.stdout:
+            self._log.put(text.rstrip("\n"))
+
+
+def _port() -> int:
+    """The supervisor's usual port if nobody has it, else a free one."""
+    for port in (DEFAULT_PORT, 0):
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return int(probe.getsockname()[1])
+    raise OSError("no port of 127.0.0.1 is free")
+
+
+def _on_a_leash(pid: int) -> subprocess.Popen[bytes]:
+    """A process that reads from us. When we end, however that is, it lets the supervisor drain."""
+    return subprocess.Popen(  # noqa: S603 - constant but for a number
+        ["/bin/sh", "-c", _LEASH, str(pid)], stdin=subprocess.PIPE, start_new_session=True
+    )
+
+
+def _let_go(leash: subprocess.Popen[bytes]) -> None:
+    leash.kill()
+    leash.communicate()

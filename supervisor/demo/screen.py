@@ -1,0 +1,112 @@
+"""Where the demo is shown: a live table on a terminal, plain lines elsewhere."""
+
+from __future__ import annotations
+
+import sys
+import time
+from typing import TYPE_CHECKING, Protocol, Self
+
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from supervisor.demo.view import Rates, Worker, line, table
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from types import TracebackType
+
+LINE_INTERVAL = 2.0
+"""Seconds between two plain lines."""
+
+
+class Screen(Protocol):
+    """What the demo needs of either."""
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        """Leave the terminal as it was."""
+
+    def say(self, text: str) -> None:
+        """Print a line that stays."""
+
+    def show(self, workers: Sequence[Worker], title: str) -> None:
+        """Show how the workers are now."""
+
+
+class Terminal:
+    """A table at the bottom, renewed in place and gone at the end; what is said stays above it.
+
+    NO_COLOR is rich's to keep to.
+    """
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._rates = Rates()
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def say(self, text: str) -> None:
+        """Print a line above the table."""
+        self._live.console.print(Text(text), soft_wrap=True)
+
+    def show(self, workers: Sequence[Worker], title: str) -> None:
+        """Renew the table."""
+        self._rates.update(workers, time.monotonic())
+        self._live.update(table(workers, self._rates, title), refresh=True)
+
+
+class Plain:
+    """Lines on standard output."""
+
+    def __init__(self) -> None:
+        self._rates = Rates()
+        self._shown = time.monotonic()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        pass
+
+    def say(self, text: str) -> None:
+        """Print a line, at once also into a pipe."""
+        sys.stdout.write(f"{text}\n")
+        sys.stdout.flush()
+
+    def show(self, workers: Sequence[Worker], title: str) -> None:
+        """Print how it stands, if the last time is long enough ago."""
+        now = time.monotonic()
+        self._rates.update(workers, now)
+        if now - self._shown >= LINE_INTERVAL:
+            self._shown = now
+            self.say(line(workers, self._rates, title))
+
+
+def screen() -> Screen:
+    """The one that suits standard output."""
+    console = Console(highlight=False)
+    interactive = console.is_terminal and not console.is_dumb_terminal
+    return Terminal(console) if interactive else Plain()

@@ -1,0 +1,75 @@
+"""The demo's user code: a model and two handlers. Imported in the workers.
+
+Each process of a consumer notes what it has handled in a file of its own, so that the demo can
+compare what was produced with what was processed, whatever was killed meanwhile.
+"""
+
+import asyncio
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+
+from pydantic import BaseModel
+
+from flowodm import BaseSettings, FlowBaseModel
+
+LEDGERS = "FLOWODM_DEMO_LEDGERS"
+"""The environment variable that names the folder of those files; without it none is written."""
+
+
+class Item(BaseModel):
+    """A line of an order."""
+
+    article: str
+    quantity: int
+    price: float
+
+
+class Order(FlowBaseModel):
+    """What customers place."""
+
+    class Settings:
+        """Where orders are, and which of them keep their order: those of a customer."""
+
+        topic = "demo-orders"
+        key_field = "customer"
+
+    number: int
+    customer: str
+    placed_at: datetime
+    items: list[Item]
+    note: str | None = None
+
+
+class Brisk(BaseSettings):
+    """A member that is given up after 6 s, so that others can take over soon."""
+
+    session_timeout_ms = 6_000
+    heartbeat_interval_ms = 500
+
+
+def pack(order: Order) -> None:
+    """Takes a millisecond for each item."""
+    time.sleep(0.001 * len(order.items))
+    _note("packing", order)
+
+
+async def send_mail(order: Order) -> None:
+    """Takes as long as a mail server across the street."""
+    await asyncio.sleep(0.01)
+    _note("mailing", order)
+
+
+_files: dict[str, int] = {}
+
+
+def _note(consumer: str, order: Order) -> None:
+    """Append the number. A write that has returned survives the SIGKILL of its process."""
+    folder = os.environ.get(LEDGERS)
+    if folder is None:
+        return
+    if consumer not in _files:
+        path = Path(folder, f"{consumer}.{os.getpid()}")
+        _files[consumer] = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.write(_files[consumer], b"%d\n" % order.number)
