@@ -47,6 +47,7 @@ def configure(
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _default(fields),
     ]
+    _configure_structlog(shared)
     last: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
         _spread if fmt == "json" else _fold,
@@ -55,17 +56,6 @@ def configure(
         _redact(secrets),
         _renderer(fmt),
     ]
-    structlog.configure(
-        processors=[
-            structlog.stdlib.filter_by_level,
-            *shared,
-            structlog.stdlib.PositionalArgumentsFormatter(),
-            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
-        ],
-        logger_factory=structlog.stdlib.LoggerFactory(),
-        wrapper_class=structlog.stdlib.BoundLogger,
-        cache_logger_on_first_use=True,
-    )
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
@@ -77,6 +67,21 @@ def configure(
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
     threading.excepthook = _thread_failed
+
+
+def _configure_structlog(shared: list[Processor]) -> None:
+    """Send what user code logs through structlog the way of the standard library."""
+    structlog.configure(
+        processors=[
+            structlog.stdlib.filter_by_level,
+            *shared,
+            structlog.stdlib.PositionalArgumentsFormatter(),
+            structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
+        ],
+        logger_factory=structlog.stdlib.LoggerFactory(),
+        wrapper_class=structlog.stdlib.BoundLogger,
+        cache_logger_on_first_use=True,
+    )
 
 
 def resolve(fmt: Literal["auto", "json", "console"]) -> Literal["json", "console"]:
