@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry
 
 from flowodm import settings as profiles
-from flowodm.connection import connect
+from flowodm.connection import connect, get_kafka_connection
 from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
 from flowodm.consumer.options import is_async
 from flowodm.events import Abandoned, LoopState, LoopStatus, Rebalanced, StateChanged
@@ -101,7 +101,8 @@ class Definition:
                 options[key] = _callable(options[key], f"{place}.{key}")
         if "settings" in options:
             options["settings"] = _profile(options["settings"], f"{place}.settings")
-        _connect(dict(start.kafka))
+        # What an operator sets by its Kafka name also wins over the consumer's profile.
+        options["consumer_config"] = _connect(dict(start.kafka))
         return cls(model, options.pop("handler"), options)
 
     @property
@@ -148,9 +149,10 @@ def _profile(name: str, key: str) -> profiles.BaseSettings:
     return settings
 
 
-def _connect(arguments: dict[str, Any]) -> None:
-    options = arguments.pop("options", {})
+def _connect(arguments: dict[str, Any]) -> dict[str, Any]:
+    options: dict[str, Any] = arguments.pop("options", {})
     connect(**arguments, consumer_config=options, producer_config=options)
+    return options
 
 
 class _Worker:
@@ -176,6 +178,7 @@ class _Worker:
         signal.signal(signal.SIGTERM, lambda _number, _frame: self._control.stop())
         self._control.start()
         code = self._guarded()
+        get_kafka_connection().close_connection()  # a forked child runs no atexit functions
         self._control.finish(code)
         return code
 

@@ -36,6 +36,9 @@ RESERVED = {
     "error_cb": "observers",
 }
 
+#: How soon a member finds out that its topic was made or has grown: librdkafka's own 5 minutes
+#: are long for a consumer that was deployed before its topic.
+METADATA_MS = 30_000
 HEARTBEAT = "heartbeat.interval.ms"
 #: A member hears of a rebalance in the answer to its next heartbeat, and the rebalance waits for
 #: it: with the 60 s of LongRunningSettings every join or leave would stop the group for up to a
@@ -135,6 +138,7 @@ class Options:
         """The poller's part, with the process's connection as it is now."""
         connection = get_kafka_connection()
         config = connection.consumer_config(self.group, self.settings, self.consumer_config)
+        config.setdefault("topic.metadata.refresh.interval.ms", METADATA_MS)
         config["enable.auto.commit"] = False
         config["enable.auto.offset.store"] = False
         if HEARTBEAT in config and HEARTBEAT not in {
