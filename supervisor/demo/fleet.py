@@ -28,11 +28,11 @@ CONFIG = Path(__file__).with_name("demo.toml")
 DEFAULT_PORT = 9108
 _ANSWER_TIMEOUT = 2.0
 _KILLED_TIMEOUT = 15.0
-_LEASH = 'read -r _; kill -TERM "$0"'
+_LEASH = 'read -r _; kill -QUIT "$0"'
 
 
 class FleetProcess:
-    """The supervisor while the context is open. It never outlives this process for long.
+    """The supervisor while the context is open; it does not outlive this process.
 
     Signals of the terminal do not reach it: it gets those that `signal` sends.
 
@@ -153,7 +153,10 @@ def _port() -> int:
 
 
 def _on_a_leash(pid: int) -> subprocess.Popen[bytes]:
-    """A process that reads from us. When we end, however that is, it lets the supervisor drain."""
+    """A process that reads from us; when we end, however that is, it makes the supervisor stop now.
+
+    Not drained, as the broker is then gone too and would take no commit.
+    """
     return subprocess.Popen(  # noqa: S603 - constant but for a number
         ["/bin/sh", "-c", _LEASH, str(pid)], stdin=subprocess.PIPE, start_new_session=True
     )

@@ -61,7 +61,10 @@ class OrderProducer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        self.stop()
+        """Place no more; what the broker has not confirmed by now, it need not."""
+        self._stopped.set()
+        self._thread.join()
+        get_producer().purge()
 
     def stop(self) -> None:
         """Place no more, and wait for the broker to confirm what was placed."""

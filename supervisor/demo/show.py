@@ -175,9 +175,9 @@ class _Demo:
                 complaints.append(str(error))
         except DemoError as error:
             complaints.append(str(error))
-        self._producer.stop()
-        if self._fleet.running:
-            complaints += self._drain()
+        if self._broker.alive:  # without it nothing can be confirmed or committed
+            self._producer.stop()
+            complaints += self._drain() if self._fleet.running else []
         complaints += self._conclude(audited=seconds is not None and not complaints)
         if complaints:
             raise DemoError("; ".join(complaints))

@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import os
+import re
+import signal
+import socket
+import time
+
+import pytest
+from demos import Demo
+
+COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|4[0-7]|9[0-7]|38|48)(?:;\d+)*m")
+TABLE = ("worker", "state", "pid", "partitions", "records/s", "lag", "restarts")
+
+
+@pytest.mark.parametrize("no_color", [{}, {"NO_COLOR": "1"}], ids=["colours", "NO_COLOR"])
+def test_on_a_terminal_it_shows_a_live_table_and_drains(no_color):
+    with Demo(terminal=True, **no_color) as demo:
+        demo.until_ready()
+        demo.until(lambda: re.search(r"mailing/1 +│ processing", demo.plain), "mailing/1 works")
+        pids = {slot["pid"] for c in demo.status()["consumers"].values() for slot in c["slots"]}
+        demo.press_ctrl_c()
+        assert demo.wait() == 0, demo.text
+        demo.nothing_is_left()
+
+    assert len(pids) == 4
+    for column in TABLE:
+        assert column in demo.plain
+    for pid in pids:
+        assert f"│ {pid} │" in demo.plain
+    for worker in ("packing/0", "packing/1", "mailing/0", "mailing/1"):
+        assert demo.text.count(f"{worker}: done") == 1
+    assert demo.text.count("stopping") == 1  # the supervisor got one signal, not two
+    assert re.search(r"produced \d+, processed \d+ \(", demo.text)
+    assert demo.text.rindex("\x1b[?25h") > demo.text.rindex("\x1b[?25l")  # the cursor is back
+    assert bool(COLOUR.search(demo.text)) == (not no_color)
+
+
+def test_a_second_ctrl_c_kills_at_once():
+    with Demo(terminal=True) as demo:
+        demo.until_ready()
+        hanging = demo.status()["consumers"]["packing"]["slots"][0]["pid"]
+        os.kill(hanging, signal.SIGSTOP)
+        demo.press_ctrl_c()
+        demo.until(lambda: demo.text.count("worker ended") == 3, "the others have ended")
+        begun = time.monotonic()
+        demo.press_ctrl_c()
+        assert demo.wait() == 1
+        assert time.monotonic() - begun < 5  # the drain would have waited for 10 s
+        demo.nothing_is_left()
+    assert "packing/0: killed" in demo.text
+    assert demo.text.endswith("the demo failed: the supervisor ended with status 3\n")
+
+
+def test_ctrl_c_while_everything_starts_leaves_nothing_behind():
+    with Demo(terminal=True) as demo:
+        demo.until_it_says("a broker listens")
+        demo.press_ctrl_c()
+        assert demo.wait() == 0, demo.text
+        demo.nothing_is_left()
+
+
+def test_without_a_terminal_sigint_drains_too():
+    with Demo() as demo:
+        demo.until_ready()
+        demo.interrupt()
+        assert demo.wait() == 0, demo.text
+        demo.nothing_is_left()
+    assert demo.text.count(": done") == 4
+
+
+def test_a_second_demo_takes_another_port():
+    with socket.socket() as holder:
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            holder.bind(("127.0.0.1", 9108))
+            holder.listen()
+        except OSError:
+            pass  # somebody else has it, which does as well
+        with Demo() as demo:
+            demo.until_ready()
+            assert ":9108/" not in demo.text
+            assert len(demo.status()["consumers"]) == 2
+            demo.interrupt()
+            assert demo.wait() == 0, demo.text
