@@ -68,9 +68,7 @@ class Dispatch:
         traceback: TracebackType | None,
     ) -> None:
         """Wake who waits, release the lock, report."""
-        reports = self._engine.reports
-        if reports:
-            self._engine.reports = []
+        reports, self._engine.reports = self._engine.reports, []
         self._work.notify_all()
         if self._awaited is not None and self._awaited(self._engine):
             self._change.notify_all()
@@ -162,12 +160,18 @@ class Dispatch:
         engine = self._engine
         with self._lock:
             engine.finished(run)
-            reports = engine.reports
-            engine.reports = []
+            reports, engine.reports = engine.reports, []
             if self._awaited is not None and self._awaited(engine):
                 self._change.notify_all()
         for report in reports:
             self.tell(report)
+
+    def left(self, run: Run) -> None:
+        """The handler's side had to leave a run in the middle of a record, which is not settled."""
+        run.halted = True
+        with self as engine:
+            if engine.is_active(run):
+                engine.finished(run)
 
     def failed(self, run: Run, stage: Stage, error: BaseException) -> Verdict:
         """The record at ``run.done`` failed: decide what follows, and tell."""
