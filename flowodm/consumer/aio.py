@@ -190,18 +190,14 @@ class _Crew:
 
     async def _work_off(self, run: Run) -> None:
         dispatch, recipe = self.session.dispatch, self.session.recipe
-        while True:
-            try:
-                failure = await self._handle(run)
-            except BaseException:  # cancelled, SystemExit: the record is not settled
-                run.halted = True
-                dispatch.finished(run)
-                raise
-            if failure is None:
-                dispatch.finished(run)
-                return
-            if not await _drive(recover(recipe, dispatch, run, *failure)):
-                return
+        try:
+            while (failure := await self._handle(run)) is not None:
+                if not await _drive(recover(recipe, dispatch, run, *failure)):
+                    return
+        except BaseException:  # cancelled, SystemExit: the record is not settled
+            dispatch.left(run)
+            raise
+        dispatch.finished(run)
 
     async def _handle(self, run: Run) -> tuple[Exception, object | None] | None:
         """The hot path: what every record costs stands in this loop."""
@@ -224,12 +220,7 @@ class _Crew:
                 tick(clock())
                 run.done += 1
         except asyncio.CancelledError as error:
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            failure = RuntimeError("the handler was cancelled from within")
-            failure.__cause__ = error
-            return failure, message
+            return _cancelled_from_within("handler", error), message
         except Exception as error:  # noqa: BLE001 - the record's failure, judged by the engine
             return error, message
         return None
@@ -265,12 +256,28 @@ async def _drive(steps: Recovery) -> bool:
                             result = await result
                     case _:
                         assert_never(step)
+            except asyncio.CancelledError as error:
+                step = steps.throw(_cancelled_from_within("error handler", error))
             except Exception as error:  # noqa: BLE001 - thrown into the steps
                 step = steps.throw(error)
             else:
                 step = steps.send(result)
     except StopIteration as end:
         return bool(end.value)
+
+
+def _cancelled_from_within(what: str, error: asyncio.CancelledError) -> RuntimeError:
+    """A CancelledError that nobody asked for, say of a task the handler awaits, is a failure.
+
+    Raises:
+        asyncio.CancelledError: Somebody did ask for it: the current task is being cancelled.
+    """
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise error
+    failure = RuntimeError(f"the {what} was cancelled from within")
+    failure.__cause__ = error
+    return failure
 
 
 async def _call(hook: Callable[[], Any] | None) -> None:

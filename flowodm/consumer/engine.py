@@ -165,6 +165,10 @@ class Engine:
         else:
             run.partition.lanes.release(run.lane)
 
+    def is_active(self, run: Run) -> bool:
+        """Whether a run is with the handlers' side: not parked, not finished."""
+        return run in self._active
+
     def failed(self, run: Run, stage: Stage, now: float) -> Verdict:
         """The record at ``run.done`` failed. After Retry the run is not the caller's any more."""
         verdict = self.rules.failures.judge(stage, run.count_failure())
@@ -195,10 +199,10 @@ class Engine:
 
     def window_size(self, now: float) -> int:
         """How many records to commit ahead of their handlers now; 0 if it is not time."""
-        if not self._intake or self.stopping or self.schedule.backing_off(now):
+        if not self.waiting_for_window or self.stopping or self.schedule.backing_off(now):
             return 0
         open_records = self._buffer.records - sum(len(records) for _, records in self._intake)
-        unstarted = max(open_records - len(self._active), 0)
+        unstarted = max(open_records - self._held_up() - len(self._active), 0)
         idle = max(self.rules.max_concurrent - len(self._active), 0)
         room = idle + self._ahead.size - unstarted
         if unstarted > self._ahead.size // 2 or room < 1:
@@ -251,8 +255,9 @@ class Engine:
 
     @property
     def waiting_for_window(self) -> bool:
-        """Whether fetched records wait to be committed ahead."""
-        return bool(self._intake)
+        """Whether fetched records wait to be committed ahead, and could start then."""
+        blocked = self._blocked()
+        return any(partition not in blocked for partition, _ in self._intake)
 
     def room(self) -> bool:
         """Whether another fetch fits into the buffer."""
@@ -332,10 +337,18 @@ class Engine:
             self._abandon(run)
 
     def _abandon(self, run: Run) -> None:
-        """The rest of a run will not be handled here (after_processing: it is fetched again)."""
-        rest = run.records[run.done :]
+        """The rest of a run, and what waits behind it, will not be handled here.
+
+        after_processing: it is fetched again, by us or by another member.
+        """
+        rest = [*run.records[run.done :], *run.lane.backlog]
+        run.lane.backlog.clear()
         run.partition.let_go(rest)
         self._report_lost(run.partition, len(rest))
+        if self._before and not run.partition.gone:
+            # A window that is being committed now may still bring records of this lane. After
+            # processing the lane stays closed: its next record would pass the one left here.
+            run.partition.lanes.release(run.lane)
 
     def _report_lost(self, partition: Partition, records: int) -> None:
         """Records that are committed and not handled: what at most once may cost."""
@@ -354,15 +367,33 @@ class Engine:
     def _cut_window(self, size: int) -> Window:
         chunks: list[tuple[Partition, Sequence[Record]]] = []
         offsets: dict[TP, Position] = {}
+        blocked = self._blocked()
+        passed_over: list[tuple[Partition, Sequence[Record]]] = []
         while size and self._intake:
             partition, records = self._intake.popleft()
+            if partition in blocked:
+                passed_over.append((partition, records))
+                continue
             now, later = records[:size], records[size:]
             if later:
                 self._intake.appendleft((partition, later))
             chunks.append((partition, now))
             offsets[partition.tp] = _behind(now)
             size -= len(now)
+        self._intake.extendleft(reversed(passed_over))
         return Window(offsets, chunks)
+
+    def _blocked(self) -> set[Partition]:
+        """Partitions where nothing can start before a retry's wait is over."""
+        if self.rules.ordering is not Ordering.PARTITION:
+            return set()
+        return {run.partition for _, _, run in self._parked}
+
+    def _held_up(self) -> int:
+        """Records that wait for a retry, their own or one that their order puts before them."""
+        return sum(
+            len(run.records) - run.done + len(run.lane.backlog) for _, _, run in self._parked
+        )
 
 
 def _behind(records: Sequence[Record]) -> Position:

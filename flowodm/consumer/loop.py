@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from flowodm.consumer.handling import Recovery
     from flowodm.consumer.ordering import Run
     from flowodm.consumer.session import Session
     from flowodm.events import Observer
@@ -132,6 +131,7 @@ class ConsumerLoop(Loop):
             )
         )
         self._hand: _Hand | None = None
+        self._in_hook = False
 
     def __call__(self) -> None:
         """The same as :meth:`run`: a decorated handler starts its loop when it is called."""
@@ -152,14 +152,14 @@ class ConsumerLoop(Loop):
             with stop_on_signals(self._on_signal, enabled=self.options.handle_signals):
                 try:
                     session.dispatch.enter_state(LoopState.STARTING)
-                    _call(self.options.on_startup)
+                    self._call_hook(self.options.on_startup)
                     session.start()
                     self._work(session)
                 except BaseException as error:  # noqa: BLE001 - raised again at the end
                     session.fail(error)
                 session.wait_until_drained()
                 try:
-                    _call(self.options.on_shutdown)
+                    self._call_hook(self.options.on_shutdown)
                 except BaseException as error:  # noqa: BLE001 - as above
                     session.fail(error)
                 session.close()
@@ -177,7 +177,7 @@ class ConsumerLoop(Loop):
             target = context.run
             name = f"flowodm-handler-{number}"
             threads.append(
-                threading.Thread(target=target, args=(hand.work_guarded,), name=name, daemon=True)
+                threading.Thread(target=target, args=(hand.work,), name=name, daemon=True)
             )
             threads[-1].start()
         session.wait_until_drained()
@@ -185,10 +185,19 @@ class ConsumerLoop(Loop):
         for thread in threads:
             thread.join(max(deadline - time.monotonic(), 0.0))
 
+    def _call_hook(self, hook: Callable[[], Any] | None) -> None:
+        self._in_hook = True
+        try:
+            if hook is not None:
+                hook()
+        finally:
+            self._in_hook = False
+
     def _on_signal(self, signum: int) -> None:
         super()._on_signal(signum)
-        if self._signals > 1 and self._hand is not None and self._hand.busy:
-            # The handler runs in this thread: only an exception gets it out of there.
+        busy = self._in_hook or (self._hand is not None and self._hand.busy)
+        if self._signals > 1 and busy:
+            # The user's code runs in this thread: only an exception gets it out of there.
             raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
 
 
@@ -201,40 +210,62 @@ class _Hand:
         self._recipe = session.recipe
         self.busy = False
 
-    def work_guarded(self) -> None:
-        """Work in a thread of its own: what escapes ends the loop."""
-        try:
-            self.work()
-        except BaseException as error:  # noqa: BLE001 - raised by run()
-            self._session.fail(error)
-
     def work(self) -> None:
-        """Until the loop is over."""
-        while (run := self._dispatch.take()) is not None:
-            self._work_off(run)
-
-    def _work_off(self, run: Run) -> None:
+        """Until the loop is over; what escapes from the user's code ends it."""
         while True:
             try:
-                self.busy = True
-                failure = self._handle(run)
-            except BaseException:  # SystemExit and the like: the record is not settled
-                run.halted = True
-                self._dispatch.finished(run)
-                raise
-            finally:
-                self.busy = False
-            if failure is None:
-                self._dispatch.finished(run)
-                return
-            if not _drive(recover(self._recipe, self._dispatch, run, *failure)):
-                return
+                run = self._dispatch.take()
+                if run is None:
+                    return
+                self._work_off(run)
+            except BaseException as error:  # noqa: BLE001 - raised by run()
+                # This hand goes on: what is committed before processing has nobody else.
+                self._session.fail(error)
+
+    def _work_off(self, run: Run) -> None:
+        try:
+            while (failure := self._handle(run)) is not None:
+                if not self._recover(run, *failure):
+                    return
+        except BaseException:  # sys.exit(), Ctrl-C: the record is not settled
+            self._dispatch.left(run)
+            raise
+        self._dispatch.finished(run)
+
+    def _recover(self, run: Run, error: Exception, message: object | None) -> bool:
+        """Call what follows a failure, with this thread; returns whether the run goes on."""
+        steps = recover(self._recipe, self._dispatch, run, error, message)
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    match step:
+                        case Blocking(call):
+                            result = call()
+                        case UserCode(call):
+                            result = self._call(call)
+                        case _:
+                            assert_never(step)
+                except Exception as failure:  # noqa: BLE001 - thrown into the steps
+                    step = steps.throw(failure)
+                else:
+                    step = steps.send(result)
+        except StopIteration as end:
+            return bool(end.value)
+
+    def _call(self, call: Callable[[], Any]) -> Any:
+        self.busy = True
+        try:
+            return call()
+        finally:
+            self.busy = False
 
     def _handle(self, run: Run) -> tuple[Exception, object | None] | None:
         """The hot path: what every record costs stands in this loop."""
         decode, handler = self._recipe.decode, self._recipe.handler
         tick, clock = run.ticks.append, time.monotonic
         message = None
+        self.busy = True
         try:
             for record in run.records[run.done :]:
                 if run.halted:
@@ -252,36 +283,14 @@ class _Hand:
                 run.done += 1
         except Exception as error:  # noqa: BLE001 - the record's failure, judged by the engine
             return error, message
+        finally:
+            self.busy = False
         return None
 
 
 def _refuse_coroutine(result: Coroutine[Any, Any, Any]) -> None:
     result.close()
     raise TypeError("the handler returned a coroutine, which only AsyncConsumerLoop can await")
-
-
-def _drive(steps: Recovery) -> bool:
-    """Call what the steps ask for, with this thread."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                match step:
-                    case Blocking(call) | UserCode(call):
-                        result = call()
-                    case _:
-                        assert_never(step)
-            except Exception as error:  # noqa: BLE001 - thrown into the steps
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        return bool(end.value)
-
-
-def _call(hook: Callable[[], Any] | None) -> None:
-    if hook is not None:
-        hook()
 
 
 def _refuse_coroutines(*functions: Callable[..., Any] | None) -> None:

@@ -61,7 +61,10 @@ class Session:
         """Something went wrong: the loop ends, and run() raises the first such error."""
         self._errors.append(error)
         self.switch.press()
-        if not self._started:
+        if self._started:
+            with self.dispatch as engine:
+                engine.stop()  # at once: the poller sees the switch up to 0.1 s later
+        else:
             self.dispatch.close()
 
     def start(self) -> None:
