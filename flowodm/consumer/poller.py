@@ -137,6 +137,7 @@ class Poller:
 
     def _turn(self) -> None:
         """One round: fetch if there is room, commit what is due, look after the members' duties."""
+        self._sample_if_due()  # before the fetch: what has just arrived is no lag
         now = time.monotonic()
         with self._dispatch as engine:
             fetch = engine.room() or engine.pressed(now)
@@ -151,7 +152,6 @@ class Poller:
         self._commit_ahead()
         self._commit_if_due()
         self._apply_pressure()
-        self._sample_if_due()
         self._membership.check_handlers()
         if self.error is not None:
             raise self.error
