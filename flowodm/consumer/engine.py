@@ -202,7 +202,9 @@ class Engine:
         if not self.waiting_for_window or self.stopping or self.schedule.backing_off(now):
             return 0
         open_records = self._buffer.records - sum(len(records) for _, records in self._intake)
-        unstarted = max(open_records - self._held_up() - len(self._active), 0)
+        # Also what a run has handled since it was booked: it is asked in the middle of runs.
+        started = sum(min(run.done + 1, len(run.records)) - run.booked for run in self._active)
+        unstarted = max(open_records - self._held_up() - started, 0)
         idle = max(self.rules.max_concurrent - len(self._active), 0)
         room = idle + self._ahead.size - unstarted
         if unstarted > self._ahead.size // 2 or room < 1:

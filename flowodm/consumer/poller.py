@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from flowodm.consumer.dispatch import Dispatch
+    from flowodm.consumer.engine import Engine
     from flowodm.consumer.offsets import Position
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
@@ -142,10 +143,14 @@ class Poller:
         with self._dispatch as engine:
             fetch = engine.room() or engine.pressed(now)
             windows = engine.waiting_for_window
+            # Nobody says how far a run has come, so the next window is asked for in time.
+            patience = min(self._slice, engine.rules.commit_ahead / 4 or self._slice)
         if not fetch:
-            self._dispatch.wait_for(lambda e: e.room() or e.window_size(now) > 0, self._slice)
+            self._dispatch.wait_for(
+                lambda e: e.room() or _window_ready(e), patience if windows else self._slice
+            )
         elif windows:
-            self._dispatch.wait_for(lambda e: e.window_size(time.monotonic()) > 0, self._slice)
+            self._dispatch.wait_for(_window_ready, patience)
             self._fetch(0)
         else:
             self._fetch(self._slice)
@@ -378,6 +383,10 @@ def bounded(call: Callable[[], T], timeout: float) -> T:
     if not results:
         raise TimeoutError(f"no answer within {timeout:.1f} s")
     return results[0]
+
+
+def _window_ready(engine: Engine) -> bool:
+    return engine.window_size(time.monotonic()) > 0
 
 
 def _topic_partitions(offsets: dict[TP, Position]) -> list[TopicPartition]:

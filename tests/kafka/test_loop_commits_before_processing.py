@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 import time
 
 import pytest
+from brokers.records import Raw
 from loops import KINDS, PATIENCE, POISON, Gate, number
 from waiting import wait_until
 
-from brokers.records import Raw
 from flowodm.events import Outcome
 
 BEFORE = {"commit_strategy": "before_processing"}
@@ -197,30 +198,31 @@ def test_a_handler_that_exits_does_not_hold_up_the_end(new_bench, kind):
         if message.n == 100:
             raise SystemExit(3)
 
-    with bench.run(kind, handle, drain_timeout=60.0, **BEFORE) as running:
-        with pytest.raises(SystemExit):
-            running.end(20)
+    running = bench.run(kind, handle, drain_timeout=60.0, **BEFORE)
+    with running, pytest.raises(SystemExit):
+        running.end(20)
     outcomes = running.events.outcomes()
     assert sum(outcomes.values()) == sum(bench.committed().values())
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["sync", "async"])
 def test_the_next_window_is_committed_while_this_one_is_handled(new_bench, kind):
-    """Handlers that are always busy wait for no commit once they have found their pace."""
+    """A window is ten records here: waiting for each window's commit would show 20 times."""
     bench, starts = new_bench(), []
-    bench.produce(range(400))
+    bench.produce(range(250))
 
     def handle(message) -> None:
         starts.append(time.monotonic())
-        time.sleep(0.005)  # work
+        time.sleep(0.01)  # work
 
     with bench.run(kind, handle, max_concurrent=1, **BEFORE) as running:
-        wait_until(lambda: len(starts) == 400, PATIENCE, "all is handled")
+        wait_until(lambda: len(starts) == 250, PATIENCE, "all is handled")
         running.stop()
 
-    late = starts[200:]
-    gaps = sorted(b - a for a, b in zip(late, late[1:], strict=False))
-    assert gaps[-1] < 0.05, "no gap of the length of a commit"
+    gaps = sorted(b - a for a, b in itertools.pairwise(starts[50:]))
+    usual = gaps[len(gaps) // 2]
+    waits = [gap for gap in gaps if gap > usual + 0.003]
+    assert len(waits) < 10, waits
 
 
 @pytest.mark.parametrize("kind", KINDS)
