@@ -20,7 +20,7 @@ from fleets import alive
 from waiting import wait_until
 
 DEMO = [sys.executable, "-m", "supervisor", "demo"]
-PATIENCE = 60.0
+PATIENCE = 90.0
 # A session of its own, with the terminal on its standard input: Ctrl-C there is then for it.
 ON_A_TERMINAL = """
 import fcntl, os, sys, termios
