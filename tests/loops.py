@@ -24,6 +24,8 @@ E = TypeVar("E")
 
 #: The three ways to call handlers: in the caller's thread, in several threads, as tasks.
 KINDS = ("sync", "threads", "async")
+#: One of each class, where several threads would show nothing more.
+BOTH = ("sync", "async")
 #: Bytes that no model reads.
 POISON = b"\xff\xff\xff"
 PATIENCE = 30.0

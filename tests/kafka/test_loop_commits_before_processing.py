@@ -8,7 +8,7 @@ import time
 
 import pytest
 from brokers.records import Raw
-from loops import KINDS, PATIENCE, POISON, Gate, number
+from loops import BOTH, KINDS, PATIENCE, POISON, Gate, number
 from waiting import wait_until
 
 from flowodm.events import Outcome
@@ -123,7 +123,7 @@ def test_no_more_is_committed_ahead_than_the_work_of_commit_ahead(new_bench, kin
     assert 0 < max(ahead) <= 10 * handlers + handlers
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BOTH)
 def test_what_fails_without_an_error_handler_is_skipped_and_counted(new_bench, kind):
     bench, seen = new_bench(), []
     bench.produce_raw(Raw(number(0), None, 0), Raw(POISON, None, 0), Raw(number(2), None, 0))
@@ -143,7 +143,7 @@ def test_what_fails_without_an_error_handler_is_skipped_and_counted(new_bench, k
     assert bench.committed() == {0: 100}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BOTH)
 def test_a_stop_cuts_the_wait_before_a_retry_and_still_makes_the_attempts(new_bench, kind):
     bench, attempts = new_bench(), []
     bench.produce(range(1))
@@ -162,7 +162,7 @@ def test_a_stop_cuts_the_wait_before_a_retry_and_still_makes_the_attempts(new_be
     assert running.events.outcomes() == {Outcome.PROCESSED: 1}
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BOTH)
 def test_a_partition_that_is_given_up_gets_the_retries_of_its_committed_records(new_bench, kind):
     """Nobody else will handle them: a wait for a retry ends when the partition must go."""
     bench, attempts = new_bench(partitions=2), []
@@ -225,7 +225,7 @@ def test_the_next_window_is_committed_while_this_one_is_handled(new_bench, kind)
     assert len(waits) < 10, waits
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BOTH)
 def test_a_stop_while_handlers_wait_finishes_what_is_committed(new_bench, kind):
     bench, done = new_bench(), []
     bench.produce(range(500))
