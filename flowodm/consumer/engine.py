@@ -256,6 +256,13 @@ class Engine:
         return len(self._active)
 
     @property
+    def unfinished(self) -> int:
+        """Records that handlers are at; before processing also those that wait for one."""
+        if self._before:
+            return self._buffer.records
+        return sum(not run.partition.gone for run in self._active)
+
+    @property
     def waiting_for_window(self) -> bool:
         """Whether fetched records wait to be committed ahead, and could start then."""
         blocked = self._blocked()

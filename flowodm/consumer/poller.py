@@ -308,8 +308,8 @@ class Poller:
             self._serve(0)
         self._await_answer()
         with self._dispatch as engine:
-            unfinished = 0 if engine.quiet() else engine.buffered
             offsets = engine.to_commit()
+            unfinished = engine.unfinished
             everything = list(engine.partitions)
         if unfinished:
             self._dispatch.tell(Abandoned(unfinished))
