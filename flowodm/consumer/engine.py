@@ -14,17 +14,19 @@ from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.commit import CommitAhead, CommitSchedule, CommitStrategy
-from flowodm.consumer.offsets import Position
+from flowodm.consumer.commit import MOST_AHEAD, CommitAhead, CommitSchedule, CommitStrategy
 from flowodm.consumer.ordering import Ordering, take
 from flowodm.consumer.partition import Buffer, Partition
 from flowodm.consumer.retry import FailurePolicy, Retry, Skip, Verdict
+from flowodm.consumer.window import Intake
 from flowodm.events import Handled, Outcome, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
+    from flowodm.consumer.offsets import Position
     from flowodm.consumer.ordering import Lane, Record, Run
+    from flowodm.consumer.window import Window
     from flowodm.events import TP
 
 
@@ -58,14 +60,6 @@ class Rules:
     revoke_timeout: float = 30.0
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """Records to be committed before their handlers may start (before_processing)."""
-
-    offsets: dict[TP, Position]
-    chunks: list[tuple[Partition, Sequence[Record]]]
-
-
 NOTHING: Mapping[TP, Position] = MappingProxyType({})
 
 #: Seconds for which the buffer may be full before fetching is paused. A pause makes librdkafka
@@ -84,14 +78,14 @@ class Engine:
         self.reports: list[Handled] = []
         self.processed = 0
         self._before = rules.strategy is CommitStrategy.BEFORE_PROCESSING
-        self._ahead = CommitAhead(rules.commit_ahead, rules.max_concurrent, rules.fetch_size)
+        self._ahead = CommitAhead(rules.commit_ahead, rules.max_concurrent, MOST_AHEAD)
         self._refill = max(rules.fetch_size, 2 * rules.max_concurrent)
         self._buffer = Buffer()
         self._ready: deque[Lane] = deque()
         self._active: dict[Run, None] = {}
         self._parked: list[tuple[float, int, Run]] = []
         self._sequence = count()
-        self._intake: deque[tuple[Partition, Sequence[Record]]] = deque()
+        self._intake = Intake()
         self._full_since: float | None = None
 
     # ---- what Kafka says -------------------------------------------------------------
@@ -119,7 +113,7 @@ class Engine:
         """Partitions are no longer ours; what still comes from their handlers is not committed."""
         for partition in self._select(tps):
             partition.gone = True
-            self._drop_intake(partition)
+            self._intake.drop(partition)
             self._report_lost(partition, partition.drop_waiting())
             del self.partitions[partition.tp]
         self._unpark(lambda run: run.partition.gone)
@@ -133,7 +127,7 @@ class Engine:
             return
         partition.hold(records)
         if self._before:
-            self._intake.append((partition, records))
+            self._intake.put(partition, records)
         else:
             partition.offer(records)
 
@@ -201,7 +195,7 @@ class Engine:
         """How many records to commit ahead of their handlers now; 0 if it is not time."""
         if not self.waiting_for_window or self.stopping or self.schedule.backing_off(now):
             return 0
-        open_records = self._buffer.records - sum(len(records) for _, records in self._intake)
+        open_records = self._buffer.records - self._intake.records
         # Also what a run has handled since it was booked: it is asked in the middle of runs.
         started = sum(min(run.done + 1, len(run.records)) - run.booked for run in self._active)
         unstarted = max(open_records - self._held_up() - started, 0)
@@ -214,12 +208,12 @@ class Engine:
     def window(self, now: float) -> Window | None:
         """The next records to commit ahead of their handlers, if it is time."""
         size = self.window_size(now)
-        return self._cut_window(size) if size else None
+        return self._intake.cut(size, self._blocked()) if size else None
 
     def window_answered(self, window: Window, *, ok: bool) -> None:
         """The broker confirmed a window, so its handlers may start; or it did not."""
         if not ok:
-            self._intake.extendleft(reversed(window.chunks))
+            self._intake.put_back(window)
             return
         for partition, records in window.chunks:
             partition.confirmed = window.offsets[partition.tp]
@@ -265,13 +259,23 @@ class Engine:
     @property
     def waiting_for_window(self) -> bool:
         """Whether fetched records wait to be committed ahead, and could start then."""
-        blocked = self._blocked()
-        return any(partition not in blocked for partition, _ in self._intake)
+        return self._intake.has_more_than(self._blocked())
 
     def room(self) -> bool:
-        """Whether another fetch fits into the buffer."""
-        buffer = self._buffer
-        return buffer.records <= self._refill and buffer.size < self.rules.buffer_bytes
+        """Whether another fetch fits into the buffer.
+
+        It holds two fetches; with before_processing also two windows, where handlers are fast
+        enough for large ones.
+        """
+        buffer, most = self._buffer, max(self._refill, 2 * self._ahead.size)
+        return buffer.records <= most and buffer.size < self.rules.buffer_bytes
+
+    def wants_more(self) -> bool:
+        """Whether the next window could be larger than what is fetched for it.
+
+        One commit takes some 6 ms whatever its size, which must not limit fast handlers.
+        """
+        return self._before and self._intake.records < self._ahead.size and self.room()
 
     def pressure(self, now: float) -> tuple[list[TP], list[TP]]:
         """Partitions to pause and to resume, so that polling goes on with a full buffer.
@@ -314,7 +318,7 @@ class Engine:
         return [self.partitions[tp] for tp in tps if tp in self.partitions]
 
     def _quieten(self, partition: Partition) -> None:
-        self._drop_intake(partition)
+        self._intake.drop(partition)
         if self._before:
             self._parked = sorted(
                 (float("-inf") if self._hurried(run) else due, number, run)
@@ -329,15 +333,6 @@ class Engine:
     def _hurried(self, run: Run) -> bool:
         """Whether a run cannot wait: it is committed, and nobody else will ever handle it."""
         return self._before and (self.stopping or run.partition.leaving)
-
-    def _drop_intake(self, partition: Partition) -> None:
-        kept: deque[tuple[Partition, Sequence[Record]]] = deque()
-        for owner, records in self._intake:
-            if owner is partition:
-                partition.let_go(records)
-            else:
-                kept.append((owner, records))
-        self._intake = kept
 
     def _unpark(self, drop: Callable[[Run], bool]) -> None:
         dropped = [entry[2] for entry in self._parked if drop(entry[2])]
@@ -373,25 +368,6 @@ class Engine:
         if self._before:
             self._ahead.measured(len(report.seconds), sum(report.seconds))
 
-    def _cut_window(self, size: int) -> Window:
-        chunks: list[tuple[Partition, Sequence[Record]]] = []
-        offsets: dict[TP, Position] = {}
-        blocked = self._blocked()
-        passed_over: list[tuple[Partition, Sequence[Record]]] = []
-        while size and self._intake:
-            partition, records = self._intake.popleft()
-            if partition in blocked:
-                passed_over.append((partition, records))
-                continue
-            now, later = records[:size], records[size:]
-            if later:
-                self._intake.appendleft((partition, later))
-            chunks.append((partition, now))
-            offsets[partition.tp] = _behind(now)
-            size -= len(now)
-        self._intake.extendleft(reversed(passed_over))
-        return Window(offsets, chunks)
-
     def _blocked(self) -> set[Partition]:
         """Partitions where nothing can start before a retry's wait is over."""
         if self.rules.ordering is not Ordering.PARTITION:
@@ -403,9 +379,3 @@ class Engine:
         return sum(
             len(run.records) - run.done + len(run.lane.backlog) for _, _, run in self._parked
         )
-
-
-def _behind(records: Sequence[Record]) -> Position:
-    offset = records[-1].offset()
-    assert offset is not None, "a fetched record has an offset"  # noqa: S101 - for the type
-    return Position(offset + 1)

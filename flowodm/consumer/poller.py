@@ -1,7 +1,7 @@
 """The one thread that owns a loop's Kafka consumer: it joins, fetches, commits and leaves.
 
 Everything here is thin: what to do is the engine's decision. A call into librdkafka that may
-block without a bound (a synchronous commit, close) runs in :func:`bounded`.
+block without a bound (a synchronous commit, close) runs in :func:`committer.bounded`.
 """
 
 from __future__ import annotations
@@ -9,17 +9,16 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from flowodm.consumer.rebalance import Membership, positions
-from flowodm.events import Abandoned, Committed, LoopState, Trouble
+from flowodm.consumer.committer import CALL_TIMEOUT, Committer, bounded
+from flowodm.consumer.rebalance import Membership
+from flowodm.events import Abandoned, LoopState, Trouble
 from flowodm.exceptions import ConsumerError, FencedError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-
     from confluent_kafka import Message
 
     from flowodm.consumer.dispatch import Dispatch
@@ -28,14 +27,10 @@ if TYPE_CHECKING:
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
-T = TypeVar("T")
-
 #: The longest time, in seconds, that the poller is out of reach: how late it sees a stop.
 SLICE = 0.1
 #: Seconds between two samples of lag and load.
 SAMPLE_INTERVAL = 1.0
-#: Seconds for a synchronous commit, and for close(), when nothing else bounds them.
-CALL_TIMEOUT = 10.0
 #: Seconds for the answer to the commit under way, before the last commit is sent.
 ANSWER_PATIENCE = 1.0
 
@@ -79,6 +74,7 @@ class Poller:
         self._released = threading.Event()
         self._consumer: Consumer
         self._membership: Membership
+        self._committer = Committer(dispatch, self._check_fatal)
         self.drained = threading.Event()
         self.error: Exception | None = None
         self._thread = threading.Thread(target=self._main, name="flowodm-poller", daemon=True)
@@ -126,13 +122,14 @@ class Poller:
         self._switch.press()
 
     def _open(self) -> None:
-        callbacks = {"on_commit": self._on_commit, "error_cb": self._on_error}
+        callbacks = {"on_commit": self._committer.answered, "error_cb": self._on_error}
         try:
             self._consumer = Consumer({**self._source.config, **callbacks})
         except (KafkaException, ValueError, TypeError) as error:
             raise ConsumerError(f"the consumer's configuration is refused: {error}") from error
+        self._committer.use(self._consumer)
         self._membership = Membership(
-            self._consumer, self._source, self._dispatch, self._switch, self.commit_now
+            self._consumer, self._source, self._dispatch, self._switch, self._committer.commit_now
         )
         self._membership.join()
 
@@ -149,23 +146,33 @@ class Poller:
             self._dispatch.wait_for(
                 lambda e: e.room() or _window_ready(e), patience if windows else self._slice
             )
-        elif windows:
+        elif not self._fetch_all(0 if windows else self._slice) and windows:
             self._dispatch.wait_for(_window_ready, patience)
-            self._fetch(0)
-        else:
-            self._fetch(self._slice)
-        self._commit_ahead()
-        self._commit_if_due()
+        self._committer.commit_ahead()
+        self._committer.commit_if_due()
         self._apply_pressure()
         self._membership.check_handlers()
         if self.error is not None:
             raise self.error
 
-    def _fetch(self, timeout: float) -> None:
-        """Wait for a first record only: a lone one is not held back for company."""
+    def _fetch_all(self, timeout: float) -> bool:
+        """Fetch, and fetch again while the next window wants it; returns whether anything came."""
+        came = more = self._fetch(timeout)
+        while more:
+            with self._dispatch as engine:
+                more = engine.wants_more()
+            more = more and self._fetch(0)
+        return came
+
+    def _fetch(self, timeout: float) -> bool:
+        """Wait for a first record only: a lone one is not held back for company.
+
+        Returns:
+            Whether anything came.
+        """
         first = self._consumer.poll(timeout)
         if first is None:
-            return
+            return False
         messages = [first]
         if self._source.fetch_size > 1:
             messages += self._consumer.consume(self._source.fetch_size - 1, 0)
@@ -184,77 +191,7 @@ class Poller:
         with self._dispatch as engine:
             for tp, batch in batches.items():
                 engine.fetched(tp, batch)
-
-    # ---- commits -------------------------------------------------------------------------
-
-    def _commit_ahead(self) -> None:
-        with self._dispatch as engine:
-            window = engine.window(time.monotonic())
-        if window is None:
-            return
-        confirmed = False
-        try:
-            confirmed = self.commit_now(window.offsets, CALL_TIMEOUT) is None
-        finally:  # whatever happens, its records belong to somebody
-            with self._dispatch as engine:
-                engine.window_answered(window, ok=confirmed)
-                engine.schedule.answered(time.monotonic(), ok=confirmed)
-
-    def _commit_if_due(self) -> None:
-        now = time.monotonic()
-        with self._dispatch as engine:
-            if not engine.schedule.due(now, idle=not engine.buffered):
-                return
-            offsets = engine.to_commit()
-            if offsets:
-                engine.schedule.sent(now)
-            else:
-                engine.schedule.nothing(now)
-                return
-        try:
-            self._consumer.commit(offsets=_topic_partitions(offsets), asynchronous=True)
-        except KafkaException as error:
-            self._answered(offsets, error.args[0])
-
-    def commit_now(self, offsets: dict[TP, Position], timeout: float) -> str | None:
-        """Commit and wait for the broker's answer; returns the error, None if confirmed."""
-        if not offsets:
-            return None
-        wanted = _topic_partitions(offsets)
-
-        def commit() -> list[TopicPartition]:
-            return self._consumer.commit(offsets=wanted, asynchronous=False) or []
-
-        try:
-            answers = bounded(commit, timeout)
-            problem = _first_error(answers)
-        except KafkaException as error:
-            problem = str(error.args[0].str())
-        except TimeoutError:
-            problem = f"no answer within {timeout:.1f} s"
-        if problem is None:
-            with self._dispatch as engine:
-                for tp, position in offsets.items():
-                    engine.committed(tp, position)
-        self._dispatch.tell(Committed(_plain(offsets), problem))
-        return problem
-
-    def _on_commit(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        offsets = positions(partitions)
-        if error is None:
-            failed = [p.error for p in partitions if p.error is not None]
-            error = failed[0] if failed else None
-        self._answered(offsets, error)
-
-    def _answered(self, offsets: dict[TP, Position], error: KafkaError | None) -> None:
-        with self._dispatch as engine:
-            engine.schedule.answered(time.monotonic(), ok=error is None)
-            if error is None:
-                for tp, position in offsets.items():
-                    engine.committed(tp, position)
-        self._dispatch.tell(Committed(_plain(offsets), None if error is None else error.str()))
-        if error is not None:
-            self._check_fatal(error)
+        return True
 
     # ---- back-pressure, health ---------------------------------------------------------------
 
@@ -331,7 +268,7 @@ class Poller:
         deadline = max(self._switch.deadline, time.monotonic()) + CALL_TIMEOUT
         while True:
             left = deadline - time.monotonic()
-            problem = self.commit_now(offsets, max(left, 1.0))
+            problem = self._committer.commit_now(offsets, max(left, 1.0))
             if problem is None:
                 return
             self._serve(self._slice)
@@ -360,42 +297,5 @@ class Poller:
             self._dispatch.tell(Trouble("close", str(error)))
 
 
-def bounded(call: Callable[[], T], timeout: float) -> T:
-    """Run a call that may never return in a thread of its own, for at most this many seconds.
-
-    Raises:
-        TimeoutError: It did not return in time; the thread is left behind, it is a daemon.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="flowodm-bounded", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"no answer within {timeout:.1f} s")
-    return results[0]
-
-
 def _window_ready(engine: Engine) -> bool:
     return engine.window_size(time.monotonic()) > 0
-
-
-def _topic_partitions(offsets: dict[TP, Position]) -> list[TopicPartition]:
-    return [TopicPartition(*tp, p.offset, p.note) for tp, p in offsets.items()]
-
-
-def _plain(offsets: dict[TP, Position]) -> dict[TP, int]:
-    return {tp: position.offset for tp, position in offsets.items()}
-
-
-def _first_error(answers: Iterable[TopicPartition]) -> str | None:
-    return next((answer.error.str() for answer in answers if answer.error is not None), None)

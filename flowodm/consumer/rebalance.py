@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import OFFSET_STORED, KafkaException, TopicPartition
 
-from flowodm.consumer.offsets import Position
+from flowodm.consumer.committer import positions
 from flowodm.events import Rebalanced, RebalanceKind, Trouble
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from confluent_kafka import Consumer, KafkaError
 
     from flowodm.consumer.dispatch import Dispatch
+    from flowodm.consumer.offsets import Position
     from flowodm.consumer.poller import Source
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
@@ -148,11 +149,6 @@ class Membership:
     def _report(self, kind: RebalanceKind, tps: list[TP]) -> None:
         self._dispatch.tell(Rebalanced(kind, tuple(tps)))
         self._dispatch.tell(self._dispatch.status())
-
-
-def positions(partitions: Iterable[TopicPartition]) -> dict[TP, Position]:
-    """Kafka's answers about committed offsets in the engine's terms."""
-    return {(p.topic, p.partition): Position(p.offset, p.metadata or "") for p in partitions}
 
 
 def _tps(partitions: list[TopicPartition]) -> list[TP]:

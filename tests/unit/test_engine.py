@@ -307,6 +307,20 @@ class TestBeforeProcessing:
         assert sizes[0] == 1
         assert max(sizes) == 129  # 128 take 0.125 s, and one more has a handler at once
 
+    def test_fast_handlers_have_more_fetched_for_their_next_window_and_slow_ones_do_not(self):
+        fast, slow = (engine("before_processing", fetch_size=10) for _ in range(2))
+        for e, seconds in ((fast, 2**-20), (slow, 2.0)):
+            for first in range(0, 40, 10):
+                e.fetched(A, fake_records(first, 10))
+                while window := e.window(0.0):
+                    e.window_answered(window, ok=True)
+                    run = e.next_run(0.0)
+                    handle(run, seconds=seconds)
+                    e.finished(run)
+
+        assert fast.wants_more()
+        assert not slow.wants_more()
+
     def test_stop_finishes_what_is_committed_and_drops_the_rest(self):
         e = engine("before_processing")
         e.fetched(A, fake_records(0, 10))
