@@ -22,34 +22,42 @@ if TYPE_CHECKING:
     from supervisor.config import SupervisorConfig
     from supervisor.report import RunReport
 
+# A line of its own with \b keeps the lines below it as they are, up to the next empty one.
+_EXIT_STATUS = """
+\b
+Exit status:
+  0   every worker finished what it had begun
+  2   wrong command line
+  3   at the end a worker was killed, crashed or left handlers unfinished
+  4   a worker failed for good
+  71  the system refused something at the start, such as a port in use
+  78  the configuration is not valid and nothing was started
+"""
 _HELP = """
 Runs fleets of flowodm consumer loops, as a TOML file says: each worker in a process of its
 own, restarted when it crashes, drained when you stop.
 
 A first configuration:
 
+\b
     [kafka]
     bootstrap_servers = "localhost:9092"
-
+\b
     [consumers.orders]
     model = "shop.orders:OrderEvent"
     handler = "shop.orders:process_order"
     workers = 4
 
-Then: flowodm-supervisor check FILE, and flowodm-supervisor run FILE.
-Ctrl-C or SIGTERM drains; a second one, or SIGQUIT, kills at once.
+Then: flowodm-supervisor check FILE, and flowodm-supervisor run FILE. Ctrl-C or SIGTERM drains;
+a second one, or SIGQUIT, kills at once.
 
 /metrics, /healthz, /readyz and /status are at http://127.0.0.1:9108 unless the file says
 otherwise.
-
-Exit status: 0 every worker finished what it had begun; 2 wrong command line; 3 at the end a
-worker was killed, crashed or left handlers unfinished; 4 a worker failed for good; 71 the
-system refused something at the start, such as a port in use; 78 the configuration is not
-valid and nothing was started.
 """
 
 app = typer.Typer(
     help=_HELP,
+    epilog=_EXIT_STATUS,
     no_args_is_help=True,
     add_completion=True,
     pretty_exceptions_enable=False,
@@ -80,9 +88,16 @@ def _options(
     del version
 
 
-@app.command()
+@app.command(epilog=_EXIT_STATUS)
 def run(file: ConfigFile) -> None:
-    """Run the workers of FILE until SIGTERM or Ctrl-C."""
+    """Run the workers of FILE until SIGTERM or Ctrl-C.
+
+    SIGTERM, SIGINT (Ctrl-C) and SIGHUP drain: workers finish what they have begun, within
+    supervisor.drain_timeout, and commit. A second one, or SIGQUIT, kills them.
+
+    The log goes to stderr: for people on a terminal, JSON lines elsewhere (see
+    supervisor.log_format). Modules that FILE names are looked for in this directory first.
+    """
     from supervisor.daemon import StartError  # noqa: PLC0415 - `--help` is quick without it
 
     config = _load(file)
