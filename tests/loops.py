@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
@@ -207,9 +208,10 @@ class Bench:
     def loop(
         self, kind: str, handler: Callable[[Any], Any], **options: Any
     ) -> ConsumerLoop | AsyncConsumerLoop:
-        """A loop of one of KINDS; ``handler`` and ``error_handler`` are plain functions.
+        """A loop of one of KINDS.
 
-        As tasks they run in a thread each, so that they may wait.
+        Where ``handler`` and ``error_handler`` are plain functions, they run as tasks in a thread
+        each, so that they may wait.
         """
         options.setdefault("settings", brisk())
         options.setdefault("commit_strategy", "after_processing")
@@ -301,7 +303,9 @@ class Gate:
 
 
 def in_a_thread(function: Callable[..., Any]) -> Callable[..., Any]:
-    """A coroutine function that calls a plain one in a thread."""
+    """A coroutine function that calls a plain one in a thread; a coroutine function as it is."""
+    if inspect.iscoroutinefunction(function):
+        return function
 
     async def called(*arguments: Any) -> Any:
         return await asyncio.to_thread(function, *arguments)

@@ -94,6 +94,7 @@ class AsyncConsumerLoop(Loop):
                 handle_signals=handle_signals,
             )
         )
+        self._hook: asyncio.Task[None] | None = None
 
     async def __call__(self) -> None:
         """The same as :meth:`run`: a decorated handler starts its loop when it is awaited."""
@@ -103,11 +104,11 @@ class AsyncConsumerLoop(Loop):
         """Consume until stop(), SIGTERM, SIGINT or cancellation.
 
         A cancelled run() drains before it ends; cancelled a second time it no longer waits for
-        its handlers.
+        its handlers. A second signal cancels handlers and hooks.
 
         Raises:
             RecordError, FencedError, ConsumerError, ConfigurationError: As ConsumerLoop.run().
-            asyncio.CancelledError: It was cancelled.
+            asyncio.CancelledError: It, or a hook by a second signal, was cancelled.
         """
         crew = _Crew(self.options.max_concurrent)
         with self._session_of_a_run(crew.wake) as session:
@@ -115,15 +116,25 @@ class AsyncConsumerLoop(Loop):
             with stop_on_signals(self._on_signal, enabled=self.options.handle_signals):
                 try:
                     session.dispatch.enter_state(LoopState.STARTING)
-                    await _call(self.options.on_startup)
+                    await self._start_hook(self.options.on_startup)
                     session.start()
                 except BaseException as error:  # noqa: BLE001 - raised again at the end
                     session.fail(error)
                 await _finish(crew.over, session)
                 await _finish(asyncio.ensure_future(crew.dismiss()), session)
-                await _finish(asyncio.ensure_future(_call(self.options.on_shutdown)), session)
+                await _finish(self._start_hook(self.options.on_shutdown), session)
                 await _finish(asyncio.ensure_future(asyncio.to_thread(session.close)), session)
             session.raise_first_error()
+
+    def _start_hook(self, hook: Callable[[], Any] | None) -> asyncio.Task[None]:
+        self._hook = asyncio.get_running_loop().create_task(_call(hook))
+        return self._hook
+
+    def _on_signal(self, signum: int) -> None:
+        super()._on_signal(signum)
+        if self._signals > 1 and self._hook is not None:
+            # Handlers are cancelled by the end of the drain; a hook that hangs has nobody else.
+            self._hook.get_loop().call_soon_threadsafe(self._hook.cancel)
 
 
 class _Crew:
