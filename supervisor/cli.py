@@ -136,7 +136,10 @@ def check(file: ConfigFile) -> None:
     out = Console(highlight=False, soft_wrap=True)
     for consumer in checked:
         if consumer.problem:
-            _errors().print(Text(f"{file}: consumers.{consumer.consumer}: {consumer.problem}"))
+            place = f"consumers.{consumer.consumer}"
+            named = consumer.problem.startswith(place)
+            problem = consumer.problem if named else f"{place}: {consumer.problem}"
+            _errors().print(Text(f"{file}: {problem}"))
             continue
         out.print(Text(consumer.consumer, style="bold"))
         for caption, text in consumer.facts.items():
