@@ -102,6 +102,8 @@ class Membership:
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         tps = _tps(partitions)
+        # librdkafka keeps a pause across assignments, whoever had the partition in between.
+        self._consumer.resume(partitions)
         committed = self._committed(partitions)
         with self._dispatch as engine:
             engine.assigned(tps, committed)
