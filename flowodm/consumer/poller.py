@@ -208,6 +208,7 @@ class Poller:
         if now < self._next_sample:
             return
         self._next_sample = now + SAMPLE_INTERVAL
+        self._membership.check_joined()
         with self._dispatch as engine:
             known = {tp: p.position for tp, p in engine.partitions.items()}
         for tp, position in known.items():

@@ -9,6 +9,7 @@ from confluent_kafka import OFFSET_STORED, KafkaException, TopicPartition
 
 from flowodm.consumer.committer import positions
 from flowodm.events import Rebalanced, RebalanceKind, Trouble
+from flowodm.settings import uses_consumer_protocol
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -88,6 +89,13 @@ class Membership:
         elif late and self._source.partitions is None:
             self._leave()
 
+    def check_joined(self) -> None:
+        """Learn of an empty assignment under KIP-848, which librdkafka calls nobody for."""
+        if self._dispatch.joined or self._away or not uses_consumer_protocol(self._source.config):
+            return
+        if _member_epoch(self._consumer.consumer_group_metadata()) > 0:
+            self._dispatch.joined = True
+
     def _leave(self) -> None:
         with self._dispatch as engine:
             offsets = engine.to_commit()
@@ -151,6 +159,14 @@ class Membership:
     def _report(self, kind: RebalanceKind, tps: list[TP]) -> None:
         self._dispatch.tell(Rebalanced(kind, tuple(tps)))
         self._dispatch.tell(self._dispatch.status())
+
+
+def _member_epoch(metadata: bytes) -> int:
+    """The epoch in librdkafka's form of the group's metadata; 0 if that form is another one."""
+    form = b"CGMDv2:"
+    if not metadata.startswith(form):
+        return 0
+    return int.from_bytes(metadata[len(form) : len(form) + 4], "little", signed=True)
 
 
 def _tps(partitions: list[TopicPartition]) -> list[TP]:
