@@ -67,10 +67,24 @@ class Committer:
                 engine.schedule.nothing(now)
                 return
             engine.schedule.sent(now)
+        self._send(offsets)
+
+    def _send(self, offsets: dict[TP, Position]) -> None:
         try:
             self._consumer.commit(offsets=_topic_partitions(offsets), asynchronous=True)
         except KafkaException as error:
             self._answered(offsets, error.args[0])
+
+    def commit_parting(self, offsets: dict[TP, Position]) -> None:
+        """Commit partitions that are being revoked, from within the callback; do not wait.
+
+        Nobody may wait for an answer there: the client runs no other thread's call while a
+        poll is under way, and its own has no time-out. The request goes out on the
+        coordinator's connection before the one that gives the partitions up, and the broker
+        takes them one after the other, so the next owner starts from these offsets.
+        """
+        if offsets:
+            self._send(offsets)
 
     def commit_now(self, offsets: dict[TP, Position], timeout: float) -> str | None:
         """Commit and wait for the broker's answer; returns the error, None if confirmed."""

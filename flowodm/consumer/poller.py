@@ -129,7 +129,7 @@ class Poller:
             raise ConsumerError(f"the consumer's configuration is refused: {error}") from error
         self._committer.use(self._consumer)
         self._membership = Membership(
-            self._consumer, self._source, self._dispatch, self._switch, self._committer.commit_now
+            self._consumer, self._source, self._dispatch, self._switch, self._committer
         )
         self._membership.join()
 

@@ -12,17 +12,16 @@ from flowodm.events import Rebalanced, RebalanceKind, Trouble
 from flowodm.settings import uses_consumer_protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from confluent_kafka import Consumer, KafkaError
 
+    from flowodm.consumer.committer import Committer
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.offsets import Position
     from flowodm.consumer.poller import Source
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
-#: Seconds for the commit of a partition that is given up.
+#: Seconds for the commit before the member leaves.
 COMMIT_TIMEOUT = 10.0
 #: Seconds for the look at what the group has committed for a partition that was assigned.
 COMMITTED_TIMEOUT = 5.0
@@ -39,7 +38,7 @@ class Membership:
         source: The topic and, if they are pinned, the partitions.
         dispatch: The engine.
         switch: Its deadline also bounds a revocation during a drain.
-        commit: Commits offsets within so many seconds and returns the error, if any.
+        committer: Commits what is settled of partitions that go.
     """
 
     def __init__(
@@ -48,13 +47,13 @@ class Membership:
         source: Source,
         dispatch: Dispatch,
         switch: StopSwitch,
-        commit: Callable[[dict[TP, Position], float], str | None],
+        committer: Committer,
     ) -> None:
         self._consumer = consumer
         self._source = source
         self._dispatch = dispatch
         self._switch = switch
-        self._commit = commit
+        self._committer = committer
         self._away = False
 
     def join(self) -> None:
@@ -99,7 +98,7 @@ class Membership:
     def _leave(self) -> None:
         with self._dispatch as engine:
             offsets = engine.to_commit()
-        self._commit(offsets, COMMIT_TIMEOUT)
+        self._committer.commit_now(offsets, COMMIT_TIMEOUT)
         with self._dispatch as engine:
             left = tuple(engine.partitions)
             engine.forget(left)
@@ -143,7 +142,7 @@ class Membership:
         self._dispatch.wait_for(lambda e: e.quiet(tps), left)
         with self._dispatch as engine:
             offsets = engine.to_commit(tps)
-        self._commit(offsets, COMMIT_TIMEOUT)
+        self._committer.commit_parting(offsets)
         with self._dispatch as engine:
             engine.forget(tps)
         self._report(RebalanceKind.REVOKED, tps)
