@@ -6,6 +6,19 @@ record is, so that an operator can look at it without searching.
 
 from __future__ import annotations
 
+LONGEST_SUMMARY = 2_000
+"""Characters of an error's text that go into other messages and into the log."""
+
+
+def summary(error: BaseException) -> str:
+    """An error's type and text, cut to LONGEST_SUMMARY; also when it cannot even be shown."""
+    try:
+        text = str(error)
+    except Exception as broken:  # noqa: BLE001 - the first error is the one that matters
+        text = f"(its text cannot be shown: {type(broken).__name__})"
+    text = text if len(text) <= LONGEST_SUMMARY else f"{text[:LONGEST_SUMMARY]}…"
+    return f"{type(error).__name__}: {text}"
+
 
 class FlowODMError(Exception):
     """The root of all errors of this library."""

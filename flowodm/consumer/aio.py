@@ -5,15 +5,19 @@ from __future__ import annotations
 import asyncio
 import inspect
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from types import AsyncGeneratorType, GeneratorType
 from typing import TYPE_CHECKING, Any, assert_never
 
 from flowodm.consumer.handling import Blocking, UserCode, recover
 from flowodm.consumer.shell import Loop, make_options
 from flowodm.consumer.signals import stop_on_signals
 from flowodm.events import LoopState, Outcome
+from flowodm.exceptions import ConsumerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from confluent_kafka import Message
 
@@ -123,7 +127,7 @@ class AsyncConsumerLoop(Loop):
                 await _finish(crew.over, session)
                 await _finish(asyncio.ensure_future(crew.dismiss()), session)
                 await _finish(self._start_hook(self.options.on_shutdown), session)
-                await _finish(asyncio.ensure_future(asyncio.to_thread(session.close)), session)
+                await _finish(asyncio.ensure_future(_in_thread(session.close)), session)
             session.raise_first_error()
 
     def _start_hook(self, hook: Callable[[], Any] | None) -> asyncio.Task[None]:
@@ -145,6 +149,7 @@ class _Crew:
         self._size = size
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = False
+        self._dismissed = False
         self._timer: asyncio.TimerHandle | None = None
         self.over: asyncio.Future[None] = self._loop.create_future()
         self.session: Session
@@ -179,12 +184,18 @@ class _Crew:
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         self._tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
+        if not task.cancelled():
+            error = task.exception()
+        else:
+            text = "a handler's task was cancelled from outside; its record is not settled"
+            error = None if self._dismissed else ConsumerError(text)
+        if error is not None:
             self.session.fail(error)
         self.wake()
 
     async def dismiss(self) -> None:
         """Cancel the handlers that still run, and wait for them, bounded."""
+        self._dismissed = True
         if self._timer is not None:
             self._timer.cancel()
         for task in self._tasks:
@@ -226,8 +237,11 @@ class _Crew:
                 else:
                     message = decode(value)
                     result = handler(message)
-                    if result is not None and inspect.isawaitable(result):
-                        await result
+                    if result is not None:
+                        if inspect.isawaitable(result):
+                            await result
+                        else:
+                            _refuse_generator(result)
                 tick(clock())
                 run.done += 1
         except asyncio.CancelledError as error:
@@ -260,11 +274,12 @@ async def _drive(steps: Recovery) -> bool:
             try:
                 match step:
                     case Blocking(call):
-                        result = await asyncio.to_thread(call)
+                        result = await _in_thread(call)
                     case UserCode(call):
                         result = call()
                         if inspect.isawaitable(result):
                             result = await result
+                        _refuse_generator(result)
                     case _:
                         assert_never(step)
             except asyncio.CancelledError as error:
@@ -275,6 +290,30 @@ async def _drive(steps: Recovery) -> bool:
                 step = steps.send(result)
     except StopIteration as end:
         return bool(end.value)
+
+
+async def _in_thread(call: Callable[[], Any]) -> Any:
+    """Run a blocking call of ours beside the event loop.
+
+    Not in its default executor, whose threads may all be taken by handlers that hang.
+    """
+    with _own_thread() as executor:
+        return await asyncio.get_running_loop().run_in_executor(executor, call)
+
+
+@contextmanager
+def _own_thread() -> Iterator[ThreadPoolExecutor]:
+    executor = ThreadPoolExecutor(1, thread_name_prefix="flowodm-blocking")
+    try:
+        yield executor
+    finally:
+        executor.shutdown(wait=False)
+
+
+def _refuse_generator(result: object) -> None:
+    """What a handler returns means nothing, unless it is work that nobody would do."""
+    if isinstance(result, GeneratorType | AsyncGeneratorType):
+        raise TypeError(f"it returned a {type(result).__name__}, whose body has not run")
 
 
 def _cancelled_from_within(what: str, error: asyncio.CancelledError) -> RuntimeError:

@@ -83,7 +83,7 @@ class Dispatch:
         for observer in self._observers:
             try:
                 observer(event)
-            except Exception:  # noqa: BLE001 - an observer may not end the loop
+            except (Exception, SystemExit):  # noqa: BLE001 - an observer may not end the loop
                 _log.exception("observer %r failed on %s", observer, type(event).__name__)
 
     def enter_state(self, state: LoopState) -> None:

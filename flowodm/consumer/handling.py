@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, assert_never
 from flowodm.avro.codec import SchemaNotLoadedError
 from flowodm.consumer.retry import CallErrorHandler, Retry, Skip, Stop
 from flowodm.events import Outcome, Stage
-from flowodm.exceptions import DeserializationError, RecordError, SchemaRegistryError
+from flowodm.exceptions import DeserializationError, RecordError, SchemaRegistryError, summary
 
 if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
@@ -118,7 +118,7 @@ def _hand_over(
         yield UserCode(lambda: error_handler(error, raw, message))
     except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
         dispatch.failed(run, Stage.ERROR_HANDLER, failure)
-        failure.add_note(f"while handling: {type(error).__name__}: {error}")
+        failure.add_note(f"while handling: {summary(error)}")
         _give_up(recipe, dispatch, run, failure, Stage.ERROR_HANDLER)
         return False
     settle(run, Outcome.ERROR_HANDLED)
@@ -129,7 +129,7 @@ def _give_up(recipe: Recipe, dispatch: Dispatch, run: Run, error: Exception, sta
     topic, partition = run.partition.tp
     offset = run.records[run.done].offset()
     final = RecordError(
-        f"{stage.value} failed for good: {type(error).__name__}: {error}",
+        f"{stage.value} failed for good: {summary(error)}",
         topic=topic,
         partition=partition,
         offset=-1 if offset is None else offset,

@@ -18,6 +18,7 @@ from flowodm.events import (
     StateChanged,
     Trouble,
 )
+from flowodm.exceptions import LONGEST_SUMMARY, summary
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -79,14 +80,16 @@ class Journal:
             "partition": event.partition,
             "offset": event.offset,
             "failures": event.failures,
-            "error": f"{type(event.error).__name__}: {event.error}",
+            "error": summary(event.error),
             "next": event.consequence,
         }
         if event.delay is not None:
             fields["retry_in"] = round(event.delay, 3)
         final = event.consequence in {"skip", "stop"}
         level = logging.ERROR if final else logging.WARNING
-        self._write(level, "record failed", fields, event.error if final else None)
+        endless = len(summary(event.error)) > LONGEST_SUMMARY  # the traceback would repeat it
+        cause = event.error if final and not endless else None
+        self._write(level, "record failed", fields, cause)
 
     def _rarely(self, key: str, what: str, **fields: object) -> None:
         now = time.monotonic()

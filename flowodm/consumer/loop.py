@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 import contextvars
-import inspect
 import signal
 import threading
 import time
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, assert_never
 
 from flowodm.consumer.handling import Blocking, UserCode, recover
-from flowodm.consumer.options import is_async
+from flowodm.consumer.options import describe, is_async
 from flowodm.consumer.shell import Loop, make_options
 from flowodm.consumer.signals import stop_on_signals
 from flowodm.events import LoopState, Outcome
 from flowodm.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Coroutine, Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from confluent_kafka import Message
 
@@ -26,6 +26,9 @@ if TYPE_CHECKING:
     from flowodm.events import Observer
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
+
+#: Results that stand for work which has not been done.
+UNFINISHED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 #: Seconds that handler threads get to end after the drain; those that do not are daemons.
 THREAD_END = 1.0
@@ -189,7 +192,7 @@ class ConsumerLoop(Loop):
         self._in_hook = True
         try:
             if hook is not None:
-                hook()
+                _refuse_unfinished(hook())
         finally:
             self._in_hook = False
 
@@ -256,9 +259,11 @@ class _Hand:
     def _call(self, call: Callable[[], Any]) -> Any:
         self.busy = True
         try:
-            return call()
+            result = call()
         finally:
             self.busy = False
+        _refuse_unfinished(result)
+        return result
 
     def _handle(self, run: Run) -> tuple[Exception, object | None] | None:
         """The hot path: what every record costs stands in this loop."""
@@ -277,8 +282,8 @@ class _Hand:
                 else:
                     message = decode(value)
                     result = handler(message)
-                    if result is not None and inspect.iscoroutine(result):
-                        _refuse_coroutine(result)
+                    if result is not None:
+                        _refuse_unfinished(result)
                 tick(clock())
                 run.done += 1
         except Exception as error:  # noqa: BLE001 - the record's failure, judged by the engine
@@ -288,13 +293,18 @@ class _Hand:
         return None
 
 
-def _refuse_coroutine(result: Coroutine[Any, Any, Any]) -> None:
-    result.close()
-    raise TypeError("the handler returned a coroutine, which only AsyncConsumerLoop can await")
+def _refuse_unfinished(result: object) -> None:
+    """What a handler returns means nothing, unless it is work that nobody would do."""
+    if isinstance(result, UNFINISHED):
+        if isinstance(result, CoroutineType):
+            result.close()
+        raise TypeError(
+            f"it returned a {type(result).__name__}, whose body has not run: only "
+            "AsyncConsumerLoop awaits coroutines, and nobody runs generators"
+        )
 
 
 def _refuse_coroutines(*functions: Callable[..., Any] | None) -> None:
     for function in functions:
         if function is not None and is_async(function):
-            name = getattr(function, "__qualname__", repr(function))
-            raise ConfigurationError(f"{name} is async: use AsyncConsumerLoop for it")
+            raise ConfigurationError(f"{describe(function)} is async: use AsyncConsumerLoop for it")

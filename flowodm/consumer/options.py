@@ -39,6 +39,8 @@ RESERVED = {
 #: How soon a member finds out that its topic was made or has grown: librdkafka's own 5 minutes
 #: are long for a consumer that was deployed before its topic.
 METADATA_MS = 30_000
+#: Upper bound of every length of time, in seconds: what is longer overflows the system's timers.
+LONGEST = 366 * 24 * 3600
 HEARTBEAT = "heartbeat.interval.ms"
 #: A member hears of a rebalance in the answer to its next heartbeat, and the rebalance waits for
 #: it: with the 60 s of LongRunningSettings every join or leave would stop the group for up to a
@@ -80,8 +82,12 @@ class Options:
 
         Raises:
             ValueError: A number is out of its range.
+            ConfigurationError: A function is a generator function.
             SettingsError: ``consumer_config`` sets what belongs to the loop.
         """
+        for name in ("retry_delay", "poll_timeout", "commit_interval", "drain_timeout"):
+            if getattr(self, name) > LONGEST:
+                raise ValueError(f"{name} must be {LONGEST} s (a year) at most")
         for name in ("max_retries", "retry_delay", "commit_ahead", "drain_timeout"):
             if getattr(self, name) < 0:
                 raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
@@ -92,10 +98,20 @@ class Options:
             not self.partitions or len(set(self.partitions)) != len(self.partitions)
         ):
             raise ValueError(f"partitions must be different numbers, not {self.partitions}")
+        self._refuse_generators()
         for key in self.consumer_config:
             if key in RESERVED:
                 raise SettingsError(
                     f"consumer_config may not set {key!r}: the loop does; use {RESERVED[key]}"
+                )
+
+    def _refuse_generators(self) -> None:
+        for name in ("handler", "error_handler", "on_startup", "on_shutdown"):
+            function = getattr(self, name)
+            if function is not None and _is(function, GENERATORS):
+                raise ConfigurationError(
+                    f"{name} {describe(function)} is a generator function: calling it runs none "
+                    "of its body; remove the yield"
                 )
 
     @property
@@ -172,7 +188,19 @@ def choice(kind: type[E], name: str, value: str | E) -> E:
 
 def is_async(handler: Callable[..., Any]) -> bool:
     """Whether calling it gives a coroutine: also for partials and objects with __call__."""
-    while hasattr(handler, "func"):
-        handler = handler.func
-    call = getattr(handler, "__call__", None)  # noqa: B004 - the method itself is looked at
-    return inspect.iscoroutinefunction(handler) or inspect.iscoroutinefunction(call)
+    return _is(handler, (inspect.iscoroutinefunction,))
+
+
+def describe(function: Callable[..., Any]) -> str:
+    """A function's name for an error message."""
+    return getattr(function, "__qualname__", None) or repr(function)
+
+
+GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
+
+
+def _is(function: Callable[..., Any], kinds: Sequence[Callable[[object], bool]]) -> bool:
+    while hasattr(function, "func"):
+        function = function.func
+    call = getattr(function, "__call__", None)  # noqa: B004 - the method itself is looked at
+    return any(kind(function) or kind(call) for kind in kinds)

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from flowodm.consumer.committer import CALL_TIMEOUT, Committer, bounded
 from flowodm.consumer.rebalance import Membership
 from flowodm.events import Abandoned, LoopState, Trouble
-from flowodm.exceptions import ConsumerError, FencedError
+from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -76,7 +76,7 @@ class Poller:
         self._membership: Membership
         self._committer = Committer(dispatch, self._check_fatal)
         self.drained = threading.Event()
-        self.error: Exception | None = None
+        self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="flowodm-poller", daemon=True)
 
     def start(self) -> None:
@@ -104,12 +104,12 @@ class Poller:
             opened = True
             while not self._switch.pressed:
                 self._turn()
-        except Exception as error:  # noqa: BLE001 - handed to run(), which raises it
+        except BaseException as error:  # noqa: BLE001 - handed to run(), which raises it
             self._fail(error)
         try:
             if opened:
                 self._drain()
-        except Exception as error:  # noqa: BLE001 - as above
+        except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
         self._dispatch.close()
         self.drained.set()
@@ -117,7 +117,7 @@ class Poller:
             self._linger()
             self._close()
 
-    def _fail(self, error: Exception) -> None:
+    def _fail(self, error: BaseException) -> None:
         self.error = self.error or error
         self._switch.press()
 
@@ -126,7 +126,8 @@ class Poller:
         try:
             self._consumer = Consumer({**self._source.config, **callbacks})
         except (KafkaException, ValueError, TypeError) as error:
-            raise ConsumerError(f"the consumer's configuration is refused: {error}") from error
+            text = f"the consumer's configuration is refused: {summary(error)}"
+            raise ConfigurationError(text) from error
         self._committer.use(self._consumer)
         self._membership = Membership(
             self._consumer, self._source, self._dispatch, self._switch, self._committer

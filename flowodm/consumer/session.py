@@ -12,7 +12,7 @@ from flowodm.consumer.handling import Recipe
 from flowodm.consumer.journal import Journal
 from flowodm.consumer.poller import Poller
 from flowodm.events import LoopState
-from flowodm.exceptions import ConsumerError
+from flowodm.exceptions import ConsumerError, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -101,6 +101,6 @@ class Session:
     def raise_first_error(self) -> None:
         """Raise what ended the run, if something did; log what came after it."""
         for later in self._errors[1:]:
-            _log.error("after the first error: %s", later, exc_info=later)
+            _log.error("after the first error: %s", summary(later), exc_info=later)
         if self._errors:
             raise self._errors[0]

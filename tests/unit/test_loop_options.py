@@ -181,3 +181,26 @@ def test_a_decorated_handler_is_its_loop_and_the_plain_function_stays_reachable(
         "Handle an order.",
     )
     assert (sync.options.max_retries, aio.options.max_concurrent) == (2, 3)
+
+
+def a_generator(order: Order):
+    yield order
+
+
+async def an_async_generator(order: Order):
+    yield order
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize("function", [a_generator, an_async_generator])
+@pytest.mark.parametrize("name", ["handler", "error_handler", "on_startup", "on_shutdown"])
+def test_a_generator_function_is_refused_because_calling_it_does_nothing(kind, function, name):
+    arguments = {"handler": handler, name: function}
+
+    with pytest.raises(ConfigurationError, match=f"{name} {function.__name__} is a generator"):
+        kind(Order, **arguments)
+
+
+def test_a_length_of_time_that_no_timer_takes_is_a_value_error():
+    with pytest.raises(ValueError, match="drain_timeout must be 31622400 s"):
+        ConsumerLoop(Order, handler, drain_timeout=1e12)
