@@ -161,6 +161,7 @@ class Control:
         self._heartbeat = heartbeat
         self._drain_timeout = drain_timeout
         self._loop: Stoppable | None = None
+        self._draining = False
         self._said_draining = False
         self._finished = False
         self._orphaned_at: float | None = None
@@ -185,6 +186,11 @@ class Control:
             self._loop.stop(now=self._now)
         self._channel.wake()
 
+    def drains(self) -> None:
+        """Have the supervisor told that the loop drains, also when nobody asked it to."""
+        self._draining = True
+        self._channel.wake()
+
     def wake(self) -> None:
         """Have a heartbeat sent now."""
         self._channel.wake()
@@ -203,7 +209,7 @@ class Control:
             due = next_beat if self._orphaned_at is None else self._orphaned_at
             for frame in self._receive(max(0.0, due - time.monotonic())):
                 self._obey(frame)
-            if self.stopping and not self._said_draining:
+            if (self.stopping or self._draining) and not self._said_draining:
                 self._said_draining = True
                 self._channel.send(State("draining"))
             if self._orphaned_at is None:

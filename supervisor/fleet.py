@@ -182,8 +182,12 @@ class Fleet:
                     self._advance(member, DrainBegun())
             case Failed():
                 member.complaint = frame.message
-            case Hello() | Bye():
-                pass  # the pid and the status come from the fork server
+                self._advance(member, DrainBegun())
+            case Bye():
+                # Its process may still hang, in a client's close or an atexit function.
+                self._advance(member, DrainBegun())
+            case Hello():
+                pass  # the pid comes from the fork server
             case Start() | Drain() | Abort():
                 self._distrust(member, f"a worker does not send {frame.type} frames")
             case _:

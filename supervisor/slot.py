@@ -105,7 +105,7 @@ class Beat:
 
 @dataclass(frozen=True, slots=True)
 class DrainBegun:
-    """The worker says that it drains; perhaps somebody else sent it SIGTERM."""
+    """The worker says that it drains, has failed or ends; perhaps somebody sent it SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)

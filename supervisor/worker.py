@@ -235,6 +235,8 @@ class _Worker:
     def _observe(self, event: Event) -> None:
         if isinstance(event, Abandoned):
             self._abandoned += event.records
+        elif isinstance(event, StateChanged) and event.state is LoopState.DRAINING:
+            self._control.drains()
         elif isinstance(event, Rebalanced | StateChanged):
             self._control.wake()
 

@@ -12,11 +12,15 @@ import socket
 import threading
 import time
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from supervisor import logs
 from supervisor.control import Channel, Control, SupervisorLostError
 from supervisor.protocol import Bye, Failed, Heartbeat, Start
 from supervisor.restart import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 ENTRY = "standins:main"
 
@@ -133,3 +137,26 @@ def garbler(loop: StandInLoop, control: Control, channel: Channel) -> int:
     """Writes something that is no frame."""
     channel._pipe.sendall(b"hello?\n")
     return steady(loop, control, channel)
+
+
+def ended_by_itself(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Its loop drains although nobody asked, and its process stays."""
+    return _stays(loop, control, channel, control.drains)
+
+
+def failed_and_stays(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Says that it has failed, and its process stays."""
+    failed = Failed(kind="record", message="RecordError: orders/0")
+    return _stays(loop, control, channel, lambda: channel.send(failed))
+
+
+def said_farewell_and_stays(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Says its last words, and its process stays."""
+    return _stays(loop, control, channel, lambda: channel.send(Bye(ExitCode.DONE)))
+
+
+def _stays(loop: StandInLoop, control: Control, channel: Channel, tell: Callable[[], None]) -> int:
+    loop.joined = True
+    control.wake()
+    tell()
+    return stubborn(loop, control, channel)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import signal
 
+import pytest
 from fleets import alive, assigned, embedded, slots, until
 
 from supervisor import process
@@ -69,3 +70,17 @@ async def test_a_stopped_worker_does_not_hold_up_the_end():
         os.kill(pid, signal.SIGSTOP)
     assert supervisor.report.workers[0].killed
     assert not alive(pid)
+
+
+@pytest.mark.parametrize("what", ["ended_by_itself", "failed_and_stays", "said_farewell_and_stays"])
+async def test_one_that_ends_by_itself_but_whose_process_stays_is_killed_and_replaced(what):
+    supervisor = embedded(
+        {"orders": (what, QUICK)},
+        drain_timeout="200ms",
+        kill_delay="100ms",
+    )
+    async with supervisor:
+        slot = await until(
+            lambda: (slot := slots(supervisor)["orders/0"])["restarts"] and slot, "it was restarted"
+        )
+        assert slot["last_failure"]["reason"] == "killed"
