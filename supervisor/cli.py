@@ -113,6 +113,7 @@ def run(file: ConfigFile) -> None:
         _errors().print(Text(f"flowodm-supervisor: {error}"))
         raise typer.Exit(ExitStatus.UNAVAILABLE) from None
     if sys.stderr.isatty():
+        logs.flush()  # the report comes last
         _show(report)
     raise typer.Exit(report.status)
 

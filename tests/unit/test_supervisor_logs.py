@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -82,3 +83,87 @@ def test_the_console_has_the_same_for_people_and_no_colours_without_a_terminal()
 )
 def test_secrets_are_replaced_the_longest_first_and_too_short_ones_not(secrets, shown):
     assert redactor(secrets)("password is hunter2!") == shown
+
+
+UNREAD = """
+import logging, sys
+from supervisor import logs
+logs.LONGEST_QUEUE = 50
+logs.configure(level="info", fmt="json", fields={})
+for number in range(1000):
+    logging.getLogger("shop").info("line", extra={"number": number, "filling": "x" * 1000})
+print("not blocked", flush=True)
+if sys.stdin.readline():
+    logs.FLUSH_TIMEOUT = 30
+    logs.flush()
+    for number in range(1000, 1020):
+        logging.getLogger("shop").info("line", extra={"number": number})
+"""
+
+
+@pytest.fixture
+def unread():
+    """A process that has logged more than its stderr, which nobody reads, and its queue take."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", UNREAD],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    watchdog = threading.Timer(30, process.kill)
+    watchdog.start()
+    with process:
+        yield process
+        watchdog.cancel()
+        process.kill()
+
+
+def test_a_stderr_that_nobody_reads_neither_blocks_logging_nor_the_end(unread):
+    assert unread.stdout.readline() == "not blocked\n"
+    unread.stdin.close()
+    assert unread.wait(20) == 0
+
+
+def test_lines_that_were_dropped_are_counted_in_their_place_and_the_last_ones_are_written(unread):
+    assert unread.stdout.readline() == "not blocked\n"
+    unread.stdin.write("go on\n")
+    unread.stdin.close()
+    lines = [json.loads(line) for line in unread.stderr]
+    assert unread.wait(20) == 0
+    numbers = [line["number"] for line in lines if "number" in line]
+    assert numbers == sorted(numbers)
+    assert numbers[-20:] == list(range(1000, 1020))
+    places = [index for index, line in enumerate(lines) if "number" not in line]
+    assert places
+    for place in places:
+        dropped = int(lines[place]["event"].split()[0])
+        assert lines[place + 1]["number"] - lines[place - 1]["number"] == dropped + 1
+    assert len(numbers) + sum(int(lines[place]["event"].split()[0]) for place in places) == 1020
+
+
+def test_a_reader_that_is_slower_than_the_writer_still_gets_every_line():
+    program = UNREAD.partition("print(")[0]  # its queue is shorter than what it logs
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True
+    ) as process:
+        lines = [json.loads(line) for line in process.stderr]
+    assert [line["number"] for line in lines] == list(range(1000))
+
+
+def test_a_fork_of_user_code_logs_as_well():
+    program = """
+import logging, os
+from supervisor import logs
+logs.configure(level="info", fmt="json", fields={})
+logging.getLogger("shop").info("parent")
+logs.flush()
+if os.fork() == 0:
+    logging.getLogger("shop").info("child")
+    os._exit(0)
+os.wait()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, timeout=30, check=True
+    )
+    assert [json.loads(line)["event"] for line in done.stderr.splitlines()] == ["parent", "child"]
