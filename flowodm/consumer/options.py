@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from dataclasses import dataclass, field
 from enum import Enum
@@ -50,6 +51,15 @@ HEARTBEAT = "heartbeat.interval.ms"
 HEARTBEAT_MS = 3000
 
 
+#: The arguments that each of the user's functions gets.
+CALLED_WITH = {
+    "handler": ("message",),
+    "error_handler": ("error", "raw_message", "message"),
+    "on_startup": (),
+    "on_shutdown": (),
+}
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
     """The arguments of :class:`ConsumerLoop` and :class:`AsyncConsumerLoop`, described there."""
@@ -82,9 +92,22 @@ class Options:
 
         Raises:
             ValueError: A number is out of its range.
-            ConfigurationError: A function is a generator function.
+            ConfigurationError: A function is a generator function, or cannot be called with
+                what it will get.
             SettingsError: ``consumer_config`` sets what belongs to the loop.
         """
+        self._check_numbers()
+        for name, arguments in CALLED_WITH.items():
+            function = getattr(self, name)
+            if function is not None:
+                _check_function(name, function, arguments)
+        for key in self.consumer_config:
+            if key in RESERVED:
+                raise SettingsError(
+                    f"consumer_config may not set {key!r}: the loop does; use {RESERVED[key]}"
+                )
+
+    def _check_numbers(self) -> None:
         for name in ("retry_delay", "poll_timeout", "commit_interval", "drain_timeout"):
             if getattr(self, name) > LONGEST:
                 raise ValueError(f"{name} must be {LONGEST} s (a year) at most")
@@ -98,21 +121,6 @@ class Options:
             not self.partitions or len(set(self.partitions)) != len(self.partitions)
         ):
             raise ValueError(f"partitions must be different numbers, not {self.partitions}")
-        self._refuse_generators()
-        for key in self.consumer_config:
-            if key in RESERVED:
-                raise SettingsError(
-                    f"consumer_config may not set {key!r}: the loop does; use {RESERVED[key]}"
-                )
-
-    def _refuse_generators(self) -> None:
-        for name in ("handler", "error_handler", "on_startup", "on_shutdown"):
-            function = getattr(self, name)
-            if function is not None and _is(function, GENERATORS):
-                raise ConfigurationError(
-                    f"{name} {describe(function)} is a generator function: calling it runs none "
-                    "of its body; remove the yield"
-                )
 
     @property
     def group(self) -> str:
@@ -200,7 +208,26 @@ GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
 
 
 def _is(function: Callable[..., Any], kinds: Sequence[Callable[[object], bool]]) -> bool:
-    while hasattr(function, "func"):
+    while isinstance(function, functools.partial):
         function = function.func
     call = getattr(function, "__call__", None)  # noqa: B004 - the method itself is looked at
     return any(kind(function) or kind(call) for kind in kinds)
+
+
+def _check_function(name: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
+    if _is(function, GENERATORS):
+        raise ConfigurationError(
+            f"{name} {describe(function)} is a generator function: calling it runs none of its "
+            "body; remove the yield"
+        )
+    try:
+        signature = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # some functions written in C do not tell
+    try:
+        signature.bind(*arguments)
+    except TypeError as error:
+        raise ConfigurationError(
+            f"{name} {describe(function)}{signature} cannot be called with "
+            f"({', '.join(arguments)}): {error}"
+        ) from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from unittest.mock import Mock
 
 import pytest
 
@@ -199,6 +200,29 @@ def test_a_generator_function_is_refused_because_calling_it_does_nothing(kind, f
 
     with pytest.raises(ConfigurationError, match=f"{name} {function.__name__} is a generator"):
         kind(Order, **arguments)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize(
+    ("name", "function"),
+    [
+        ("handler", lambda: None),
+        ("handler", lambda message, more: None),
+        ("error_handler", lambda error, raw: None),
+        ("on_startup", lambda app: None),
+    ],
+)
+def test_a_function_that_cannot_take_what_it_gets_is_refused(kind, name, function):
+    arguments = {"handler": handler, name: function}
+
+    with pytest.raises(ConfigurationError, match=f"{name} .* cannot be called with"):
+        kind(Order, **arguments)
+
+
+def test_functions_with_further_defaults_and_those_that_do_not_tell_are_taken():
+    ConsumerLoop(Order, lambda message, verbose=False: None, on_startup=print)
+    ConsumerLoop(Order, Mock(), error_handler=Mock())
+    ConsumerLoop(Order, dict)
 
 
 def test_a_length_of_time_that_no_timer_takes_is_a_value_error():
