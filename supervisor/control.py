@@ -89,7 +89,10 @@ class Channel:
         return frames[0]
 
     def send(self, frame: Frame) -> None:
-        """Send a frame; nothing happens if the supervisor is gone."""
+        """Send a frame; nothing is sent if the supervisor is gone.
+
+        If it does not read for `SEND_TIMEOUT`, it counts as gone, and `receive` says so.
+        """
         with self._lock:
             if self._broken:
                 return
@@ -97,6 +100,7 @@ class Channel:
                 self._pipe.sendall(encode(frame))
             except OSError:  # half a frame may have gone out: nothing may follow it
                 self._broken = True
+                self.wake()
 
     def wake(self) -> None:
         """Make `receive` return early. Safe in a signal handler."""
@@ -107,8 +111,8 @@ class Channel:
         """Wait for frames and take them; none if the time is up or somebody called `wake`.
 
         Raises:
-            SupervisorLostError: Nothing will come any more; raised once, after which only
-                `wake` and the time-out end a wait.
+            SupervisorLostError: Nothing will come any more, or nothing can be sent; raised
+                once, after which only `wake` and the time-out end a wait.
         """
         if self._arrived:
             frames, self._arrived = self._arrived, []
@@ -117,6 +121,9 @@ class Channel:
         if self._wake_r in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_r, _RECEIVE)
+        if self._broken and self._lifelines:
+            self._give_up()
+            raise SupervisorLostError("a frame could not be sent: it is dead or does not read")
         if self._pipe.fileno() in ready and (data := self._read()):
             try:
                 return list(self._decoder.feed(data))
