@@ -43,6 +43,9 @@ if TYPE_CHECKING:
 
     from flowodm.events import Event, Observer
 
+MESSAGE_LENGTH = 4000
+"""Characters of a failure's message that the supervisor is told; the log has it in full."""
+
 log = logging.getLogger("supervisor.worker")
 
 
@@ -210,7 +213,7 @@ class _Worker:
         text = str(error) if expected else f"{type(error).__name__}: {error}"
         text = "; ".join([text, *getattr(error, "__notes__", ())])
         redact = logs.redactor(self._start.secrets)
-        message = redact(text).encode(errors="replace").decode()
+        message = _cut(redact(text)).encode(errors="replace").decode()
         self._channel.send(Failed(kind=kind.value, message=message))
         return code
 
@@ -261,6 +264,11 @@ class _Worker:
             return None
         self._last_metrics = current
         return current
+
+
+def _cut(text: str) -> str:
+    """As much of a message as fits into a frame and /status; an exception may quote a record."""
+    return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
 
 
 def _set_name(name: str) -> None:

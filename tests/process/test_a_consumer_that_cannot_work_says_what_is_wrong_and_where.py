@@ -98,6 +98,16 @@ async def test_a_module_that_may_work_later_is_tried_again(folder):
     assert "raised while importing shaky" in message
 
 
+async def test_a_message_of_megabytes_is_cut_and_the_class_of_the_failure_is_kept(folder):
+    (folder / "shaky.py").write_text("raise MemoryError('hunter2' + 'x' * 9_000_000)")
+    member = await failure_of(handler="shaky:handle")
+    message = member.last_failure.message
+    assert member.last_failure.reason.value == "out_of_memory"
+    assert message.startswith("MemoryError: [redacted]xxx")
+    assert message.endswith("x…")
+    assert len(message) == 4000
+
+
 async def test_a_module_that_exits_on_import_is_a_crash_and_not_a_clean_end(folder):
     (folder / "shaky.py").write_text("raise SystemExit(0)")
     member = await failure_of(handler="shaky:handle")
