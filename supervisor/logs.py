@@ -28,11 +28,6 @@ SHORTEST_SECRET = 4
 """Characters below which a value is not searched for: replacing every "a" hides nothing."""
 LONGEST_QUEUE = 10_000
 """Lines that wait for somebody to read stderr; what comes after them is dropped and counted."""
-FLUSH_TIMEOUT = 1.0
-"""Seconds that the end of a process waits for its last lines to be written."""
-_STDERR = 2
-LONGEST_QUEUE = 10_000
-"""Lines that wait for somebody to read stderr; what comes after them is dropped and counted."""
 ROOM_TIMEOUT = 0.1
 """Seconds that logging into a full queue waits for room, if any was made since the last time."""
 FLUSH_TIMEOUT = 1.0
@@ -186,101 +181,6 @@ def _write(line: str) -> None:
             return
 
 
-def flush() -> None:
-    """Wait until what was logged is written, `FLUSH_TIMEOUT` at most.
-
-    A normal end does this by itself; for those who leave by os._exit.
-    """
-    for handler in logging.getLogger().handlers:
-        if isinstance(handler, _Unblocked):
-            handler.flush()
-
-
-class _Unblocked(logging.Handler):
-    """Writes to stderr from a thread of its own, so that a stderr nobody reads blocks no other.
-
-    One write a line: a pipe takes that whole, up to PIPE_BUF, from many processes (man 7 pipe).
-    Not through sys.stderr, whose lock the blocked thread would hold at the interpreter's end.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._lines: deque[str] = deque()
-        self._changed = threading.Condition()
-        self._dropped = 0
-        self._writing = False
-        self._alone = False
-        """This is a fork of the process that had the thread."""
-        os.register_at_fork(after_in_child=self._forked)
-        threading.Thread(target=self._write_all, name="log", daemon=True).start()
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Put the line into the queue, or count it if that is full."""
-        try:
-            line = self.format(record)
-        except Exception:  # noqa: BLE001 - as logging's own handlers do
-            self.handleError(record)
-            return
-        if self._alone:
-            _write(line)
-            return
-        with self._changed:
-            if len(self._lines) >= LONGEST_QUEUE:
-                self._dropped += 1
-                return
-            if self._dropped:
-                self._lines.append(self._confession())
-            self._lines.append(line)
-            self._changed.notify_all()
-
-    def flush(self) -> None:
-        """Wait until every line is written, `FLUSH_TIMEOUT` at most."""
-        deadline = time.monotonic() + FLUSH_TIMEOUT
-        with self._changed:
-            while self._lines or self._writing or self._dropped:
-                if self._alone or not self._changed.wait(deadline - time.monotonic()):
-                    return
-
-    def _write_all(self) -> None:
-        while True:
-            with self._changed:
-                self._writing = False
-                self._changed.notify_all()
-                while not self._lines and not self._dropped:
-                    self._changed.wait()
-                line = self._lines.popleft() if self._lines else self._confession()
-                self._writing = True
-            _write(line)
-
-    def _confession(self) -> str:
-        """The line that says how many were dropped before it."""
-        count, self._dropped = self._dropped, 0
-        text = f"{count} lines were dropped from the log: nobody read stderr fast enough"
-        logger = "supervisor"
-        return self.format(
-            logging.LogRecord(logger, logging.WARNING, __file__, 0, text, None, None)
-        )
-
-    def _forked(self) -> None:
-        """In a child that user code forked: no thread came along, and its lines are the parent's."""
-        self._alone = True
-        self._changed = threading.Condition()
-        self._lines.clear()
-        self._dropped = 0
-
-
-def _write(line: str) -> None:
-    """Write a line, for as long as it takes. One that cannot be written is lost."""
-    rest = f"{line}\n".encode(errors="backslashreplace")
-    while rest:
-        try:
-            rest = rest[os.write(_STDERR, rest) :]
-        except BlockingIOError:  # somebody else who has this terminal or pipe made it so
-            select.select([], [_STDERR], [])
-        except OSError:  # the reader is gone or the disk is full: there is nowhere to say so
-            return
-
-
 def _configure_structlog(shared: list[Processor]) -> None:
     """Send what user code logs through structlog the way of the standard library."""
     structlog.configure(
@@ -305,8 +205,11 @@ def resolve(fmt: Literal["auto", "json", "console"]) -> Literal["json", "console
 
 def redactor(secrets: Collection[str]) -> Callable[[str], str]:
     """A function that replaces each of these values in a text."""
+    long = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
+    # As an object that holds it shows it: with quotes and backslashes escaped.
+    shown = {repr(secret)[1:-1] for secret in long}
     # The longest first: one secret may be part of another.
-    hidden = sorted({s for s in secrets if len(s) >= SHORTEST_SECRET}, key=len, reverse=True)
+    hidden = sorted(long | shown, key=len, reverse=True)
 
     def redact(text: str) -> str:
         for secret in hidden:
@@ -349,6 +252,11 @@ def _redact(secrets: Collection[str]) -> Processor:
             return redact(value)
         if isinstance(value, int | float | None):
             return value
+        # Before they are shown: quotes and backslashes look different inside a container.
+        if isinstance(value, dict):
+            return {hide(str(key)): hide(item) for key, item in value.items()}
+        if isinstance(value, list | tuple | set | frozenset):
+            return [hide(item) for item in value]
         shown = str(value)
         return value if (hidden := redact(shown)) == shown else hidden
 

@@ -85,6 +85,29 @@ def test_secrets_are_replaced_the_longest_first_and_too_short_ones_not(secrets, 
     assert redactor(secrets)("password is hunter2!") == shown
 
 
+def test_a_secret_is_found_in_containers_whatever_characters_it_has():
+    program = """
+import logging
+from types import SimpleNamespace
+from supervisor import logs
+secret = 'it\\'s "hun\\\\ter2"'
+logs.configure(level="info", fmt="json", fields={}, secrets=[secret])
+held = {"cfg": {"password": [secret, (secret,)]}, secret: {secret}, (1, secret): 1}
+held["of another kind"] = SimpleNamespace(password=secret)
+logging.getLogger("shop").info("held", extra={"held": held, "number": 3, "flat": [1, None]})
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
+    line = json.loads(done.stderr)
+    hidden = "[redacted]"
+    assert line["held"] == {
+        "cfg": {"password": [hidden, [hidden]]},
+        hidden: [hidden],
+        f"(1, '{hidden}')": 1,
+        "of another kind": f"namespace(password='{hidden}')",
+    }
+    assert (line["number"], line["flat"]) == (3, [1, None])
+
+
 UNREAD = """
 import logging, sys
 from supervisor import logs
