@@ -6,6 +6,7 @@ flowodm: the supervising process stays free of Kafka and of the user's code.
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Annotated, Any, Literal
 
@@ -33,6 +34,8 @@ PROFILES = {
 }
 """Short names of the profiles in flowodm.settings."""
 
+LONGEST = 366 * 24 * 3600.0
+"""Seconds; more is a mistake, and much more than a thread can wait for."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -46,14 +49,23 @@ def parse_duration(value: object) -> object:
     if isinstance(value, bool) or not isinstance(value, str | int | float):
         return _no_duration()
     if isinstance(value, int | float):
-        return float(value)
+        return _seconds(value)
     text = value.replace(" ", "")
     if _DURATION.fullmatch(text):
-        return sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text))
+        return _seconds(sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(text)))
     try:
-        return float(text)
+        return _seconds(float(text))
     except ValueError:
         return _no_duration()
+
+
+def _seconds(number: float) -> float:
+    """The same as a float. As an int it may be longer than any float, so it is compared first."""
+    if LONGEST < number < math.inf:
+        raise PydanticCustomError(
+            "duration", "is too long", {"hint": "write 366 days (8784h) at most"}
+        )
+    return float(max(number, -1.0)) if number < 0 else float(number)
 
 
 def _no_duration() -> object:

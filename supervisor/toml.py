@@ -87,15 +87,18 @@ def load_config(
         environment = {"HOSTNAME": socket.gethostname(), **os.environ}
     try:
         written = tomllib.loads(file.read_text(encoding="utf-8"))
+        return _Reading(file, written, environment).config()
+    except tomllib.TOMLDecodeError as error:
+        problem = _syntax(str(error))
     except OSError as error:
         problem = Problem("file", f"cannot be read: {error.strerror}", "check the path")
-        raise ConfigError(str(file), (problem,)) from None
     except UnicodeDecodeError:
         problem = Problem("file", "is not UTF-8", "save it as UTF-8")
-        raise ConfigError(str(file), (problem,)) from None
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(str(file), (_syntax(str(error)),)) from None
-    return _Reading(file, written, environment).config()
+    except RecursionError:
+        problem = Problem("file", "is nested too deeply", "no key needs more than a few levels")
+    except ValueError as error:  # such as a number of thousands of digits
+        problem = Problem("file", f"cannot be read: {error}")
+    raise ConfigError(str(file), (problem,))
 
 
 def _syntax(message: str) -> Problem:
@@ -163,8 +166,9 @@ class _Reading:
                 try:
                     text = (self._file.parent / file).read_text(encoding="utf-8")
                     kafka[name] = text.rstrip("\r\n")
-                except (OSError, UnicodeDecodeError) as error:
-                    reason = getattr(error, "strerror", None) or "it is not UTF-8"
+                except (OSError, ValueError) as error:
+                    utf8 = isinstance(error, UnicodeDecodeError)
+                    reason = "it is not UTF-8" if utf8 else getattr(error, "strerror", str(error))
                     hint = "name a file that the supervisor's user can read"
                     what = f"cannot be read from {file}: {reason}"
                     self._problems.append(Problem(key_path(path), what, hint))

@@ -390,3 +390,33 @@ def test_reading_a_configuration_loads_neither_kafka_nor_flowodm():
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=True)
     assert done.stdout.strip() == b"[]"
+
+
+@pytest.mark.parametrize(
+    ("written", "key", "words"),
+    [
+        ("retry_delay = 1" + "0" * 400, "consumers.orders.retry_delay", "is too long"),
+        ("retry_delay = -1" + "0" * 400, "consumers.orders.retry_delay", "greater than or equal"),
+        ("retry_delay = 1e12", "consumers.orders.retry_delay", "is too long; write 366 days"),
+        ('drain_timeout = "8785h"', "consumers.orders.drain_timeout", "is too long"),
+        ('retry_delay = "1' + "0" * 400 + 's"', "consumers.orders.retry_delay", "finite"),
+        ("workers = 1" + "0" * 400, "consumers.orders.workers", "less than or equal to 1000"),
+        ("workers = 1" + "0" * 5000, "file", "cannot be read"),
+        ("workers = " + "[" * 5000 + "]" * 5000, "file", "is nested too deeply"),
+    ],
+)
+def test_what_is_too_big_is_a_problem_and_no_traceback(problems, written, key, words):
+    found = problems(MINIMAL + written)
+    assert list(found) == [key]
+    assert words in found[key]
+
+
+def test_the_longest_time_is_366_days(load):
+    config = load(MINIMAL + 'retry_delay = "8784h"')
+    assert config.consumers["orders"].retry_delay == 366 * 24 * 3600
+
+
+def test_a_secret_file_whose_name_no_system_takes_is_a_problem(problems):
+    found = problems(MINIMAL + '[kafka]\nsasl_password_file = "a\\u0000"\n')
+    assert "cannot be read" in found["kafka.sasl_password_file"]
+    assert "null" in found["kafka.sasl_password_file"]
