@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+import time
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,6 +15,26 @@ if TYPE_CHECKING:
     from supervisor.daemon import Supervisor
 
 
+REPETITION = 0.5
+"""Seconds after the first SIGTERM in which another one counts as the same request."""
+
+
+class _Terminations:
+    """Passes SIGTERM on, but not the repetitions that belong to the first."""
+
+    def __init__(self, stop: Callable[[], None]) -> None:
+        self._stop = stop
+        self._first: float | None = None
+
+    def __call__(self) -> None:
+        now = time.monotonic()
+        if self._first is None:
+            self._first = now
+        elif now - self._first < REPETITION:
+            return
+        self._stop()
+
+
 @contextlib.contextmanager
 def handled(supervisor: Supervisor) -> Iterator[None]:
     """Let signals stop the supervisor while the context is open.
@@ -21,10 +42,14 @@ def handled(supervisor: Supervisor) -> Iterator[None]:
     SIGTERM and SIGINT drain, and the second of them means now; SIGQUIT means now. SIGHUP, which
     a terminal sends when it goes away, drains, unless it was ignored (nohup). The handlers
     only put a request into the supervisor's inbox.
+
+    A SIGTERM within `REPETITION` of the first is ignored: coreutils' timeout and tini -g signal
+    the process and its group, which is one request that arrives twice. SIGINT and SIGQUIT are
+    never ignored: somebody presses the keys.
     """
     loop = asyncio.get_running_loop()
     actions: dict[signal.Signals, Callable[[], None]] = {
-        signal.SIGTERM: supervisor.stop,
+        signal.SIGTERM: _Terminations(supervisor.stop),
         signal.SIGINT: supervisor.stop,
         signal.SIGQUIT: partial(supervisor.stop, now=True),
     }

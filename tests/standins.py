@@ -90,6 +90,13 @@ def steady(loop: StandInLoop, control: Control, _channel: Channel) -> int:
     return ExitCode.DONE
 
 
+def slow_to_stop(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Assigned until it is told to stop, and a second more."""
+    code = steady(loop, control, channel)
+    time.sleep(1)
+    return code
+
+
 def crash(_loop: StandInLoop, _control: Control, channel: Channel) -> int:
     """Fails at once."""
     channel.send(Failed(kind="crash", message="RuntimeError: no database"))

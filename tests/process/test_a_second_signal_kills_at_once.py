@@ -8,6 +8,7 @@ from fleets import PATIENCE, Host
 from waiting import wait_until
 
 from supervisor.report import ExitStatus
+from supervisor.signals import REPETITION
 
 
 def until_draining(host):
@@ -22,11 +23,25 @@ def test_the_second_signal_does_not_wait_for_the_drain(first, second):
     with Host({"orders": ("stubborn", {"workers": 2})}, drain_timeout="60s") as host:
         host.until_ready()
         host.signal(first)
+        sent = time.monotonic()
         until_draining(host)
+        if first is second is signal.SIGTERM:
+            wait_until(
+                lambda: time.monotonic() - sent > REPETITION + 0.2, PATIENCE, "it is another one"
+            )
         began = time.monotonic()
         host.signal(second)
         assert host.wait() == ExitStatus.UNCLEAN
         assert time.monotonic() - began < 3
+
+
+def test_sigterm_to_the_process_and_then_to_its_group_is_one_request():
+    with Host({"orders": ("slow_to_stop", {"workers": 2})}, drain_timeout="60s") as host:
+        host.until_ready()
+        host.signal(signal.SIGTERM)
+        until_draining(host)
+        host.signal_group(signal.SIGTERM)
+        assert host.wait() == ExitStatus.CLEAN
 
 
 def test_sigquit_kills_at_the_first_time():
