@@ -221,7 +221,7 @@ class Supervisor:
 
     def _unready(self) -> list[str]:
         stopping = [] if self._stop_at is None else ["the supervisor is stopping"]
-        return stopping + status.unready(self._fleet.members)
+        return stopping + status.unready(self._fleet.members, time.monotonic())
 
     def _fields(self) -> dict[str, object]:
         return {"instance_id": self._instance_id, "workers": len(self._fleet.members)}

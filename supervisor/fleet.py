@@ -176,7 +176,7 @@ class Fleet:
             case Heartbeat():
                 if frame.metrics is not None:
                     self.fold.update(member.key, frame.metrics)
-                self._advance(member, member.beat(frame))
+                self._advance(member, member.beat(frame, time.monotonic()))
             case State():
                 if frame.state == "draining":
                     self._advance(member, DrainBegun())

@@ -75,6 +75,7 @@ class Member:
         process: The current process, or None.
         pid: The current process's pid once it is known, or None.
         heartbeat: The current process's latest.
+        heard_at: When that came (monotonic seconds).
         processed_before: Records settled by this slot's earlier processes.
         restarts: How often it was restarted, by reason.
         complaint: What the current process said is wrong with it.
@@ -90,6 +91,7 @@ class Member:
     process: WorkerProcess | None = None
     pid: int | None = None
     heartbeat: Heartbeat | None = None
+    heard_at: float | None = None
     processed_before: int = 0
     restarts: Counter[ExitClass] = field(default_factory=Counter)
     complaint: str = ""
@@ -116,8 +118,14 @@ class Member:
         """Records fetched and not finished, as of the latest heartbeat."""
         return self.heartbeat.buffered if self.heartbeat else 0
 
-    def beat(self, heartbeat: Heartbeat) -> Beat:
+    def silence(self, now: float) -> float | None:
+        """Seconds since the current process's latest heartbeat; None if there was none."""
+        heard_at = self.heard_at  # once: /status may ask from another thread
+        return None if heard_at is None else max(0.0, now - heard_at)
+
+    def beat(self, heartbeat: Heartbeat, now: float) -> Beat:
         """Take a heartbeat, and say what it means to the state machine."""
+        self.heard_at = now
         before = self.heartbeat.processed if self.heartbeat else 0
         self.heartbeat = heartbeat
         busy = heartbeat.in_flight > 0 or heartbeat.processed > before
@@ -126,7 +134,7 @@ class Member:
     def lay_down(self) -> None:
         """Forget the process, but not what it did."""
         self.processed_before = self.processed
-        self.process = self.pid = self.heartbeat = None
+        self.process = self.pid = self.heartbeat = self.heard_at = None
         self.complaint = ""
 
 

@@ -12,14 +12,27 @@ if TYPE_CHECKING:
     from supervisor.member import Member
 
 
-def unready(members: Sequence[Member]) -> list[str]:
-    """Why the fleet is not ready: a line for each slot that has no assignment."""
+SILENCE = 10.0
+"""Seconds without a heartbeat, of which there is one a second, that make a worker not ready."""
+
+
+def unready(members: Sequence[Member], now: float) -> list[str]:
+    """Why the fleet is not ready: a line for each slot that has no assignment or is silent."""
     return [
-        f"{member.consumer}/{member.index}: {member.slot.state.value}"
-        + (f" ({member.last_failure.message})" if member.last_failure else "")
+        f"{member.consumer}/{member.index}: {reason}"
         for member in members
-        if member.slot.state not in READY
+        if (reason := _unready(member, now)) is not None
     ]
+
+
+def _unready(member: Member, now: float) -> str | None:
+    state = member.slot.state
+    if state not in READY:
+        return state.value + (f" ({member.last_failure.message})" if member.last_failure else "")
+    silence = member.silence(now)
+    if silence is not None and silence > SILENCE:
+        return f"{state.value}, but its last heartbeat came {silence:.0f} s ago"
+    return None
 
 
 def consumers(members: Sequence[Member], now: float) -> dict[str, Any]:
@@ -29,7 +42,7 @@ def consumers(members: Sequence[Member], now: float) -> dict[str, Any]:
         by_name.setdefault(member.consumer, []).append(member)
     return {
         name: {
-            "ready": all(member.slot.state in READY for member in slots),
+            "ready": all(_unready(member, now) is None for member in slots),
             "failed": all(member.slot.state is SlotState.FAILED for member in slots),
             "model": slots[0].start.consumer["model"],
             "handler": slots[0].start.consumer["handler"],
@@ -43,11 +56,13 @@ def consumers(members: Sequence[Member], now: float) -> dict[str, Any]:
 def _slot(member: Member, now: float) -> dict[str, Any]:
     beat = member.heartbeat
     failure = member.last_failure
+    silence = member.silence(now)
     return {
         "slot": member.index,
         "state": member.slot.state.value,
         "state_seconds": round(now - member.slot.since, 3),
         "pid": member.pid,
+        "heartbeat_age_seconds": None if silence is None else round(silence, 3),
         "partitions": [list(partition) for partition in beat.assigned] if beat else [],
         "processed": member.processed,
         "in_flight": beat.in_flight if beat else 0,

@@ -68,19 +68,34 @@ def test_it_is_ready_when_every_wanted_worker_is_assigned(members):
     for member in members:
         member.slot = member.slot.to(SlotState.ASSIGNED, 1.0)
     members[2].slot = members[2].slot.to(SlotState.PROCESSING, 1.0)
-    assert status.unready(members) == []
+    assert status.unready(members, 2.0) == []
     members[1].slot = members[1].slot.to(SlotState.BACKING_OFF, 2.0)
     members[1].last_failure = Failure(ExitClass.CRASH, "RuntimeError: no database", 0.0)
-    assert status.unready(members) == ["orders/1: backing_off (RuntimeError: no database)"]
+    assert status.unready(members, 2.0) == ["orders/1: backing_off (RuntimeError: no database)"]
+
+
+def test_a_worker_that_is_silent_for_more_than_ten_seconds_is_not_ready(members):
+    members = members[:1]
+    members[0].slot = members[0].slot.to(SlotState.ASSIGNED, 1.0)
+    members[0].beat(heartbeat(), 1.0)
+    assert status.unready(members, 11.0) == []
+    assert status.consumers(members, 11.0)["orders"]["ready"]
+    assert status.unready(members, 12.0) == [
+        "orders/0: assigned, but its last heartbeat came 11 s ago"
+    ]
+    assert not status.consumers(members, 12.0)["orders"]["ready"]
+    members[0].lay_down()
+    assert status.consumers(members, 12.0)["orders"]["slots"][0]["heartbeat_age_seconds"] is None
 
 
 def test_the_status_shows_each_slot_and_no_secret(members):
     members[0].pid = 4711
-    members[0].beat(heartbeat(processed=5, in_flight=1, buffered=2))
+    members[0].beat(heartbeat(processed=5, in_flight=1, buffered=2), 1.0)
     shown = status.consumers(members, now=10.0)
     assert list(shown) == ["orders", "mails"]
     slot = shown["orders"]["slots"][0]
     assert slot["pid"] == 4711
+    assert slot["heartbeat_age_seconds"] == 9.0
     assert slot["partitions"] == [["orders", 1]]
     assert (slot["processed"], slot["in_flight"], slot["lag"]) == (5, 1, 3)
     assert "hunter2" not in json.dumps(shown)
@@ -88,19 +103,19 @@ def test_the_status_shows_each_slot_and_no_secret(members):
 
 def test_what_a_slot_processed_is_kept_over_its_processes(members):
     member = members[0]
-    member.beat(heartbeat(processed=5))
+    member.beat(heartbeat(processed=5), 1.0)
     member.lay_down()
     assert member.processed == 5
-    member.beat(heartbeat(processed=2))
+    member.beat(heartbeat(processed=2), 1.0)
     assert member.processed == 7
 
 
 def test_a_worker_is_busy_while_records_move_or_are_in_hand(members):
     member = members[0]
-    assert not member.beat(heartbeat(processed=0)).busy
-    assert member.beat(heartbeat(processed=1)).busy
-    assert not member.beat(heartbeat(processed=1)).busy
-    assert member.beat(heartbeat(processed=1, in_flight=1)).busy
+    assert not member.beat(heartbeat(processed=0), 1.0).busy
+    assert member.beat(heartbeat(processed=1), 1.0).busy
+    assert not member.beat(heartbeat(processed=1), 1.0).busy
+    assert member.beat(heartbeat(processed=1, in_flight=1), 1.0).busy
 
 
 @pytest.mark.parametrize(
