@@ -1,6 +1,57 @@
-"""`python -m supervisor` is the command `flowodm-supervisor`."""
+"""Where the command `flowodm-supervisor` begins; `python -m supervisor` is the same."""
 
-from supervisor.cli import main
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+
+STDERR = 2
+_NO_OUTPUT = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG}
+INTERRUPTED = 130
+"""Exit status after Ctrl-C before there was anything to drain: 128 + SIGINT, as shells have it."""
+OUTPUT_FAILED = 74
+"""Exit status where the output cannot be written: EX_IOERR (man 3 sysexits)."""
+
+
+def main() -> None:
+    """Run the command; never ends with a traceback for what the operator can put right."""
+    _open_standard_streams()
+    try:
+        from supervisor.cli import app  # noqa: PLC0415 - Ctrl-C may come while this imports
+
+        try:
+            app()
+        finally:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        _leave(INTERRUPTED, "interrupted")
+    except OSError as error:
+        if error.errno not in _NO_OUTPUT:
+            raise
+        _leave(OUTPUT_FAILED, str(error))
+
+
+def _open_standard_streams() -> None:
+    """Give file descriptors 0 to 2 to /dev/null where they are closed.
+
+    Otherwise the next socket becomes standard error, and gets what is meant for people.
+    """
+    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:  # the lowest that is free
+        os.set_inheritable(fd, True)
+    os.close(fd)
+    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+
+
+def _leave(status: int, why: str) -> None:
+    """End with one line, and without the interpreter's attempt to flush what cannot be."""
+    with contextlib.suppress(OSError):  # there is nobody left to tell
+        os.write(STDERR, f"flowodm-supervisor: {why}\n".encode(errors="backslashreplace"))
+    os._exit(status)
+
 
 if __name__ == "__main__":
     main()

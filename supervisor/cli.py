@@ -1,4 +1,4 @@
-"""The command `flowodm-supervisor`."""
+"""The command `flowodm-supervisor`; `supervisor.__main__` is where it begins."""
 
 from __future__ import annotations
 
@@ -68,8 +68,10 @@ ConfigFile = Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file.
 
 
 def main() -> None:
-    """Run the command; never ends with a traceback for what the operator can put right."""
-    app()
+    """Run the command, as `supervisor.__main__` does."""
+    from supervisor.__main__ import main as begin  # noqa: PLC0415 - it imports this module
+
+    begin()
 
 
 def _version(asked: bool) -> None:

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +161,43 @@ def test_check_says_what_cannot_be_imported(module, words, tmp_path):
     assert done.returncode == ExitStatus.CONFIGURATION
     assert words in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="macOS has no /dev/full")
+def test_an_output_that_cannot_be_written_is_one_line_and_status_74():
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor", "--version"],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    assert done.returncode == 74
+    assert done.stderr == "flowodm-supervisor: [Errno 28] No space left on device\n"
+
+
+def test_an_interrupt_during_the_imports_is_one_line_and_status_130(tmp_path):
+    (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
+    done = command("--version", cwd=tmp_path, PYTHONPATH=str(tmp_path))
+    assert done.returncode == 130
+    assert done.stderr == "flowodm-supervisor: interrupted\n"
+
+
+def test_closed_standard_streams_are_dev_null(tmp_path):
+    (tmp_path / "typer.py").write_text(
+        "import os, sys\n"
+        "for fd in range(3):\n"
+        "    assert os.path.samestat(os.fstat(fd), os.stat(os.devnull))\n"
+        "print(sys.stdin.read(), file=sys.stderr, flush=True)\n"
+        "os._exit(42)\n"
+    )
+    done = subprocess.run(
+        ["/bin/sh", "-c", 'exec "$0" -m supervisor --version <&- >&- 2>&-', sys.executable],
+        env={**os.environ, "PYTHONPATH": str(tmp_path)},
+        cwd=tmp_path,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 42
