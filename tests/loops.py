@@ -9,14 +9,14 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from brokers.records import Raw, committed_offsets, end_offsets, produce
-from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka import Consumer
 from waiting import wait_until
 
 from flowodm import AsyncConsumerLoop, BaseSettings, ConsumerLoop, FlowBaseModel
 from flowodm.events import Committed, Handled, LoopStatus, Outcome, Rebalanced
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterable
     from types import TracebackType
 
     from flowodm.events import Event
@@ -253,7 +253,7 @@ class PlainMember:
             }
         )
         self._topic = bench.topic
-        self.numbers: list[bytes] = []
+        self._values: list[bytes] = []
 
     def __enter__(self) -> Self:
         self._consumer.subscribe([self._topic])
@@ -262,17 +262,17 @@ class PlainMember:
     def __exit__(self, *_: object) -> None:
         self._consumer.close()
 
-    def poll(self) -> None:
-        for message in self._consumer.consume(500, 0.02):
-            assert message.error() is None, message.error()
-            self.numbers.append(message.value())
-
     def owns(self) -> list[int]:
-        self.poll()
+        """Poll, and tell the partitions it has."""
+        self.received()
         return sorted(place.partition for place in self._consumer.assignment())
 
-    def positions(self) -> Iterator[TopicPartition]:
-        return iter(self._consumer.position(self._consumer.assignment()))
+    def received(self) -> list[bytes]:
+        """Poll, and tell the values it got so far."""
+        for message in self._consumer.consume(500, 0.02):
+            assert message.error() is None, message.error()
+            self._values.append(message.value())
+        return self._values
 
 
 class Gate:

@@ -182,7 +182,7 @@ def test_a_partition_that_is_given_up_gets_the_retries_of_its_committed_records(
             kept = 1 - given_up
             assert attempts.count(given_up) == 3
             assert attempts.count(kept) == 1
-            assert member.numbers == []
+            assert member.received() == []
         running.stop()
 
     assert running.events.outcomes() == {Outcome.PROCESSED: 2}

@@ -219,8 +219,8 @@ def test_after_the_drain_time_the_member_leaves_and_the_record_is_not_committed(
             running.loop.stop()
             with bench.plain_member() as member:
                 wait_until(lambda: member.owns() == [0], PATIENCE, "another member has it")
-                wait_until(lambda: member.numbers, PATIENCE, "and gets the record")
-                assert member.numbers[0] == b"\x0a", "number 5 is the first of them"
+                wait_until(member.received, PATIENCE, "and gets the record")
+                assert member.received()[0] == b"\x0a", "number 5 is the first of them"
             gate.open()
             running.end()
 
