@@ -46,7 +46,7 @@ def check(config: SupervisorConfig) -> list[Checked]:
     told = _imported(config)
     checked = []
     for name, table in config.consumers.items():
-        answer = told.get(name, {"problem": "the child process ended before it got here"})
+        answer = told[name]
         if problem := answer.pop("problem", ""):
             checked.append(Checked(name, problem))
         else:
@@ -67,13 +67,28 @@ def _imported(config: SupervisorConfig) -> dict[str, dict[str, str]]:
             timeout=IMPORT_TIMEOUT,
             check=False,
         )
-    except subprocess.TimeoutExpired:
-        problem = f"importing took longer than {IMPORT_TIMEOUT:g} s"
-        return {name: {"problem": problem} for name in config.consumers}
-    answers = {}
-    for line in child.stdout.splitlines():
+    except subprocess.TimeoutExpired as error:
+        end = f"did not end: all imports together took longer than {IMPORT_TIMEOUT:g} s"
+        return _answers(error.stdout or b"", end, config)
+    end = f"ended the process, with exit status {child.returncode}"
+    return _answers(child.stdout, end, config)
+
+
+def _answers(told: bytes, end: str, config: SupervisorConfig) -> dict[str, dict[str, str]]:
+    """What the child said of each consumer; `end` is what became of the one it was at."""
+    answers: dict[str, dict[str, str]] = {}
+    begun = ""
+    for line in told.splitlines():
         answer = json.loads(line)
-        answers[answer.pop("consumer")] = answer
+        begun = answer.pop("begun", begun)
+        if "consumer" in answer:
+            answers[answer.pop("consumer")] = answer
+    for name in config.consumers:
+        if name == begun or not begun:
+            problem = f"importing what it names {end}"
+        else:
+            problem = f"was not looked at: importing what consumers.{begun} names {end}"
+        answers.setdefault(name, {"problem": problem})
     return answers
 
 

@@ -6,6 +6,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -150,7 +151,7 @@ def test_check_imports_in_a_child_and_says_what_each_consumer_does(tmp_path):
         ("def f(:\n", "importing shop failed: SyntaxError"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("raise OSError('no database')", "OSError: no database; consumers.orders.model: raised"),
-        ("import os; os._exit(9)", "the child process ended before it got here"),
+        ("import os; os._exit(9)", "importing what it names ended the process, with exit status 9"),
     ],
 )
 def test_check_says_what_cannot_be_imported(module, words, tmp_path):
@@ -201,3 +202,40 @@ def test_closed_standard_streams_are_dev_null(tmp_path):
         check=False,
     )
     assert done.returncode == 42
+
+
+MODEL = """
+from flowodm import FlowBaseModel
+class Order(FlowBaseModel):
+    class Settings:
+        topic = "orders"
+        consumer_group = "shop"
+    number: int
+def process(order): ...
+"""
+
+
+def test_check_does_not_wait_for_threads_that_a_module_starts(tmp_path):
+    (tmp_path / "fleet.toml").write_text(GOOD.format(port=0))
+    thread = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
+    (tmp_path / "shop.py").write_text(MODEL + thread)
+    began = time.monotonic()
+    done = command("check", "fleet.toml", cwd=tmp_path)
+    assert done.returncode == ExitStatus.CLEAN, done.stderr
+    assert time.monotonic() - began < 30
+
+
+def test_check_says_which_consumer_ended_the_process_and_which_were_not_looked_at(tmp_path):
+    table = '[consumers.{0}]\nmodel = "{1}:Order"\nhandler = "{1}:process"\n'
+    tables = [("first", "shop"), ("guilty", "ends"), ("innocent", "shop")]
+    (tmp_path / "fleet.toml").write_text("".join(table.format(*names) for names in tables))
+    (tmp_path / "shop.py").write_text(MODEL)
+    (tmp_path / "ends.py").write_text("import os; os._exit(9)")
+    done = command("check", "fleet.toml", cwd=tmp_path)
+    assert done.returncode == ExitStatus.CONFIGURATION
+    ended = "names ended the process, with exit status 9"
+    guilty, innocent = done.stderr.splitlines()
+    assert guilty == f"fleet.toml: consumers.guilty: importing what it {ended}"
+    not_looked_at = "fleet.toml: consumers.innocent: was not looked at: importing what "
+    assert innocent == f"{not_looked_at}consumers.guilty {ended}"
+    assert done.stdout.startswith("first\n")
