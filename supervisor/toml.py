@@ -85,11 +85,13 @@ def load_config(
     file = Path(path)
     if environment is None:
         environment = {"HOSTNAME": socket.gethostname(), **os.environ}
+    text = ""
     try:
-        written = tomllib.loads(file.read_text(encoding="utf-8"))
+        text = file.read_text(encoding="utf-8")
+        written = tomllib.loads(text)
         return _Reading(file, written, environment).config()
     except tomllib.TOMLDecodeError as error:
-        problem = _syntax(str(error))
+        problem = _syntax(str(error), text)
     except OSError as error:
         problem = Problem("file", f"cannot be read: {error.strerror}", "check the path")
     except UnicodeDecodeError:
@@ -101,10 +103,15 @@ def load_config(
     raise ConfigError(str(file), (problem,))
 
 
-def _syntax(message: str) -> Problem:
+def _syntax(message: str, text: str) -> Problem:
     what, _, place = message.rpartition(" (at ")
     if not what:
         return Problem("TOML", message)
+    if what == "Cannot overwrite a value" and (line := re.match(r"line (\d+)", place)):
+        # tomllib tells where the value ends. What is before "=" is the key, and no secret.
+        key, equals, _ = text.split("\n")[int(line[1]) - 1].partition("=")
+        named = f"{key.strip()} is" if equals else "the key of the value that ends here is"
+        return Problem(place.removesuffix(")"), f"{named} there already", "keep one of the two")
     return Problem(place.removesuffix(")"), f"this is not TOML: {what[0].lower()}{what[1:]}")
 
 

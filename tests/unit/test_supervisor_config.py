@@ -420,3 +420,12 @@ def test_a_secret_file_whose_name_no_system_takes_is_a_problem(problems):
     found = problems(MINIMAL + '[kafka]\nsasl_password_file = "a\\u0000"\n')
     assert "cannot be read" in found["kafka.sasl_password_file"]
     assert "null" in found["kafka.sasl_password_file"]
+
+
+def test_a_key_written_twice_is_named_with_its_line(problems):
+    found = problems(MINIMAL + "workers = 2\nworkers = 3\n")
+    assert found == {"line 6, column 12": "workers is there already; keep one of the two"}
+    found = problems(MINIMAL + "workers = 2\nworkers = [\n3]\n")
+    assert list(found.values()) == [
+        "the key of the value that ends here is there already; keep one of the two"
+    ]
