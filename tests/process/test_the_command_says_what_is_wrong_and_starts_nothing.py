@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import subprocess
@@ -10,6 +11,7 @@ import time
 from pathlib import Path
 
 import pytest
+from waiting import wait_until
 
 from supervisor.report import ExitStatus
 from supervisor.version import VERSION
@@ -239,3 +241,32 @@ def test_check_says_which_consumer_ended_the_process_and_which_were_not_looked_a
     not_looked_at = "fleet.toml: consumers.innocent: was not looked at: importing what "
     assert innocent == f"{not_looked_at}consumers.guilty {ended}"
     assert done.stdout.startswith("first\n")
+
+
+def test_a_full_stderr_that_nobody_reads_keeps_nobody_from_ending_it(tmp_path):
+    (tmp_path / "shop.py").write_text(MODEL)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    (tmp_path / "fleet.toml").write_text(GOOD.format(port=port))
+    unread, full = os.pipe()
+    os.set_blocking(full, False)
+    with contextlib.suppress(BlockingIOError):
+        while True:
+            os.write(full, b"x")
+    os.set_blocking(full, True)
+    run = [sys.executable, "-m", "supervisor", "run", "fleet.toml"]
+    with subprocess.Popen(run, cwd=tmp_path, stderr=full) as process:
+        try:
+            wait_until(lambda: answers(port), 30, "it serves HTTP")
+            process.terminate()
+            assert process.wait(30) == ExitStatus.CLEAN
+        finally:
+            process.kill()
+            os.close(full)
+            os.close(unread)
+
+
+def answers(port):
+    with contextlib.suppress(OSError):
+        return socket.create_connection(("127.0.0.1", port), 1).close() is None
+    return False
