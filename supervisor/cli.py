@@ -31,7 +31,9 @@ Exit status:
   3   at the end a worker was killed, crashed or left handlers unfinished
   4   a worker failed for good
   71  the system refused something at the start, such as a port in use
+  74  the output could not be written
   78  the configuration is not valid and nothing was started
+  130 Ctrl-C before anything was started
 """
 _HELP = """
 Runs fleets of flowodm consumer loops, as a TOML file says: each worker in a process of its

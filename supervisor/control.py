@@ -15,6 +15,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Protocol
 
+from supervisor import logs
 from supervisor.protocol import (
     Abort,
     Bye,
@@ -224,6 +225,7 @@ class Control:
                 next_beat = time.monotonic() + HEARTBEAT_INTERVAL
             elif time.monotonic() >= self._orphaned_at:
                 log.error("the drain deadline passed; ending with handlers still running")
+                logs.flush()
                 os._exit(ExitCode.ORPHANED)
 
     def _beat(self) -> None:

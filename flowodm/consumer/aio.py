@@ -126,6 +126,7 @@ class AsyncConsumerLoop(Loop):
                     session.fail(error)
                 await _finish(crew.over, session)
                 await _finish(asyncio.ensure_future(crew.dismiss()), session)
+                session.dispatch.enter_state(LoopState.DRAINING)  # also if it never ran
                 await _finish(self._start_hook(self.options.on_shutdown), session)
                 await _finish(asyncio.ensure_future(_in_thread(session.close)), session)
             session.raise_first_error()

@@ -161,6 +161,7 @@ class ConsumerLoop(Loop):
                 except BaseException as error:  # noqa: BLE001 - raised again at the end
                     session.fail(error)
                 session.wait_until_drained()
+                session.dispatch.enter_state(LoopState.DRAINING)  # also if it never ran
                 try:
                     self._call_hook(self.options.on_shutdown)
                 except BaseException as error:  # noqa: BLE001 - as above
