@@ -301,7 +301,7 @@ class _Demo:
         deadline = time.monotonic() + DRAIN_TIMEOUT
         while self._fleet.running and time.monotonic() < deadline:
             for _ in self._requests[forwarded:]:
-                self._fleet.signal(signal.SIGTERM)
+                self._fleet.signal(signal.SIGQUIT)  # a SIGTERM so soon would be a repetition
             forwarded = max(forwarded, len(self._requests))
             self._look()
             time.sleep(TURN)
