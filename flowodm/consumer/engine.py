@@ -18,11 +18,11 @@ from flowodm.consumer.commit import MOST_AHEAD, CommitAhead, CommitSchedule, Com
 from flowodm.consumer.ordering import Ordering, take
 from flowodm.consumer.partition import Buffer, Partition
 from flowodm.consumer.retry import FailurePolicy, Retry, Skip, Verdict
-from flowodm.consumer.window import Intake
+from flowodm.consumer.window import Intake, in_order_of_arrival, one_by_one
 from flowodm.events import Handled, Outcome, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from flowodm.consumer.offsets import Position
     from flowodm.consumer.ordering import Lane, Record, Run
@@ -65,6 +65,10 @@ NOTHING: Mapping[TP, Position] = MappingProxyType({})
 #: Seconds for which the buffer may be full before fetching is paused. A pause makes librdkafka
 #: throw away what it has prefetched, so a buffer that is emptied quickly should not cause one.
 PRESSURE_GRACE = 0.1
+
+#: Seconds after which a handler that is still at the same record counts as standing still: what
+#: is committed behind that record keeps nothing else from being committed (before_processing).
+STALLED = 1.0
 
 
 class Engine:
@@ -193,22 +197,12 @@ class Engine:
 
     def window_size(self, now: float) -> int:
         """How many records to commit ahead of their handlers now; 0 if it is not time."""
-        if not self.waiting_for_window or self.stopping or self.schedule.backing_off(now):
-            return 0
-        open_records = self._buffer.records - self._intake.records
-        # Also what a run has handled since it was booked: it is asked in the middle of runs.
-        started = sum(min(run.done + 1, len(run.records)) - run.booked for run in self._active)
-        unstarted = max(open_records - self._held_up() - started, 0)
-        idle = max(self.rules.max_concurrent - len(self._active), 0)
-        room = idle + self._ahead.size - unstarted
-        if unstarted > self._ahead.size // 2 or room < 1:
-            return 0
-        return room
+        return sum(self._quotas(now).values())
 
     def window(self, now: float) -> Window | None:
         """The next records to commit ahead of their handlers, if it is time."""
-        size = self.window_size(now)
-        return self._intake.cut(size, self._blocked()) if size else None
+        quotas = self._quotas(now)
+        return self._intake.cut(quotas) if quotas else None
 
     def window_answered(self, window: Window, *, ok: bool) -> None:
         """The broker confirmed a window, so its handlers may start; or it did not."""
@@ -259,7 +253,10 @@ class Engine:
     @property
     def waiting_for_window(self) -> bool:
         """Whether fetched records wait to be committed ahead, and could start then."""
-        return self._intake.has_more_than(self._blocked())
+        blocked: set[Partition] = set()
+        if self.rules.ordering is Ordering.PARTITION:
+            blocked.update(run.partition for run in self._waiting())
+        return any(partition not in blocked for partition in self._intake.partitions)
 
     def room(self) -> bool:
         """Whether another fetch fits into the buffer.
@@ -368,14 +365,38 @@ class Engine:
         if self._before:
             self._ahead.measured(len(report.seconds), sum(report.seconds))
 
-    def _blocked(self) -> set[Partition]:
-        """Partitions where nothing can start before a retry's wait is over."""
-        if self.rules.ordering is not Ordering.PARTITION:
-            return set()
-        return {run.partition for _, _, run in self._parked}
+    def _quotas(self, now: float) -> dict[Partition, int]:
+        """How many records of each partition to commit ahead now."""
+        if not self._intake.records or self.stopping or self.schedule.backing_off(now):
+            return {}
+        hands, size = self.rules.max_concurrent, self._ahead.size
+        stuck = [run for run in self._active if now - run.last_activity > STALLED]
+        if self.rules.ordering is Ordering.PARTITION:
+            unstarted = self._unstarted_by_partition(stuck)
+            busy = {lane.owner.partition for lane in self._ready}
+            busy.update(run.partition for run in self._active)
+            hungry = hands - len(self._active) - len(self._ready)
+            return one_by_one(self._intake, unstarted, busy, hungry, size, hands)
+        behind = sum(len(run.records) - run.done + len(run.lane.backlog) for run in self._waiting())
+        behind += sum(len(run.lane.backlog) + run.left for run in stuck)
+        started = sum(run.begun for run in self._active)
+        unstarted_records = self._buffer.records - self._intake.records - behind - started
+        if unstarted_records > size // 2:
+            return {}
+        idle = max(hands - len(self._active), 0)
+        return in_order_of_arrival(self._intake, idle + size - max(unstarted_records, 0))
 
-    def _held_up(self) -> int:
-        """Records that wait for a retry, their own or one that their order puts before them."""
-        return sum(
-            len(run.records) - run.done + len(run.lane.backlog) for _, _, run in self._parked
-        )
+    def _unstarted_by_partition(self, stuck: Iterable[Run]) -> dict[Partition, int]:
+        """Records that are committed and not started; without partitions that stand still."""
+        mine = self.partitions.values()
+        counts = {p: p.buffered - self._intake.of(p) for p in mine}
+        for run in self._active:
+            if run.partition in counts:
+                counts[run.partition] -= run.begun
+        for run in (*stuck, *self._waiting()):
+            counts.pop(run.partition, None)
+        return counts
+
+    def _waiting(self) -> Iterator[Run]:
+        """Runs that wait for a retry."""
+        return (run for _, _, run in self._parked)

@@ -107,6 +107,16 @@ class Run:
         """When the record that runs now was started, in monotonic seconds."""
         return max(self.ticks[-1], self.started) if self.ticks else self.started
 
+    @property
+    def begun(self) -> int:
+        """Records that the handler has begun and that are not booked yet."""
+        return min(self.done + 1, len(self.records)) - self.booked
+
+    @property
+    def left(self) -> int:
+        """Records that the handler has not begun."""
+        return max(len(self.records) - self.done - 1, 0)
+
     def count_failure(self) -> int:
         """One more failure of the record at ``done``; returns how many in a row."""
         if self.failed_at != self.done:

@@ -272,7 +272,7 @@ class TestBeforeProcessing:
         assert [r.offset() for r in e.next_run(0.0).records] == [10]
 
     def test_a_window_that_was_not_confirmed_comes_again_in_the_same_order(self):
-        e = engine("before_processing", max_concurrent=4)
+        e = engine("before_processing", max_concurrent=4, ordering=Ordering.UNORDERED)
         e.fetched(A, fake_records(10, 3))
         e.fetched(B, fake_records(0, 3))
         window = e.window(0.0)
@@ -367,16 +367,16 @@ class TestBeforeProcessing:
         assert e.next_run(0.1) is second
 
     def test_committed_records_that_are_taken_away_are_reported_as_lost(self):
-        e = engine("before_processing", max_concurrent=5)
-        e.fetched(A, fake_records(0, 5))
+        e = engine("before_processing", max_concurrent=5, ordering=Ordering.KEY)
+        e.fetched(A, fake_records(0, 5, keys=1))
         e.window_answered(e.window(0.0), ok=True)
         run = e.next_run(0.0)
-        handle(run, 2)
+        handle(run, 1)
 
         e.forget([A])
         e.finished(run)
 
-        assert outcomes(e) == {Outcome.PROCESSED: 2, Outcome.LOST: 3}
+        assert outcomes(e) == {Outcome.PROCESSED: 1, Outcome.LOST: 4}
 
 
 class TestBackPressure:
