@@ -29,22 +29,27 @@ class LoopState(Enum):
 class Stage(Enum):
     """Where a record failed; the value is the label of ``flowodm_failures_total``."""
 
+    FILTER = "filter"
     DESERIALIZE = "deserialize"
     HANDLER = "handler"
     ERROR_HANDLER = "error_handler"
+    DEAD_LETTER = "dead_letter"
     REGISTRY = "registry"
 
 
 class Outcome(Enum):
     """What became of a settled record; the value is the label of ``flowodm_messages_total``.
 
-    LOST only exists with before_processing: the record was committed, but the loop had to end
-    or to give its partition up before the handler could finish.
+    A tombstone that a ``tombstone_handler`` took is PROCESSED; TOMBSTONE counts those that nobody
+    wanted. LOST only exists with before_processing: the record was committed, but the loop had to
+    end or to give its partition up before the handler could finish.
     """
 
     PROCESSED = "processed"
     ERROR_HANDLED = "error_handled"
+    DEAD_LETTERED = "dead_lettered"
     SKIPPED = "skipped"
+    FILTERED = "filtered"
     TOMBSTONE = "tombstone"
     LOST = "lost"
 
@@ -94,7 +99,7 @@ class Failed:
         offset: The record's offset.
         failures: How often this record has failed in a row, this time included.
         error: The exception.
-        consequence: What happens next: "retry", "error_handler", "skip" or "stop".
+        consequence: What happens next: "retry", "dead_letter", "error_handler", "skip" or "stop".
         delay: Seconds before the retry, if there is one.
     """
 
@@ -106,6 +111,36 @@ class Failed:
     error: BaseException
     consequence: str
     delay: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLettered:
+    """The broker has acknowledged a record's copy in the dead-letter topic.
+
+    Attributes:
+        topic: The record's topic.
+        partition: The record's partition.
+        offset: The record's offset.
+        dead_letter_topic: Where the copy is.
+    """
+
+    topic: str
+    partition: int
+    offset: int
+    dead_letter_topic: str
+
+
+@dataclass(frozen=True, slots=True)
+class Blocked:
+    """A handler keeps the event loop of an AsyncConsumerLoop from running anything else.
+
+    Attributes:
+        seconds: For how long by now.
+        where: The handler's innermost line that belongs to the program: "function (file:line)".
+    """
+
+    seconds: float
+    where: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,5 +206,16 @@ class LoopStatus:
     oldest_handler_seconds: float = 0.0
 
 
-Event = StateChanged | Handled | Failed | Committed | Rebalanced | Trouble | Abandoned | LoopStatus
+Event = (
+    StateChanged
+    | Handled
+    | Failed
+    | DeadLettered
+    | Blocked
+    | Committed
+    | Rebalanced
+    | Trouble
+    | Abandoned
+    | LoopStatus
+)
 Observer = Callable[[Event], None]

@@ -4,6 +4,8 @@
 ``flowodm_messages_total``                counter    settled records by ``outcome``
 ``flowodm_failures_total``                counter    failed attempts by ``stage``
 ``flowodm_retries_total``                 counter    attempts that are made again
+``flowodm_dead_letters_total``            counter    records copied to the dead-letter topic
+``flowodm_event_loop_blocked_total``      counter    times that a handler held up the event loop
 ``flowodm_commits_total``                 counter    OffsetCommit answers by ``result`` (ok, error)
 ``flowodm_rebalances_total``              counter    assignment changes by ``kind``
 ``flowodm_client_errors_total``           counter    errors that Kafka's client reports, by ``code``
@@ -38,7 +40,9 @@ from prometheus_client.registry import REGISTRY, Collector, CollectorRegistry
 
 from flowodm.events import (
     Abandoned,
+    Blocked,
     Committed,
+    DeadLettered,
     Failed,
     Handled,
     LoopState,
@@ -118,6 +122,8 @@ class PrometheusObserver:
         self._commits = Counter({"ok": 0, "error": 0})
         self._codes: Counter[str] = Counter()
         self._retries = 0
+        self._dead_letters = 0
+        self._blocked = 0
         self._buckets = [0] * (len(BUCKETS) + 1)
         self._seconds = 0.0
         self._last_progress = 0.0
@@ -133,6 +139,10 @@ class PrometheusObserver:
                 case Failed():
                     self._stages[event.stage] += 1
                     self._retries += event.consequence == "retry"
+                case DeadLettered():
+                    self._dead_letters += 1
+                case Blocked():
+                    self._blocked += 1
                 case Committed():
                     self._commits["ok" if event.error is None else "error"] += 1
                 case Rebalanced():
@@ -165,6 +175,10 @@ class PrometheusObserver:
         yield self._counter("messages", "Settled records.", "outcome", _values(self._outcomes))
         yield self._counter("failures", "Failed attempts.", "stage", _values(self._stages))
         yield self._counter("retries", "Attempts that are made again.", None, {"": self._retries})
+        text = "Records copied to the dead-letter topic."
+        yield self._counter("dead_letters", text, None, {"": self._dead_letters})
+        text = "Times that a handler held up the event loop."
+        yield self._counter("event_loop_blocked", text, None, {"": self._blocked})
         yield self._counter("commits", "OffsetCommit answers.", "result", self._commits)
         kinds = _values(self._rebalances)
         yield self._counter("rebalances", "Changes of the assignment.", "kind", kinds)

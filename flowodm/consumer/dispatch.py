@@ -10,9 +10,10 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from random import random
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.retry import CallErrorHandler, Retry, Skip, Stop
+from flowodm.consumer.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
 from flowodm.events import Event, Failed, LoopState, LoopStatus, StateChanged
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ class Dispatch:
         """The record at ``run.done`` failed: decide what follows, and tell."""
         record = run.records[run.done]
         with self as engine:
-            verdict = engine.failed(run, stage, time.monotonic())
+            verdict = engine.failed(run, stage, error, time.monotonic(), random())  # noqa: S311 - spreads retries
         topic, partition = run.partition.tp
         self.tell(
             Failed(
@@ -198,6 +199,8 @@ def _consequence(verdict: Verdict) -> str:
     match verdict:
         case Retry():
             return "retry"
+        case SendToDeadLetters():
+            return "dead_letter"
         case CallErrorHandler():
             return "error_handler"
         case Skip():

@@ -167,9 +167,19 @@ class Engine:
         """Whether a run is with the handlers' side: not parked, not finished."""
         return run in self._active
 
-    def failed(self, run: Run, stage: Stage, now: float) -> Verdict:
-        """The record at ``run.done`` failed. After Retry the run is not the caller's any more."""
-        verdict = self.rules.failures.judge(stage, run.count_failure())
+    def failed(
+        self, run: Run, stage: Stage, error: BaseException, now: float, chance: float = 0.0
+    ) -> Verdict:
+        """The record at ``run.done`` failed. After Retry the run is not the caller's any more.
+
+        Args:
+            run: Where.
+            stage: What failed.
+            error: What it failed with.
+            now: Monotonic seconds.
+            chance: A random number from 0 to 1, for the retry's jitter.
+        """
+        verdict = self.rules.failures.judge(stage, run.count_failure(), error, chance)
         if not isinstance(verdict, Retry):
             return verdict
         if self._hurried(run) and stage is Stage.REGISTRY:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from flowodm.avro.codec import SchemaNotLoadedError
-from flowodm.consumer.retry import CallErrorHandler, Retry, Skip, Stop
+from flowodm.consumer.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
 from flowodm.events import Outcome, Stage
 from flowodm.exceptions import DeserializationError, RecordError, SchemaRegistryError, summary
 
@@ -93,7 +93,7 @@ def recover(
         case Skip():
             settle(run, Outcome.LOST if stage is Stage.REGISTRY else Outcome.SKIPPED)
             return True
-        case CallErrorHandler():
+        case CallErrorHandler() | SendToDeadLetters():
             return (yield from _hand_over(recipe, dispatch, run, error, message))
         case Stop():
             _give_up(recipe, dispatch, run, error, stage)

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from flowodm.events import (
     Abandoned,
+    Blocked,
     Committed,
+    DeadLettered,
     Failed,
     Handled,
     LoopStatus,
@@ -51,8 +53,11 @@ class Journal:
                 self._say(logging.INFO, "loop state changed", state=state.value)
             case Failed():
                 self._failed(event)
-            case Committed(_, None) | LoopStatus():
-                pass
+            case Committed(_, None) | LoopStatus() | DeadLettered():
+                pass  # the failure before a dead letter has its line
+            case Blocked(seconds, where):
+                held = round(seconds, 1)
+                self._rarely(where, "handler blocks the event loop", seconds=held, where=where)
             case Committed(offsets, error):
                 self._rarely(f"commit {error}", "commit failed", error=error, of=_list(offsets))
             case Rebalanced(kind, partitions):

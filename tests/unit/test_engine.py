@@ -15,6 +15,10 @@ from flowodm.events import Outcome, Stage
 A, B = ("orders", 0), ("orders", 1)
 
 
+#: What handlers raise here.
+FAILURE = ValueError("broken")
+
+
 def engine(strategy: str = "after_processing", **rules) -> Engine:
     made = Engine(Rules(strategy=CommitStrategy(strategy), **rules))
     made.assigned([A, B])
@@ -199,7 +203,7 @@ class TestFailures:
         e.fetched(B, fake_records(0, 2))
         failing = e.next_run(0.0)
 
-        verdict = e.failed(failing, Stage.HANDLER, now=0.0)
+        verdict = e.failed(failing, Stage.HANDLER, FAILURE, now=0.0)
 
         assert verdict == Retry(5.0)
         assert e.next_run(0.1).partition.tp == B
@@ -212,7 +216,7 @@ class TestFailures:
         e.fetched(A, fake_records(0, 2))
         run = e.next_run(0.0)
         handle(run, 1, seconds=0.5)
-        e.failed(run, Stage.HANDLER, now=1.0)
+        e.failed(run, Stage.HANDLER, FAILURE, now=1.0)
         e.next_run(6.0)
         run.ticks.append(6.25)
         run.done += 1
@@ -226,7 +230,7 @@ class TestFailures:
         e.fetched(A, fake_records(0, 2))
         run = e.next_run(0.0)
         handle(run, 1)
-        e.failed(run, Stage.HANDLER, now=0.0)
+        e.failed(run, Stage.HANDLER, FAILURE, now=0.0)
 
         e.stop()
 
@@ -247,7 +251,7 @@ class TestFailures:
         e.fetched(A, fake_records(0, 2))
         run = e.next_run(0.0)
 
-        assert e.failed(run, Stage.HANDLER, now=0.0) == verdict
+        assert e.failed(run, Stage.HANDLER, FAILURE, now=0.0) == verdict
         assert e.in_flight == 1
 
     def test_a_silent_registry_does_not_hold_up_the_end_of_at_most_once(self):
@@ -257,7 +261,7 @@ class TestFailures:
         run = e.next_run(0.0)
         e.stop()
 
-        assert e.failed(run, Stage.REGISTRY, now=0.0) == Skip()
+        assert e.failed(run, Stage.REGISTRY, FAILURE, now=0.0) == Skip()
 
 
 class TestBeforeProcessing:
@@ -343,7 +347,7 @@ class TestBeforeProcessing:
         e.fetched(A, fake_records(0, 1))
         e.window_answered(e.window(0.0), ok=True)
         run = e.next_run(0.0)
-        e.failed(run, Stage.HANDLER, now=0.0)
+        e.failed(run, Stage.HANDLER, FAILURE, now=0.0)
 
         e.stop()
 
@@ -356,14 +360,14 @@ class TestBeforeProcessing:
         e.fetched(B, fake_records(0, 1))
         e.window_answered(e.window(0.0), ok=True)
         first, second = e.next_run(0.0), e.next_run(0.0)
-        e.failed(first, Stage.HANDLER, now=0.0)
-        e.failed(second, Stage.HANDLER, now=0.0)
+        e.failed(first, Stage.HANDLER, FAILURE, now=0.0)
+        e.failed(second, Stage.HANDLER, FAILURE, now=0.0)
 
         e.revoking([B])
 
         assert e.next_run(0.1) is second
         assert e.next_run(0.1) is None
-        e.failed(second, Stage.HANDLER, now=0.1)
+        e.failed(second, Stage.HANDLER, FAILURE, now=0.1)
         assert e.next_run(0.1) is second
 
     def test_committed_records_that_are_taken_away_are_reported_as_lost(self):

@@ -45,6 +45,7 @@ class EngineMachine(RuleBasedStateMachine):
         self.owned: set = set()
         self.taken_over: dict = {}
         self.running: list = []
+        self.ahead = 0  # the largest window so far
 
     # ---- Kafka ---------------------------------------------------------------------------
 
@@ -133,7 +134,7 @@ class EngineMachine(RuleBasedStateMachine):
         run = self.running[index % len(self.running)]
         if run.done == len(run.records) or run.halted:
             return
-        verdict = self.engine.failed(run, Stage.HANDLER, self.now)
+        verdict = self.engine.failed(run, Stage.HANDLER, ValueError(), self.now)
         if isinstance(verdict, Retry):
             self.running.remove(run)
             return
@@ -153,7 +154,9 @@ class EngineMachine(RuleBasedStateMachine):
         if not hasattr(self, "engine"):
             return
         rules = self.engine.rules
-        most = max(rules.fetch_size, 2 * rules.max_concurrent) + rules.fetch_size
+        self.ahead = max(self.ahead, self.engine._ahead.size)  # a larger window wants more
+        refill = max(rules.fetch_size, 2 * rules.max_concurrent, 2 * self.ahead)
+        most = refill + rules.fetch_size
         assert 0 <= self.engine.buffered <= most
         assert self.engine._buffer.size >= 0
 

@@ -89,7 +89,7 @@ def test_a_record_that_waits_for_its_retry_keeps_nothing_else_from_being_committ
     e.fetched(B, fake_records(0, 1, keys=1))
     commit(e)
 
-    assert isinstance(e.failed(e.next_run(0.0), Stage.HANDLER, now=0.0), Retry)
+    assert isinstance(e.failed(e.next_run(0.0), Stage.HANDLER, ValueError(), now=0.0), Retry)
 
     assert commit(e) == {B: 1}
 
@@ -98,7 +98,7 @@ def test_a_partition_that_waits_for_a_retry_gets_nothing_committed_that_could_no
     e = engine(hands=1)
     e.fetched(A, fake_records(0, 50))
     commit(e)
-    e.failed(e.next_run(0.0), Stage.HANDLER, now=0.0)
+    e.failed(e.next_run(0.0), Stage.HANDLER, ValueError(), now=0.0)
 
     assert not e.waiting_for_window
     assert commit(e) == {}
