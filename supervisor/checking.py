@@ -16,7 +16,8 @@ from supervisor.member import start_frame
 from supervisor.protocol import Identity, Logging, encode
 
 if TYPE_CHECKING:
-    from supervisor.config import ConsumerTable, SupervisorConfig
+    from supervisor.config import SupervisorConfig
+    from supervisor.consumer_table import ConsumerTable
 
 IMPORT_TIMEOUT = 60.0
 """Seconds that the imports of all consumers may take together."""

@@ -14,13 +14,8 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from supervisor.config import (
-    ConsumerTable,
-    KafkaTable,
-    RestartTable,
-    SupervisorConfig,
-    SupervisorTable,
-)
+from supervisor.config import KafkaTable, SupervisorConfig, SupervisorTable
+from supervisor.consumer_table import ConsumerTable, RestartTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

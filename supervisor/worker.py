@@ -32,7 +32,7 @@ from flowodm.exceptions import (
 from flowodm.metrics import PrometheusObserver
 from flowodm.model import FlowBaseModel, settings_of
 from supervisor import logs
-from supervisor.config import PROFILES
+from supervisor.consumer_table import PROFILES
 from supervisor.control import Channel, Control, SupervisorLostError
 from supervisor.objects import DefinitionError, here_first, resolve
 from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State

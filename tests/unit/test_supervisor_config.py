@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import inspect
 import subprocess
 import sys
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
-import flowodm.settings
-from flowodm import AsyncConsumerLoop, ConsumerLoop
-from supervisor.config import PROFILES, ConsumerTable, Seconds, SupervisorConfig
+from supervisor.config import SupervisorConfig
 from supervisor.restart import RestartMode, RestartPolicy
 from supervisor.toml import ConfigError, load_config
 
@@ -146,51 +142,6 @@ stable = "2m"
         window=600,
         stable=120,
     )
-
-
-@pytest.mark.parametrize("loop", [ConsumerLoop, AsyncConsumerLoop])
-def test_every_option_of_a_consumer_is_an_argument_of_the_loops(loop):
-    not_the_loops = {"workers", "partition_groups", "membership", "restart"}
-    arguments = set(inspect.signature(loop).parameters)
-    assert set(ConsumerTable.model_fields) - not_the_loops <= arguments
-
-
-def test_every_profile_name_is_a_profile_of_flowodm():
-    for name, profile in PROFILES.items():
-        assert issubclass(getattr(flowodm.settings, profile), flowodm.settings.BaseSettings), name
-
-
-@pytest.mark.parametrize(
-    ("written", "seconds"),
-    [
-        ("500ms", 0.5),
-        ("30s", 30),
-        ("2m", 120),
-        ("1h", 3600),
-        ("1h30m", 5400),
-        ("1.5s", 1.5),
-        (3, 3),
-        (0.25, 0.25),
-        ("7", 7),
-        ("1m 30s", 90),
-    ],
-)
-def test_a_length_of_time_has_units_or_is_in_seconds(written, seconds):
-    assert TypeAdapter(Seconds).validate_python(written) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    "written", ["", "soon", "10 parsecs", "-3s", -1, True, [], "3s4", "inf", "nan", float("inf")]
-)
-def test_anything_else_is_no_length_of_time(written):
-    with pytest.raises(ValidationError):
-        TypeAdapter(Seconds).validate_python(written)
-
-
-@given(st.text(max_size=10))
-def test_no_text_as_a_length_of_time_gives_anything_but_seconds_or_a_validation_error(text):
-    with contextlib.suppress(ValidationError):
-        assert TypeAdapter(Seconds).validate_python(text) >= 0
 
 
 def test_every_problem_is_reported_at_once_with_its_key_path_and_a_way_out(problems):

@@ -1,0 +1,149 @@
+"""What [consumers.NAME] may say: the loop's arguments, and how many workers run it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from supervisor.restart import RestartMode, RestartPolicy
+from supervisor.values import PositiveSeconds, Reference, Seconds, Table, Whole, is_reference
+
+PROFILES = {
+    "base": "BaseSettings",
+    "batch": "BatchSettings",
+    "long_running": "LongRunningSettings",
+    "real_time": "RealTimeSettings",
+    "high_throughput": "HighThroughputSettings",
+    "reliable": "ReliableSettings",
+}
+"""Short names of the profiles in flowodm.settings."""
+
+
+class RestartTable(Table):
+    """[consumers.NAME.restart]: see `supervisor.restart.RestartPolicy` for the meanings."""
+
+    policy: RestartMode = RestartMode.ALWAYS
+    initial: PositiveSeconds = Field(default=0.1, examples=["100ms"])
+    factor: float = Field(default=2.0, ge=1, allow_inf_nan=False)
+    cap: PositiveSeconds = Field(default=30.0, examples=["30s"])
+    jitter: float = Field(default=0.2, ge=0, le=1)
+    limit: Annotated[Whole, Field(ge=0)] = 10
+    window: PositiveSeconds = Field(default=300.0, examples=["5m"])
+    stable: PositiveSeconds = Field(default=60.0, examples=["1m"])
+
+    @field_validator("cap")
+    @classmethod
+    def _cap(cls, value: float, info: ValidationInfo) -> float:
+        if value < info.data.get("initial", value):
+            raise PydanticCustomError(
+                "cap", "is shorter than initial", {"hint": "write the longest delay here"}
+            )
+        return value
+
+    def restart_policy(self) -> RestartPolicy:
+        """The same as the restart decision takes it."""
+        values = self.model_dump(exclude={"policy"})
+        return RestartPolicy(mode=self.policy, **values)
+
+
+class ConsumerTable(Table):
+    """[consumers.NAME]: one consumer and its workers.
+
+    Options that are None keep the default of flowodm's ConsumerLoop or AsyncConsumerLoop,
+    whose arguments of the same names they are.
+
+    Attributes:
+        model: The FlowBaseModel subclass.
+        handler: The function that gets each message; `async def` runs an AsyncConsumerLoop.
+        workers: Worker processes that share the topic as members of the consumer group.
+        partition_groups: Instead of workers: one worker for each list, which holds exactly
+            these partitions and no group membership.
+        membership: "static" gives each worker its own group.instance.id (KIP-345), so that a
+            restart moves no partitions; "dynamic" gives none.
+        settings: A profile ("long_running", "batch", …) or "package.module:settings".
+        restart: What follows when a worker ends.
+    """
+
+    model: Reference = Field(examples=["shop.orders:OrderEvent"])
+    handler: Reference = Field(examples=["shop.orders:process_order"])
+    error_handler: Reference | None = None
+    on_startup: Reference | None = None
+    on_shutdown: Reference | None = None
+    workers: Annotated[Whole, Field(ge=1, le=1000)] | None = Field(default=None, examples=[4])
+    partition_groups: tuple[tuple[Annotated[Whole, Field(ge=0)], ...], ...] | None = Field(
+        default=None, examples=[[[0, 1], [2, 3]]]
+    )
+    membership: Literal["static", "dynamic"] = "static"
+    settings: str | None = Field(default=None, examples=["long_running"])
+    group_id: Annotated[str, Field(min_length=1)] | None = None
+    commit_strategy: Literal["before_processing", "after_processing"] | None = None
+    max_retries: Annotated[Whole, Field(ge=0)] | None = None
+    retry_delay: Seconds | None = Field(default=None, examples=["1s"])
+    max_concurrent: Annotated[Whole, Field(ge=1)] | None = Field(default=None, examples=[10])
+    ordering: Literal["partition", "key", "unordered"] | None = None
+    on_failure: Literal["skip", "stop"] | None = None
+    commit_interval: PositiveSeconds | None = Field(default=None, examples=["1s"])
+    commit_ahead: Seconds | None = Field(default=None, examples=["100ms"])
+    poll_timeout: PositiveSeconds | None = Field(default=None, examples=["1s"])
+    drain_timeout: PositiveSeconds | None = Field(default=None, examples=["30s"])
+    restart: RestartTable = Field(default_factory=RestartTable)
+
+    @field_validator("settings")
+    @classmethod
+    def _settings(cls, value: str | None) -> str | None:
+        if value is None or value in PROFILES or is_reference(value):
+            return value
+        names = ", ".join(f'"{name}"' for name in PROFILES)
+        raise PydanticCustomError(
+            "profile", "is no settings profile", {"hint": f'write {names}, or "module:name"'}
+        )
+
+    @field_validator("partition_groups")
+    @classmethod
+    def _groups(
+        cls, value: tuple[tuple[int, ...], ...] | None, info: ValidationInfo
+    ) -> tuple[tuple[int, ...], ...] | None:
+        if value is None:
+            return None
+        if info.data.get("workers") is not None:
+            raise PydanticCustomError(
+                "contradiction",
+                "contradicts workers",
+                {
+                    "hint": "keep workers for partitions that Kafka's group assigns, or "
+                    "partition_groups for ones that you pin: a worker for each group"
+                },
+            )
+        _check_groups(value)
+        return value
+
+    def slots(self) -> tuple[tuple[int, ...] | None, ...]:
+        """For each worker its pinned partitions, or None where the group assigns them."""
+        if self.partition_groups is not None:
+            return self.partition_groups
+        return (None,) * (self.workers or 1)
+
+    def loop_options(self) -> dict[str, Any]:
+        """The arguments for the loop which are set, under the loop's own names."""
+        not_the_loops = {"workers", "partition_groups", "membership", "restart"}
+        return self.model_dump(exclude=not_the_loops, exclude_none=True, mode="json")
+
+
+def _check_groups(groups: tuple[tuple[int, ...], ...]) -> None:
+    if not groups or not all(groups):
+        raise PydanticCustomError(
+            "empty", "has an empty group", {"hint": "give each worker at least one partition"}
+        )
+    seen: set[int] = set()
+    twice: list[int] = []
+    for partition in (partition for group in groups for partition in group):
+        (twice.append if partition in seen else seen.add)(partition)
+    if twice:
+        names = ", ".join(map(str, sorted(set(twice))))
+        raise PydanticCustomError(
+            "overlap",
+            "gives a partition to two workers: {names}",
+            {"names": names, "hint": "name each partition once"},
+        )
