@@ -135,12 +135,15 @@ class Blocked:
     """A handler keeps the event loop of an AsyncConsumerLoop from running anything else.
 
     Attributes:
-        seconds: For how long by now.
-        where: The handler's innermost line that belongs to the program: "function (file:line)".
+        seconds: For how long by now, at least.
+        where: The innermost line of the program, as opposed to the libraries that it calls:
+            "function (module:line)".
+        again: Whether this blockage has been told before and still goes on.
     """
 
     seconds: float
     where: str
+    again: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,10 +153,12 @@ class Committed:
     Attributes:
         offsets: What was to be committed.
         error: The broker's or the client's error; None if all of it was confirmed.
+        seconds: From the request to the answer, as the loop saw it; None where nobody measured.
     """
 
     offsets: dict[TP, int]
     error: str | None = None
+    seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -179,6 +184,30 @@ class Abandoned:
     records: int
 
 
+class EndReason(Enum):
+    """What made a loop end: the first cause, as later ones only hurry it."""
+
+    STOP = "stop"
+    SIGNAL = "signal"
+    CANCELLED = "cancelled"
+    ERROR = "error"
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """The run is over, the consumer closed. It is the last event of a run.
+
+    Attributes:
+        reason: Why it ended.
+        error: What run() raises, if it raises; an error on the way out has another reason.
+        drain_seconds: From the request to the end of the drain: handlers and the last commit.
+    """
+
+    reason: EndReason
+    error: BaseException | None = None
+    drain_seconds: float = 0.0
+
+
 @dataclass(frozen=True, slots=True)
 class LoopStatus:
     """A snapshot of a loop, also reported once a second as an event.
@@ -189,6 +218,8 @@ class LoopStatus:
         joined: An assignment was received, even an empty one; false again after leaving.
         in_flight: Handlers that run now.
         buffered: Fetched records that are not settled, those in flight included.
+        waiting: Records whose next attempt is waited for; others of their lanes wait behind them.
+        paused: Partitions that are not fetched from, because they fill the buffer.
         processed: Records handled successfully since the start of the run.
         lag: Records behind the end of the assigned partitions, as far as that is known.
         lags: The same for each partition.
@@ -200,6 +231,8 @@ class LoopStatus:
     joined: bool = False
     in_flight: int = 0
     buffered: int = 0
+    waiting: int = 0
+    paused: int = 0
     processed: int = 0
     lag: int | None = None
     lags: tuple[tuple[TP, int], ...] = ()
@@ -216,6 +249,7 @@ Event = (
     | Rebalanced
     | Trouble
     | Abandoned
+    | Ended
     | LoopStatus
 )
 Observer = Callable[[Event], None]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import shutil
+import subprocess
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
@@ -10,7 +12,12 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from flowodm import metrics
 from flowodm.events import (
+    Abandoned,
+    Blocked,
     Committed,
+    DeadLettered,
+    Ended,
+    EndReason,
     Failed,
     Handled,
     LoopState,
@@ -86,6 +93,39 @@ def test_commits_are_counted_by_the_brokers_answer(registry, observer):
     assert value(registry, "flowodm_commits_total", result="error") == 1
 
 
+def test_a_commits_way_falls_into_its_bucket_if_it_was_measured(registry, observer):
+    observer(Committed({("t", 0): 5}, seconds=0.006))
+    observer(Committed({("t", 0): 6}, error="_TIMED_OUT", seconds=10.0))
+    observer(Committed({("t", 0): 7}))
+
+    assert value(registry, "flowodm_commit_seconds_bucket", le="0.005") == 0
+    assert value(registry, "flowodm_commit_seconds_bucket", le="0.01") == 1
+    assert value(registry, "flowodm_commit_seconds_count") == 2
+    assert value(registry, "flowodm_commit_seconds_sum") == pytest.approx(10.006)
+
+
+def test_the_end_of_a_run_gives_the_length_of_its_drain(registry, observer):
+    observer(Ended(EndReason.STOP, drain_seconds=0.3))
+
+    assert value(registry, "flowodm_drain_seconds_bucket", le="0.25") == 0
+    assert value(registry, "flowodm_drain_seconds_bucket", le="0.5") == 1
+
+
+def test_a_blockage_counts_once_however_long_it_is(registry, observer):
+    observer(Blocked(1.0, "charge (shop.handlers:12)"))
+    observer(Blocked(31.0, "charge (shop.handlers:12)", again=True))
+
+    assert value(registry, "flowodm_event_loop_blocked_total") == 1
+
+
+def test_dead_letters_and_abandoned_records_are_counted(registry, observer):
+    observer(DeadLettered("t", 0, 1, "t.dlt"))
+    observer(Abandoned(4))
+
+    assert value(registry, "flowodm_dead_letters_total") == 1
+    assert value(registry, "flowodm_abandoned_total") == 4
+
+
 def test_rebalances_are_counted_by_kind(registry, observer):
     observer(Rebalanced(RebalanceKind.LOST, (("t", 0),)))
 
@@ -97,8 +137,11 @@ def test_gauges_show_the_latest_status(registry, observer):
         LoopStatus(
             LoopState.RUNNING,
             assigned=(("t", 0), ("t", 1)),
+            joined=True,
             in_flight=3,
             buffered=7,
+            waiting=2,
+            paused=1,
             lags=((("t", 0), 12),),
             oldest_handler_seconds=1.5,
         )
@@ -106,6 +149,9 @@ def test_gauges_show_the_latest_status(registry, observer):
 
     assert value(registry, "flowodm_in_flight") == 3
     assert value(registry, "flowodm_buffered_records") == 7
+    assert value(registry, "flowodm_waiting_retries") == 2
+    assert value(registry, "flowodm_paused_partitions") == 1
+    assert value(registry, "flowodm_joined") == 1
     assert value(registry, "flowodm_assigned_partitions") == 2
     assert value(registry, "flowodm_oldest_handler_seconds") == 1.5
     assert value(registry, "flowodm_consumer_lag", topic="t", partition="0") == 12
@@ -140,6 +186,43 @@ def test_two_loops_on_one_registry_give_one_family_each_that_a_parser_takes(regi
         )
         == 4
     )
+
+
+def test_the_same_labels_twice_in_one_registry_are_refused(registry, observer):
+    with pytest.raises(ValueError, match="consumer='orders', slot='0' is in this registry"):
+        PrometheusObserver(registry, consumer="orders")
+
+
+def test_a_closed_observer_is_gone_from_the_registry_and_its_labels_are_free(registry, observer):
+    observer.close()
+    assert generate_latest(registry) == b""
+
+    PrometheusObserver(registry, consumer="orders")
+    observer.close()  # a second time, which is not the new one's business
+
+    assert value(registry, "flowodm_in_flight") == 0
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_has_nothing_to_say(registry, observer):
+    observer(Handled("t", 0, {Outcome.PROCESSED: 3}, [0.1] * 3))
+    observer(Trouble("_TRANSPORT", "text"))
+    observer(LoopStatus(LoopState.RUNNING, lags=((("t", 0), 12),)))
+
+    promtool = [shutil.which("promtool"), "check", "metrics"]
+    text = generate_latest(registry)
+    done = subprocess.run(promtool, input=text, capture_output=True, check=False)
+
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
+
+
+def test_names_keep_the_rules_of_prometheus(registry, observer):
+    for family in registry.collect():
+        assert re.fullmatch(r"flowodm_[a-z_]+[a-z]", family.name)
+        assert family.documentation.endswith(".")
+        assert (family.type == "histogram") <= family.name.endswith("_seconds")
+        for sample in family.samples:
+            assert (family.type == "counter") == sample.name.endswith("_total")
 
 
 def test_the_documented_names_are_the_exposed_ones(registry, observer):
