@@ -135,7 +135,7 @@ class Blocked:
     """A handler keeps the event loop of an AsyncConsumerLoop from running anything else.
 
     Attributes:
-        seconds: For how long by now, at least.
+        seconds: For about how long by now.
         where: The innermost line of the program, as opposed to the libraries that it calls:
             "function (module:line)".
         again: Whether this blockage has been told before and still goes on.
