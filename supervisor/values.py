@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
+import difflib
 import math
 import re
+from datetime import date, datetime, time
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -16,6 +19,19 @@ _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
 _MODULE = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _REFERENCE = re.compile(rf"{_MODULE}:{_MODULE}")
+_TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
+"""Kafka's own rule: `Topic.validate` of its clients."""
+_NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
+_MOST = {"offset": 2**63 - 1, "partition": 2**31 - 1}
+_START = 'write "earliest", "latest", a time with its zone, an offset, or {0 = 100, 1 = 250}'
+BUILTIN_ERRORS = {
+    name: found
+    for name, found in vars(builtins).items()
+    if isinstance(found, type) and issubclass(found, Exception)
+}
+"""The built-in exceptions that a handler may raise and a loop may try again, by name."""
+
+StartPosition = Literal["earliest", "latest"] | datetime | int | dict[int, int]
 
 
 def parse_duration(value: object) -> object:
@@ -67,6 +83,79 @@ def _reference(value: str) -> str:
             {"hint": 'write "package.module:name", with a colon before the object\'s name'},
         )
     return value
+
+
+def _exception(value: str) -> str:
+    if is_reference(value) or value in BUILTIN_ERRORS:
+        return value
+    found = getattr(builtins, value, None)
+    if isinstance(found, type) and issubclass(found, BaseException):
+        what, hint = "is no failure of a message: it ends the process", "remove it"
+    else:
+        close = difflib.get_close_matches(value, BUILTIN_ERRORS, n=1)
+        what = "names no exception"
+        hint = 'write "package.module:Class", or a built-in one such as "TimeoutError"'
+        hint = f'did you mean "{close[0]}"?' if close else hint
+    raise PydanticCustomError("exception", what, {"hint": hint})
+
+
+def _topic(value: str) -> str:
+    if not _TOPIC.fullmatch(value):
+        raise PydanticCustomError(
+            "topic",
+            "is no name of a topic",
+            {"hint": "write up to 249 letters, digits, dots, dashes and underscores"},
+        )
+    return value
+
+
+def parse_start(value: object) -> StartPosition:
+    """Where a group begins that has committed nothing.
+
+    Takes what TOML gives, what variables make of it, and what JSON leaves of its own results:
+    times and partition numbers as text.
+
+    Raises:
+        PydanticCustomError: It is no such thing.
+    """
+    if isinstance(value, str) and value not in {"earliest", "latest"}:
+        value = _read(value)
+    match value:
+        case "earliest" | "latest":
+            return value
+        case datetime() if value.utcoffset() is not None:
+            return value
+        case date() | time():
+            hint = "write date, time and zone, as in 2026-01-31T08:00:00Z"
+            raise PydanticCustomError("start", "says no moment", {"hint": hint})
+        case dict() if value:
+            return {
+                _number(partition, "partition"): _number(offset, "offset")
+                for partition, offset in value.items()
+            }
+        case int() if not isinstance(value, bool):
+            return _number(value, "offset")
+        case _:
+            raise PydanticCustomError("start", "is no place to start from", {"hint": _START})
+
+
+def _read(text: str) -> object:
+    """A number or a time in what may have been a variable."""
+    if _NUMBER.fullmatch(text):
+        return int(text)
+    try:
+        return datetime.fromisoformat(text)
+    except ValueError:
+        return None
+
+
+def _number(value: object, kind: str) -> int:
+    number = int(value) if isinstance(value, str) and _NUMBER.fullmatch(value) else value
+    if isinstance(number, int) and not isinstance(number, bool) and 0 <= number <= _MOST[kind]:
+        return number
+    raise PydanticCustomError(
+        "start", "has what is no {kind}", {"kind": kind, "hint": "write whole numbers from 0 on"}
+    )
 
 
 def _module(value: str) -> str:
@@ -131,6 +220,11 @@ Whole = Annotated[int, BeforeValidator(_not_bool)]
 """A whole number; true and false are none."""
 Reference = Annotated[str, AfterValidator(_reference)]
 """An object of the user's: "package.module:name"."""
+ExceptionName = Annotated[str, AfterValidator(_exception)]
+"""An exception class: "package.module:Class", or the name of a built-in one."""
+TopicName = Annotated[str, AfterValidator(_topic)]
+StartFrom = Annotated[StartPosition, BeforeValidator(parse_start)]
+"""As `parse_start` takes it."""
 ModuleName = Annotated[str, AfterValidator(_module)]
 """A module of the user's: "package.module"."""
 InstanceId = Annotated[str, AfterValidator(_instance_id)]
