@@ -8,6 +8,8 @@ from collections.abc import Mapping, Sequence
 from enum import Enum
 from typing import TYPE_CHECKING, Any, TypeAlias
 
+from confluent_kafka import KafkaException
+
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import ProducerError
 
@@ -70,7 +72,10 @@ class Delivery:
                 "it may still be delivered"
             )
         if self._error is not None:
-            raise ProducerError(f"topic {self._topic}: not delivered: {self._error.str()}")
+            reason = KafkaException(self._error)  # its code tells callers what may help
+            raise ProducerError(
+                f"topic {self._topic}: not delivered: {self._error.str()}"
+            ) from reason
 
 
 def enqueue(

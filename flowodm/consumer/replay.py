@@ -1,0 +1,384 @@
+"""What is in a dead-letter topic, and putting it back where it failed.
+
+Nothing here joins a group. A replay commits in the name of a group without members, so that the
+next one goes on where it ended.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self, TypeVar
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from flowodm.connection import get_kafka_connection
+from flowodm.consumer.committer import CALL_TIMEOUT, bounded
+from flowodm.consumer.dead_letter import ANSWER_TIMEOUT, SEND_TIMEOUT, partitions_of
+from flowodm.consumer.letters import DeadLetter
+from flowodm.consumer.progress import LONGEST_NOTE, ReplayProgress
+from flowodm.exceptions import ConfigurationError, ConsumerError, ProducerError, summary
+from flowodm.produce import Delivery, enqueue
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from confluent_kafka import Message
+
+_log = logging.getLogger("flowodm.consumer")
+
+T = TypeVar("T")
+
+#: Seconds without a record after which reading gives up, and in which an error may pass.
+READ_TIMEOUT = 30.0
+#: Records that are read, and put back, at a time.
+BATCH = 100
+#: The longest single wait for records, in seconds.
+_SLICE = 0.1
+
+_END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name
+#: The client's own errors that may pass; a broker's say so themselves.
+_PASSING = {
+    KafkaError._TRANSPORT,  # noqa: SLF001 - the constant's public name
+    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - the same
+    KafkaError._TIMED_OUT,  # noqa: SLF001 - the same
+    KafkaError._WAIT_COORD,  # noqa: SLF001 - the same
+}
+#: Errors in the midst of records that the client does not mend.
+_HOPELESS = {
+    KafkaError.TOPIC_AUTHORIZATION_FAILED,
+    KafkaError.UNKNOWN_TOPIC_OR_PART,
+    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the constant's public name
+    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the same
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Replayed:
+    """What one replay did.
+
+    Attributes:
+        count: Dead letters that were put back and acknowledged.
+        left: Dead letters that were looked at and stay for another replay: ``where`` did not
+            want them, or they do not say where they came from.
+        complete: Whether it came to the end; False if ``limit`` or the note (see there) ended it.
+    """
+
+    count: int
+    left: int
+    complete: bool
+
+
+def list_dead_letters(topic: str, *, limit: int | None = None) -> Iterator[DeadLetter]:
+    """Look at what is in a dead-letter topic now; nothing is committed.
+
+    In the order of offsets within each partition. Closing the iterator, or its end, closes the
+    connection behind it.
+
+    Args:
+        topic: The dead-letter topic.
+        limit: The most dead letters; None for all.
+
+    Raises:
+        TopicError: The topic does not exist, or may not be read.
+        ConsumerError: Kafka does not answer; also while iterating.
+        ConfigurationError: There is no address of a Kafka.
+    """
+    # Two connections: the ends are those of now, and an iterator that nobody starts holds none.
+    with _Reader(topic, _replay_group(topic)) as reader:
+        extents = reader.extents()
+    return _listed(topic, extents, limit)
+
+
+def _listed(topic: str, extents: dict[int, Extent], limit: int | None) -> Iterator[DeadLetter]:
+    left = limit
+    with _Reader(topic, _replay_group(topic)) as reader:
+        for batch in reader.read(extents):
+            for record in batch:
+                if left == 0:
+                    return
+                left = None if left is None else left - 1
+                yield DeadLetter.of(record)
+
+
+def replay_dead_letters(
+    topic: str,
+    *,
+    to: str | None = None,
+    limit: int | None = None,
+    group_id: str | None = None,
+    where: Callable[[DeadLetter], bool] | None = None,
+) -> Replayed:
+    """Put dead letters back where they failed, each once over all calls with the same group.
+
+    A dead letter gets its own key, value and headers back, without those of the failure and with
+    one that counts its replays (``flowodm_replays``), a new timestamp, and its original partition
+    as long as there is one. It stays in the dead-letter topic. Every consumer group of the
+    original topic gets it.
+
+    It is acknowledged before its offset is committed: a crash in between repeats some, and loses
+    none. Two replays with the same group at the same time repeat, too. Kafka forgets what a group
+    without members has committed after ``offsets.retention.minutes`` (a week by default); what
+    is still in the dead-letter topic then is replayed again.
+
+    Args:
+        topic: The dead-letter topic.
+        to: Another topic to put them all; None for the topic that each one names.
+        limit: The most dead letters to put back; None for all up to the end as of now.
+        group_id: In whose name it is noted what was replayed; ``<topic>-replay`` by default.
+        where: Called with each dead letter; where false it stays for another replay. Which ones
+            were put back behind the first that stays goes into a note that Kafka limits to 4 kB,
+            compressed: enough for 20,000 that stay and go in no order, for millions where they
+            stand together. What is beyond it stays until those before it were put back.
+
+    Raises:
+        ConfigurationError: ``to`` is the dead-letter topic, or there is no address of a Kafka.
+        TopicError: The dead-letter topic does not exist, or an original one does not.
+        ProducerError: The broker has not acknowledged one of them. What was acknowledged before
+            is committed.
+        ConsumerError: Kafka does not answer, or the offsets cannot be committed.
+    """
+    if to == topic:
+        raise ConfigurationError(f"{topic} cannot be replayed to itself; give another topic")
+    with _Reader(topic, group_id or _replay_group(topic)) as reader:
+        return _Replay(reader, to, limit, where).run()
+
+
+def _replay_group(topic: str) -> str:
+    return f"{topic}-replay"
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """A stretch of a partition: from ``first`` up to, and without, ``end``."""
+
+    first: int
+    end: int
+
+
+class _Reader:
+    """Reads a topic by offsets; its group is a name to commit under and never joined."""
+
+    def __init__(self, topic: str, group: str) -> None:
+        self.topic = topic
+        self._group = group
+        extra = {
+            "enable.auto.commit": False,
+            "enable.auto.offset.store": False,
+            "enable.partition.eof": True,
+            "auto.offset.reset": "earliest",
+        }
+        config = get_kafka_connection().consumer_config(group, extra=extra)
+        try:
+            self._consumer = Consumer(config)
+        except (KafkaException, ValueError, TypeError) as error:
+            text = f"the consumer's configuration is refused: {summary(error)}"
+            raise ConfigurationError(text) from error
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        try:
+            bounded(self._consumer.close, CALL_TIMEOUT)
+        except (KafkaException, TimeoutError, RuntimeError) as error:
+            _log.warning("the consumer of %s did not close: %s", self.topic, summary(error))
+
+    def extents(self) -> dict[int, Extent]:
+        """What each partition holds now."""
+        numbers = self._ask(lambda: partitions_of(self._consumer, self.topic))
+        return {number: self._extent(TopicPartition(self.topic, number)) for number in numbers}
+
+    def _extent(self, place: TopicPartition) -> Extent:
+        consumer = self._consumer
+        return self._ask(
+            lambda: Extent(*consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT))
+        )
+
+    def progress(self, numbers: list[int]) -> dict[int, ReplayProgress]:
+        """What the group has noted for each partition."""
+        places = [TopicPartition(self.topic, number) for number in numbers]
+        found = self._ask(
+            lambda: _answered(self._consumer.committed(places, timeout=ANSWER_TIMEOUT))
+        )
+        return {
+            place.partition: ReplayProgress(place.offset, place.metadata or "")
+            if place.offset >= 0
+            else ReplayProgress()
+            for place in found
+        }
+
+    def commit(self, places: list[TopicPartition]) -> None:
+        """Commit, and wait for the broker's answer."""
+        commit = self._consumer.commit
+        if places:
+            self._ask(
+                lambda: _answered(
+                    bounded(lambda: commit(offsets=places, asynchronous=False), CALL_TIMEOUT)
+                )
+            )
+
+    def read(self, extents: dict[int, Extent]) -> Iterator[list[Message]]:
+        """The records of these stretches, in batches."""
+        ends = {n: extent.end for n, extent in extents.items() if extent.first < extent.end}
+        self._consumer.assign([TopicPartition(self.topic, n, extents[n].first) for n in ends])
+        trouble, deadline = "no record came", time.monotonic() + READ_TIMEOUT
+        while ends:
+            batch, before = [], len(ends)
+            for record in self._consumer.consume(BATCH, _SLICE):
+                error = record.error()
+                if error is not None and error.code() != _END_OF_PARTITION:
+                    trouble = self._judge(error)
+                elif _take(record, ends):
+                    batch.append(record)
+            if batch:
+                yield batch
+            if batch or len(ends) < before:
+                deadline = time.monotonic() + READ_TIMEOUT
+            elif time.monotonic() >= deadline:
+                raise ConsumerError(f"topic {self.topic}, partitions {sorted(ends)}: {trouble}")
+
+    def _judge(self, error: KafkaError) -> str:
+        if error.fatal() or error.code() in _HOPELESS:
+            raise ConsumerError(f"topic {self.topic}: {error.str()}")
+        return error.str()
+
+    def _ask(self, question: Callable[[], T]) -> T:
+        """Ask again while the answer is an error that may pass."""
+        deadline = time.monotonic() + READ_TIMEOUT
+        while True:
+            try:
+                return question()
+            except (TimeoutError, KafkaException) as error:
+                if not _may_pass(error) or time.monotonic() >= deadline:
+                    place = f"topic {self.topic}, group {self._group}"
+                    raise ConsumerError(f"{place}: {summary(error)}") from error
+            time.sleep(_SLICE)
+
+
+class _Replay:
+    """One call of :func:`replay_dead_letters`."""
+
+    def __init__(
+        self,
+        reader: _Reader,
+        to: str | None,
+        limit: int | None,
+        where: Callable[[DeadLetter], bool] | None,
+    ) -> None:
+        self._reader = reader
+        self._to = to
+        self._limit = limit
+        self._where = where
+        self._producer = get_kafka_connection().producer
+        self._progress: dict[int, ReplayProgress] = {}
+        self._partitions: dict[str, list[int]] = {}
+        self._pending: list[tuple[DeadLetter, Delivery]] = []
+        self._count = self._left = 0
+        self._note_is_full = False
+
+    def run(self) -> Replayed:
+        """Batch after batch: hand over, wait for the acknowledgements, commit."""
+        extents = self._reader.extents()
+        self._progress = self._reader.progress(sorted(extents))
+        for number, extent in extents.items():
+            offset = self._progress[number].offset
+            if offset is None or offset > extent.end:  # a topic that was made anew begins anew
+                self._progress[number] = ReplayProgress()
+            else:
+                extents[number] = Extent(max(offset, extent.first), extent.end)
+        complete = all(map(self._replay, self._reader.read(extents)))
+        return Replayed(self._count, self._left, complete)
+
+    def _replay(self, batch: list[Message]) -> bool:
+        """Whether it may go on behind this batch."""
+        deadline = time.monotonic() + SEND_TIMEOUT
+        try:
+            for record in batch:
+                if self._note_is_full or self._count + len(self._pending) == self._limit:
+                    return False
+                self._look_at(DeadLetter.of(record), deadline)
+        finally:
+            self._settle(deadline)
+        return True
+
+    def _look_at(self, letter: DeadLetter, deadline: float) -> None:
+        progress = self._progress[letter.partition]
+        target = self._to or letter.original_topic
+        if progress.is_done(letter.offset):
+            progress.done(letter.offset)
+        elif target in {None, letter.topic} or not (self._where is None or self._where(letter)):
+            progress.left(letter.offset)
+            self._left += 1
+        else:
+            delivery = Delivery(str(target))
+            enqueue(self._producer, delivery, self._addressed(letter, str(target)), deadline)
+            self._pending.append((letter, delivery))
+
+    def _addressed(self, letter: DeadLetter, target: str) -> dict[str, Any]:
+        message: dict[str, Any] = {"topic": target, "key": letter.key, "value": letter.value}
+        message["headers"] = list(letter.replay_headers)
+        if target == letter.original_topic:
+            if target not in self._partitions:
+                self._partitions[target] = partitions_of(self._producer, target)
+            if letter.original_partition in self._partitions[target]:
+                message["partition"] = letter.original_partition
+        return message
+
+    def _settle(self, deadline: float) -> None:
+        """Wait for every acknowledgement, commit what has one, and raise what has none."""
+        failure: ProducerError | None = None
+        for letter, delivery in self._pending:
+            progress = self._progress[letter.partition]
+            try:
+                delivery.wait(self._producer, deadline)
+            except ProducerError as error:
+                progress.left(letter.offset)
+                place = f"{letter.topic}, partition {letter.partition}, offset {letter.offset}"
+                failure = failure or ProducerError(f"dead letter at topic {place}: {error}")
+            else:
+                progress.done(letter.offset)
+                self._count += 1
+        self._commit({letter.partition for letter, _ in self._pending})
+        self._pending.clear()
+        if failure is not None:
+            raise failure
+
+    def _commit(self, numbers: set[int]) -> None:
+        places = []
+        for number in numbers:
+            offset, note = self._progress[number].offset, self._progress[number].note
+            if offset is not None:
+                places.append(TopicPartition(self._reader.topic, number, offset, note))
+            self._note_is_full = self._note_is_full or len(note) > LONGEST_NOTE
+        self._reader.commit(places)
+
+
+def _answered(places: list[TopicPartition] | None) -> list[TopicPartition]:
+    for place in places or ():
+        if place.error is not None:
+            raise KafkaException(place.error)
+    return places or []
+
+
+def _may_pass(error: TimeoutError | KafkaException) -> bool:
+    if isinstance(error, TimeoutError):
+        return True
+    reason = error.args[0]
+    return bool(reason.retriable()) or reason.code() in _PASSING
+
+
+def _take(record: Message, ends: dict[int, int]) -> bool:
+    """Whether a record lies before its partition's end; a partition that is through leaves.
+
+    The event at the end of a partition tells the same where transaction markers or compaction
+    have left no record to tell it.
+    """
+    number, offset = record.partition(), record.offset()
+    if number is None or offset is None or number not in ends:
+        return False
+    end, is_record = ends[number], record.error() is None
+    if offset + is_record >= end:
+        del ends[number]
+    return is_record and offset < end
