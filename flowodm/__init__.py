@@ -15,10 +15,16 @@ from flowodm.connection import (
 from flowodm.consumer import (
     AsyncConsumerLoop,
     ConsumerLoop,
+    DeadLetter,
+    MessageContext,
+    Replayed,
     async_consumer_loop,
     consumer_loop,
+    list_dead_letters,
+    replay_dead_letters,
 )
 from flowodm.exceptions import (
+    BatchError,
     ConfigurationError,
     ConnectionError,  # noqa: A004 - the public name is part of the contract
     ConsumerError,
@@ -49,11 +55,13 @@ from flowodm.settings import (
 __all__ = [
     "AsyncConsumerLoop",
     "BaseSettings",
+    "BatchError",
     "BatchSettings",
     "ConfigurationError",
     "ConnectionError",
     "ConsumerError",
     "ConsumerLoop",
+    "DeadLetter",
     "DeserializationError",
     "FencedError",
     "FlowBaseModel",
@@ -61,11 +69,13 @@ __all__ = [
     "HighThroughputSettings",
     "KafkaConnection",
     "LongRunningSettings",
+    "MessageContext",
     "ProducerError",
     "RealTimeSettings",
     "RecordError",
     "RegistryUnavailableError",
     "ReliableSettings",
+    "Replayed",
     "SchemaCompatibilityError",
     "SchemaError",
     "SchemaRegistryError",
@@ -80,4 +90,6 @@ __all__ = [
     "get_kafka_connection",
     "get_producer",
     "get_schema_registry",
+    "list_dead_letters",
+    "replay_dead_letters",
 ]

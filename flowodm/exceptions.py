@@ -6,6 +6,8 @@ record is, so that an operator can look at it without searching.
 
 from __future__ import annotations
 
+import operator
+
 LONGEST_SUMMARY = 2_000
 """Characters of an error's text that go into other messages and into the log."""
 
@@ -133,6 +135,27 @@ class RecordError(ConsumerError):
         self.topic = topic
         self.partition = partition
         self.offset = offset
+
+
+class BatchError(FlowODMError):
+    """Raised by a batch handler: the messages before an index are done, the one at it failed.
+
+    ``raise BatchError(index) from error`` makes ``error`` the record's failure. The record is
+    then treated as a single one that failed (retries, dead letter, error handler); the messages
+    behind it come again. Any other exception is a failure of the whole batch.
+
+    Args:
+        index: Place in the list that the handler got, from 0.
+        message: What went wrong.
+
+    Raises:
+        TypeError: The index is no whole number.
+    """
+
+    def __init__(self, index: int, message: str = "") -> None:
+        operator.index(index)
+        super().__init__(message or f"message {index} of the batch failed")
+        self.index = index
 
 
 class TopicError(FlowODMError):

@@ -19,9 +19,11 @@ from typing import TYPE_CHECKING, Any
 from prometheus_client import CollectorRegistry
 
 from flowodm import settings as profiles
+from flowodm.avro.codec import codec_for
+from flowodm.clients import Clients
 from flowodm.connection import connect, get_kafka_connection
 from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
-from flowodm.consumer.options import is_async
+from flowodm.consumer.signatures import is_async
 from flowodm.events import Abandoned, LoopState, LoopStatus, Rebalanced, StateChanged
 from flowodm.exceptions import (
     ConfigurationError,
@@ -30,21 +32,25 @@ from flowodm.exceptions import (
     SchemaValidationError,
 )
 from flowodm.metrics import PrometheusObserver
-from flowodm.model import FlowBaseModel, settings_of
+from flowodm.model import FlowBaseModel
 from supervisor import logs
-from supervisor.consumer_table import PROFILES
+from supervisor.consumer_table import EXCEPTIONS, FUNCTIONS, PROFILES
 from supervisor.control import Channel, Control, SupervisorLostError
-from supervisor.objects import DefinitionError, here_first, resolve
+from supervisor.objects import DefinitionError, Names, here_first
 from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
 from supervisor.restart import ExitClass, ExitCode, classify
+from supervisor.values import parse_start
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from flowodm.events import Event, Observer
 
 MESSAGE_LENGTH = 4000
 """Characters of a failure's message that the supervisor is told; the log has it in full."""
+
+_ADDRESS = "KAFKA_BOOTSTRAP_SERVERS"
+"""Where flowodm looks for Kafka's address if nothing else gives it."""
 
 log = logging.getLogger("supervisor.worker")
 
@@ -86,27 +92,36 @@ class Definition:
     options: dict[str, Any]
 
     @classmethod
-    def resolve(cls, start: Start) -> Definition:
+    def resolve(cls, start: Start, errors: list[BaseException]) -> Definition | None:
         """Import all that the consumer names, and tell flowodm how to connect.
 
-        Raises:
-            DefinitionError: Something is not there or does not fit.
-            ConfigurationError: flowodm does not accept it.
+        Args:
+            start: What to run.
+            errors: Gets everything that is not there or does not fit. There is no definition
+                if there are any.
         """
         here_first()
-        place = f"consumers.{start.identity.consumer}"
+        names = Names(_place(start))
         options = dict(start.consumer)
-        model = resolve(options.pop("model"), f"{place}.model")
-        if not (isinstance(model, type) and issubclass(model, FlowBaseModel)):
-            raise DefinitionError(f"{place}.model: {model!r} is no subclass of FlowBaseModel")
-        for key in ("handler", "error_handler", "on_startup", "on_shutdown"):
+        model = names.get("model", options.pop("model"), _model)
+        for key in FUNCTIONS:
             if key in options:
-                options[key] = _callable(options[key], f"{place}.{key}")
+                options[key] = names.get(key, options[key], _function)
+        for key in EXCEPTIONS:
+            if key in options:
+                options[key] = names.exceptions(key, options[key])
         if "settings" in options:
-            options["settings"] = _profile(options["settings"], f"{place}.settings")
+            profile = options["settings"]
+            reference = f"flowodm.settings:{PROFILES[profile]}" if profile in PROFILES else profile
+            options["settings"] = names.get("settings", reference, _profile)
+        if "start_from" in options:
+            options["start_from"] = parse_start(options["start_from"])
         # What an operator sets by its Kafka name also wins over the consumer's profile.
         options["consumer_config"] = _connect(dict(start.kafka))
-        return cls(model, options.pop("handler"), options)
+        errors += names.errors
+        return (
+            None if model is None or names.errors else cls(model, options.pop("handler"), options)
+        )
 
     @property
     def is_async(self) -> bool:
@@ -132,28 +147,44 @@ class Definition:
             raise DefinitionError(f"{kind.__name__}: {error}") from error
 
 
-def _callable(reference: str, key: str) -> Callable[..., Any]:
-    found = resolve(reference, key)
+def _place(start: Start) -> str:
+    return f"consumers.{start.identity.consumer}"
+
+
+def _model(found: object, where: str) -> type[FlowBaseModel]:
+    if isinstance(found, type) and issubclass(found, FlowBaseModel):
+        return found
+    raise DefinitionError(f"{where} is no subclass of FlowBaseModel")
+
+
+def _function(found: object, where: str) -> Callable[..., Any]:
     if isinstance(found, ConsumerLoop | AsyncConsumerLoop):
+        plain = f"{where.rpartition(' ')[2]}.handler"
         raise DefinitionError(
-            f"{key}: {reference} is a loop that a decorator made, with options of its own; "
-            f'write "{reference}.handler" for the plain function, and its options here'
+            f"{where} is a loop that a decorator made, with options of its own; "
+            f'write "{plain}" for the plain function, and its options here'
         )
     if not callable(found):
-        raise DefinitionError(f"{key}: {reference} is {type(found).__name__}, not a function")
+        raise DefinitionError(f"{where} is {type(found).__name__}, not a function")
     return found
 
 
-def _profile(name: str, key: str) -> profiles.BaseSettings:
-    found = getattr(profiles, PROFILES[name]) if name in PROFILES else resolve(name, key)
-    settings = found() if isinstance(found, type) else found
-    if not isinstance(settings, profiles.BaseSettings):
-        raise DefinitionError(f"{key}: {name} is no settings profile of flowodm")
-    return settings
+def _profile(found: object, where: str) -> profiles.BaseSettings:
+    if isinstance(found, profiles.BaseSettings):
+        return found
+    if not (isinstance(found, type) and issubclass(found, profiles.BaseSettings)):
+        raise DefinitionError(f"{where} is no settings profile of flowodm")
+    try:
+        return found()
+    except (TypeError, ConfigurationError) as error:
+        raise DefinitionError(f"{where} cannot be made: {error}") from error
 
 
 def _connect(arguments: dict[str, Any]) -> dict[str, Any]:
     options: dict[str, Any] = arguments.pop("options", {})
+    given = (arguments.get("bootstrap_servers"), options.get("bootstrap.servers"))
+    if not any(given) and not os.environ.get(_ADDRESS):
+        raise DefinitionError(f"kafka.bootstrap_servers: is missing; write it, or set {_ADDRESS}")
     connect(**arguments, consumer_config=options, producer_config=options)
     return options
 
@@ -219,7 +250,7 @@ class _Worker:
 
     def _consume(self) -> None:
         self._channel.send(State("starting"))
-        definition = Definition.resolve(self._start)
+        definition = _resolved(self._start)
         observer = PrometheusObserver(
             self._registry,
             consumer=self._start.identity.consumer,
@@ -290,18 +321,55 @@ def families(registry: CollectorRegistry) -> list[Family]:
     ]
 
 
-def describe(start: Start) -> dict[str, str]:
-    """What a consumer comes to, without connecting: for `check`.
+def _resolved(start: Start) -> Definition:
+    """The definition, or one error: all that will not pass by itself, or else the first that may.
 
     Raises:
         DefinitionError: Something is not there or does not fit.
-        ConfigurationError: flowodm does not accept it.
+        Exception: What a module raised on import, if that may pass.
     """
-    definition = Definition.resolve(start)
-    definition.loop()
-    model = settings_of(definition.model)
-    return {
-        "topic": model.topic,
-        "group": start.consumer.get("group_id") or model.consumer_group or "",
-        "loop": "AsyncConsumerLoop" if definition.is_async else "ConsumerLoop",
-    }
+    errors: list[BaseException] = []
+    definition = Definition.resolve(start, errors)
+    if definition is not None:
+        return definition
+    lasting = [str(e) for e in errors if isinstance(e, DefinitionError | ConfigurationError)]
+    if lasting:
+        raise DefinitionError("; ".join(lasting))
+    raise errors[0]
+
+
+def rehearse(start: Start) -> tuple[dict[str, str], list[BaseException]]:
+    """Do all that a start does but for the network: for `check`.
+
+    Returns:
+        What the consumer comes to, as far as that is known, and everything that is wrong.
+    """
+    errors: list[BaseException] = []
+    facts: dict[str, str] = {}
+    definition = Definition.resolve(start, errors)
+    if definition is None:
+        return facts, errors
+    with _kept(errors):
+        codec_for(definition.model)
+    with _kept(errors):
+        loop = definition.loop()
+        facts["loop"] = type(loop).__name__
+        source = loop.options.source()
+        facts["topic"], facts["group"] = source.topic, loop.options.group
+        _try_properties(source.config)
+    return facts, errors
+
+
+@contextlib.contextmanager
+def _kept(errors: list[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
+        errors.append(error)
+
+
+def _try_properties(config: dict[str, Any]) -> None:
+    """Let librdkafka look at every property; without a broker's address it connects to nobody."""
+    addresses = {"bootstrap.servers", "metadata.broker.list"}
+    properties = {name: value for name, value in config.items() if name not in addresses}
+    Clients().consumer({**properties, "log_level": 0}, ()).close()

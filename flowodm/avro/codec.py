@@ -105,6 +105,11 @@ class Codec(Generic[M]):
     def __repr__(self) -> str:
         return f"Codec({self.model.__name__}, subject={self.subject!r})"
 
+    @property
+    def framed(self) -> bool:
+        """Whether records carry Confluent's header with the id of their schema."""
+        return self._framed
+
     def decode(self, data: bytes) -> M:
         """Read one record's value. No I/O.
 

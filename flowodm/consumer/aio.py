@@ -3,28 +3,32 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 import inspect
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from types import AsyncGeneratorType, GeneratorType
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Unpack, assert_never
 
+from flowodm.consumer.arguments import make_options
+from flowodm.consumer.batch import batch_failure, gather, settle_batch
+from flowodm.consumer.calls import failure_of
+from flowodm.consumer.coroutines import cancelled_from_within, completed, in_thread
 from flowodm.consumer.handling import Blocking, UserCode, recover
-from flowodm.consumer.shell import Loop, make_options
+from flowodm.consumer.shell import Loop
 from flowodm.consumer.signals import stop_on_signals
 from flowodm.events import LoopState, Outcome
 from flowodm.exceptions import ConsumerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable
 
     from confluent_kafka import Message
 
+    from flowodm.consumer.arguments import MoreOptions
+    from flowodm.consumer.batch import Batch
+    from flowodm.consumer.calls import Failure
     from flowodm.consumer.handling import Recovery
     from flowodm.consumer.ordering import Run
     from flowodm.consumer.session import Session
-    from flowodm.events import Observer
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 
@@ -37,12 +41,14 @@ class AsyncConsumerLoop(Loop):
 
     The arguments are those of :class:`flowodm.consumer.loop.ConsumerLoop`, with these
     differences: ``max_concurrent`` is 10 by default, ``ordering`` is "key" (messages with the
-    same key one after the other, those without a key in any order), and handlers and hooks may
-    be coroutine functions or plain ones. Handlers that run past ``drain_timeout`` after a stop
-    are cancelled.
+    same key one after the other, those without a key in any order; "partition" with
+    ``batch_size``), and handlers and hooks may be coroutine functions or plain ones. Handlers
+    that run past ``drain_timeout`` after a stop are cancelled.
 
     Raises:
+        TypeError: There is no such option.
         ValueError: A choice does not exist, or a number is out of its range.
+        ConfigurationError: A function does not take what it will get.
         SettingsError: ``consumer_config`` sets what belongs to the loop.
     """
 
@@ -60,17 +66,7 @@ class AsyncConsumerLoop(Loop):
         max_retries: int = 0,
         retry_delay: float = 1.0,
         poll_timeout: float = 1.0,
-        *,
-        ordering: str | None = None,
-        on_failure: str | None = None,
-        commit_interval: float = 1.0,
-        commit_ahead: float = 0.1,
-        drain_timeout: float = 30.0,
-        partitions: Iterable[int] | None = None,
-        group_instance_id: str | None = None,
-        consumer_config: dict[str, Any] | None = None,
-        observers: Sequence[Observer] = (),
-        handle_signals: bool = True,
+        **more: Unpack[MoreOptions],
     ) -> None:
         super().__init__(
             make_options(
@@ -85,20 +81,12 @@ class AsyncConsumerLoop(Loop):
                 max_retries=max_retries,
                 retry_delay=retry_delay,
                 poll_timeout=poll_timeout,
-                max_concurrent=max_concurrent,
-                ordering=ordering or "key",
-                on_failure=on_failure,
-                commit_interval=commit_interval,
-                commit_ahead=commit_ahead,
-                drain_timeout=drain_timeout,
-                partitions=partitions,
-                group_instance_id=group_instance_id,
-                consumer_config=consumer_config,
-                observers=observers,
-                handle_signals=handle_signals,
+                defaults={"max_concurrent": max_concurrent, "ordering": "key"},
+                more=more,
             )
         )
         self._hook: asyncio.Task[None] | None = None
+        self._context = contextvars.copy_context()
 
     async def __call__(self) -> None:
         """The same as :meth:`run`: a decorated handler starts its loop when it is awaited."""
@@ -114,7 +102,9 @@ class AsyncConsumerLoop(Loop):
             RecordError, FencedError, ConsumerError, ConfigurationError: As ConsumerLoop.run().
             asyncio.CancelledError: It, or a hook by a second signal, was cancelled.
         """
-        crew = _Crew(self.options.max_concurrent)
+        # Hooks and handlers see what the caller's and the startup hook's context variables hold.
+        self._context = contextvars.copy_context()
+        crew = _Crew(self.options.max_concurrent, self._context)
         with self._session_of_a_run(crew.wake) as session:
             crew.session = session
             with stop_on_signals(self._on_signal, enabled=self.options.handle_signals):
@@ -128,11 +118,12 @@ class AsyncConsumerLoop(Loop):
                 await _finish(asyncio.ensure_future(crew.dismiss()), session)
                 session.dispatch.enter_state(LoopState.DRAINING)  # also if it never ran
                 await _finish(self._start_hook(self.options.on_shutdown), session)
-                await _finish(asyncio.ensure_future(_in_thread(session.close)), session)
+                await _finish(asyncio.ensure_future(in_thread(session.close)), session)
             session.raise_first_error()
 
     def _start_hook(self, hook: Callable[[], Any] | None) -> asyncio.Task[None]:
-        self._hook = asyncio.get_running_loop().create_task(_call(hook))
+        task = asyncio.get_running_loop().create_task(_call(hook), context=self._context)
+        self._hook = task
         return self._hook
 
     def _on_signal(self, signum: int) -> None:
@@ -145,9 +136,10 @@ class AsyncConsumerLoop(Loop):
 class _Crew:
     """The tasks that work off runs; everything but wake() happens on the event loop."""
 
-    def __init__(self, size: int) -> None:
+    def __init__(self, size: int, context: contextvars.Context) -> None:
         self._loop = asyncio.get_running_loop()
         self._size = size
+        self._context = context
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = False
         self._dismissed = False
@@ -214,42 +206,111 @@ class _Crew:
     async def _work_off(self, run: Run) -> None:
         dispatch, recipe = self.session.dispatch, self.session.recipe
         try:
-            while (failure := await self._handle(run)) is not None:
-                if not await _drive(recover(recipe, dispatch, run, *failure)):
+            handle = self._through_batches if recipe.batches else self._handle
+            while (failure := await handle(run)) is not None:
+                if not await self._drive(recover(recipe, dispatch, run, failure)):
                     return
         except BaseException:  # cancelled, SystemExit: the record is not settled
             dispatch.left(run)
             raise
         dispatch.finished(run)
 
-    async def _handle(self, run: Run) -> tuple[Exception, object | None] | None:
+    async def _handle(self, run: Run, end: int | None = None) -> Failure | None:
         """The hot path: what every record costs stands in this loop."""
-        decode, handler = self.session.recipe.decode, self.session.recipe.handler
+        recipe = self.session.recipe
+        decode, call, accepts, tombstone = (
+            recipe.decode,
+            recipe.call,
+            recipe.accepts,
+            recipe.tombstone,
+        )
+        new_context, limit = self._context.copy, recipe.attempt_timeout
         tick, clock = run.ticks.append, time.monotonic
+        record: Any = None
         message = None
         try:
-            for record in run.records[run.done :]:
+            for record in run.records[run.done : end]:
                 if run.halted:
                     break
                 value = record.value()
                 message = None
-                if value is None:
+                if accepts is not None and not accepts(record):
+                    run.outcomes[run.done] = Outcome.FILTERED
+                elif value is None and tombstone is None:
                     run.outcomes[run.done] = Outcome.TOMBSTONE
                 else:
-                    message = decode(value)
-                    result = handler(message)
+                    context = new_context()
+                    if value is None and tombstone is not None:
+                        result = tombstone(context, None, record, run)
+                    else:
+                        message = decode(value)
+                        result = call(context, message, record, run)
                     if result is not None:
-                        if inspect.isawaitable(result):
-                            await result
-                        else:
-                            _refuse_generator(result)
+                        await completed(result, context, limit)
                 tick(clock())
                 run.done += 1
         except asyncio.CancelledError as error:
-            return _cancelled_from_within("handler", error), message
+            return failure_of(cancelled_from_within("handler", error), message, record)
+        except MemoryError:
+            raise  # says nothing about the record: the loop ends, and leaves it unsettled
         except Exception as error:  # noqa: BLE001 - the record's failure, judged by the engine
-            return error, message
+            return failure_of(error, message, record)
         return None
+
+    async def _through_batches(self, run: Run) -> Failure | None:
+        """The same for handlers of batches."""
+        while run.done < len(run.records) and not run.halted:
+            batch, failure = gather(self.session.recipe, run)
+            if failure is not None:
+                return failure
+            if batch.end == run.done:  # a tombstone that has a handler of its own
+                failure = await self._handle(run, run.done + 1)
+            elif batch.messages:
+                failure = await self._handle_batch(run, batch)
+            if failure is not None:
+                return failure
+            settle_batch(run, batch, batch.end, time.monotonic())
+        return None
+
+    async def _handle_batch(self, run: Run, batch: Batch) -> Failure | None:
+        recipe, context = self.session.recipe, self._context.copy()
+        try:
+            result = recipe.call(context, batch.messages, batch, run)
+            if result is not None:
+                await completed(result, context, recipe.attempt_timeout)
+        except asyncio.CancelledError as error:
+            failure = cancelled_from_within("handler", error)
+            return batch_failure(run, batch, failure, time.monotonic())
+        except MemoryError:
+            raise  # as in _handle
+        except Exception as error:  # noqa: BLE001 - judged by the engine
+            return batch_failure(run, batch, error, time.monotonic())
+        return None
+
+    async def _drive(self, steps: Recovery) -> bool:
+        """Call what the steps ask for: blocking calls in a thread, the user's code here."""
+        try:
+            step = next(steps)
+            while True:
+                try:
+                    match step:
+                        case Blocking(call):
+                            result = await in_thread(call)
+                        case UserCode(call):
+                            context = self._context.copy()
+                            result = context.run(call)
+                            if result is not None:
+                                await completed(result, context)
+                        case _:
+                            assert_never(step)
+                except asyncio.CancelledError as error:
+                    step = steps.throw(cancelled_from_within("error handler", error))
+                except Exception as error:  # noqa: BLE001 - thrown into the steps
+                    step = steps.throw(error)
+                else:
+                    step = steps.send(result)
+        except StopIteration as end:
+            return bool(end.value)
 
 
 async def _finish(step: asyncio.Future[Any], session: Session) -> None:
@@ -265,70 +326,6 @@ async def _finish(step: asyncio.Future[Any], session: Session) -> None:
             session.cancel(error)
         except BaseException as error:  # noqa: BLE001 - raised by run()
             session.fail(error)
-
-
-async def _drive(steps: Recovery) -> bool:
-    """Call what the steps ask for: blocking calls in a thread, the user's code here."""
-    try:
-        step = next(steps)
-        while True:
-            try:
-                match step:
-                    case Blocking(call):
-                        result = await _in_thread(call)
-                    case UserCode(call):
-                        result = call()
-                        if inspect.isawaitable(result):
-                            result = await result
-                        _refuse_generator(result)
-                    case _:
-                        assert_never(step)
-            except asyncio.CancelledError as error:
-                step = steps.throw(_cancelled_from_within("error handler", error))
-            except Exception as error:  # noqa: BLE001 - thrown into the steps
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        return bool(end.value)
-
-
-async def _in_thread(call: Callable[[], Any]) -> Any:
-    """Run a blocking call of ours beside the event loop.
-
-    Not in its default executor, whose threads may all be taken by handlers that hang.
-    """
-    with _own_thread() as executor:
-        return await asyncio.get_running_loop().run_in_executor(executor, call)
-
-
-@contextmanager
-def _own_thread() -> Iterator[ThreadPoolExecutor]:
-    executor = ThreadPoolExecutor(1, thread_name_prefix="flowodm-blocking")
-    try:
-        yield executor
-    finally:
-        executor.shutdown(wait=False)
-
-
-def _refuse_generator(result: object) -> None:
-    """What a handler returns means nothing, unless it is work that nobody would do."""
-    if isinstance(result, GeneratorType | AsyncGeneratorType):
-        raise TypeError(f"it returned a {type(result).__name__}, whose body has not run")
-
-
-def _cancelled_from_within(what: str, error: asyncio.CancelledError) -> RuntimeError:
-    """A CancelledError that nobody asked for, say of a task the handler awaits, is a failure.
-
-    Raises:
-        asyncio.CancelledError: Somebody did ask for it: the current task is being cancelled.
-    """
-    task = asyncio.current_task()
-    if task is not None and task.cancelling():
-        raise error
-    failure = RuntimeError(f"the {what} was cancelled from within")
-    failure.__cause__ = error
-    return failure
 
 
 async def _call(hook: Callable[[], Any] | None) -> None:

@@ -174,11 +174,23 @@ class Dispatch:
             if engine.is_active(run):
                 engine.finished(run)
 
-    def failed(self, run: Run, stage: Stage, error: BaseException) -> Verdict:
-        """The record at ``run.done`` failed: decide what follows, and tell."""
+    def failed(
+        self, run: Run, stage: Stage, error: BaseException, *, last_attempt: bool = False
+    ) -> Verdict:
+        """The record at ``run.done`` failed: decide what follows, and tell.
+
+        Args:
+            run: Where.
+            stage: What failed.
+            error: What it failed with.
+            last_attempt: It is not tried again, however often it was.
+        """
         record = run.records[run.done]
         with self as engine:
-            verdict = engine.failed(run, stage, error, time.monotonic(), random())  # noqa: S311 - spreads retries
+            if last_attempt:
+                engine.exhaust(run)
+            chance = random()  # noqa: S311 - it spreads retries
+            verdict = engine.failed(run, stage, error, time.monotonic(), chance)
         topic, partition = run.partition.tp
         self.tell(
             Failed(

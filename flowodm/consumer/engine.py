@@ -7,17 +7,15 @@ returns them. Neither may call it without the lock of :mod:`flowodm.consumer.dis
 
 from __future__ import annotations
 
-from collections import deque
-from dataclasses import dataclass, field
 from heapq import heappop, heappush
 from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowodm.consumer.commit import MOST_AHEAD, CommitAhead, CommitSchedule, CommitStrategy
-from flowodm.consumer.ordering import Ordering, take
+from flowodm.consumer.ordering import Ordering, ReadyLanes, take
 from flowodm.consumer.partition import Buffer, Partition
-from flowodm.consumer.retry import FailurePolicy, Retry, Skip, Verdict
+from flowodm.consumer.retry import Retry, Skip, Verdict
 from flowodm.consumer.window import Intake, in_order_of_arrival, one_by_one
 from flowodm.events import Handled, Outcome, Stage
 
@@ -25,39 +23,10 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from flowodm.consumer.offsets import Position
-    from flowodm.consumer.ordering import Lane, Record, Run
+    from flowodm.consumer.ordering import Record, Run
+    from flowodm.consumer.rules import Rules
     from flowodm.consumer.window import Window
     from flowodm.events import TP
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """What a loop was told to do.
-
-    Attributes:
-        strategy: Commit before or after the handler.
-        ordering: Between which records order is kept.
-        failures: What follows a failure.
-        max_concurrent: Handlers that run at the same time.
-        fetch_size: The most records of one fetch, and of one run.
-        buffer_bytes: Fetching stops while the unsettled records' values take more than this.
-        commit_interval: Seconds between two commits (after_processing).
-        commit_ahead: Seconds of committed but unstarted work (before_processing).
-        max_poll_interval: Seconds a handler may take before the member has to leave its group
-            (``max.poll.interval.ms``).
-        revoke_timeout: Seconds that handlers get to finish when their partition is revoked.
-    """
-
-    strategy: CommitStrategy = CommitStrategy.AFTER_PROCESSING
-    ordering: Ordering = Ordering.PARTITION
-    failures: FailurePolicy = field(default_factory=FailurePolicy)
-    max_concurrent: int = 1
-    fetch_size: int = 500
-    buffer_bytes: int = 64 * 1024 * 1024
-    commit_interval: float = 1.0
-    commit_ahead: float = 0.1
-    max_poll_interval: float = 300.0
-    revoke_timeout: float = 30.0
 
 
 NOTHING: Mapping[TP, Position] = MappingProxyType({})
@@ -83,9 +52,12 @@ class Engine:
         self.processed = 0
         self._before = rules.strategy is CommitStrategy.BEFORE_PROCESSING
         self._ahead = CommitAhead(rules.commit_ahead, rules.max_concurrent, MOST_AHEAD)
-        self._refill = max(rules.fetch_size, 2 * rules.max_concurrent)
+        batch = rules.batch
+        self._run_size = rules.fetch_size if batch is None else batch.size
+        self._hands_full = rules.max_concurrent * (1 if batch is None else batch.size)
+        self._refill = max(rules.fetch_size, 2 * self._hands_full)
         self._buffer = Buffer()
-        self._ready: deque[Lane] = deque()
+        self._ready = ReadyLanes(batch)
         self._active: dict[Run, None] = {}
         self._parked: list[tuple[float, int, Run]] = []
         self._sequence = count()
@@ -124,7 +96,7 @@ class Engine:
         for run in self._active:
             run.halted = run.halted or run.partition.gone
 
-    def fetched(self, tp: TP, records: Sequence[Record]) -> None:
+    def fetched(self, tp: TP, records: Sequence[Record], now: float = 0.0) -> None:
         """Records arrived, in offset order; those of a partition that is not ours are dropped."""
         partition = self.partitions.get(tp)
         if partition is None or self.stopping:
@@ -133,7 +105,7 @@ class Engine:
         if self._before:
             self._intake.put(partition, records)
         else:
-            partition.offer(records)
+            partition.offer(records, now)
 
     # ---- what the handlers' side asks and says ----------------------------------------
 
@@ -142,17 +114,21 @@ class Engine:
         if self._parked and self._parked[0][0] <= now:
             run = heappop(self._parked)[2]
             run.started = now
-        elif self._ready:
-            lane = self._ready.popleft()
-            run = take(lane, self.rules.fetch_size, now)
         else:
-            return None
+            lane = self._ready.next(now)
+            if lane is None:
+                return None
+            run = take(lane, self._run_size, now, whole=self.rules.batch is not None)
         self._active[run] = None
         return run
 
     def next_due(self) -> float | None:
-        """When the next retry's wait ends, in monotonic seconds."""
-        return self._parked[0][0] if self._parked else None
+        """When the next wait ends, for a retry or for a batch, in monotonic seconds."""
+        retry = self._parked[0][0] if self._parked else None
+        if self.rules.batch is None:
+            return retry
+        batch = self._ready.next_due()
+        return batch if retry is None or (batch is not None and batch < retry) else retry
 
     def finished(self, run: Run) -> None:
         """The handler's side is through with a run, or had to leave it."""
@@ -193,6 +169,10 @@ class Engine:
             heappush(self._parked, (due, next(self._sequence), run))
         return verdict
 
+    def exhaust(self, run: Run) -> None:
+        """The record at ``run.done`` has had all its attempts, as part of a batch."""
+        run.failed_at, run.failures = run.done, self.rules.failures.max_retries
+
     def stop(self) -> None:
         """Start nothing new. Idempotent.
 
@@ -214,14 +194,14 @@ class Engine:
         quotas = self._quotas(now)
         return self._intake.cut(quotas) if quotas else None
 
-    def window_answered(self, window: Window, *, ok: bool) -> None:
+    def window_answered(self, window: Window, now: float = 0.0, *, ok: bool) -> None:
         """The broker confirmed a window, so its handlers may start; or it did not."""
         if not ok:
             self._intake.put_back(window)
             return
         for partition, records in window.chunks:
             partition.confirmed = window.offsets[partition.tp]
-            partition.offer(records)
+            partition.offer(records, now)
 
     def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, Position]:
         """What may be committed and is not (after_processing), of all or some partitions."""
@@ -274,7 +254,7 @@ class Engine:
         It holds two fetches; with before_processing also two windows, where handlers are fast
         enough for large ones.
         """
-        buffer, most = self._buffer, max(self._refill, 2 * self._ahead.size)
+        buffer, most = self._buffer, max(self._refill, 2 * self._ahead_size)
         return buffer.records <= most and buffer.size < self.rules.buffer_bytes
 
     def wants_more(self) -> bool:
@@ -282,7 +262,7 @@ class Engine:
 
         One commit takes some 6 ms whatever its size, which must not limit fast handlers.
         """
-        return self._before and self._intake.records < self._ahead.size and self.room()
+        return self._before and self._intake.records < self._ahead_size and self.room()
 
     def pressure(self, now: float) -> tuple[list[TP], list[TP]]:
         """Partitions to pause and to resume, so that polling goes on with a full buffer.
@@ -319,6 +299,11 @@ class Engine:
         """For how many seconds the slowest record has been handled by now."""
         return max((now - run.last_activity for run in self._active), default=0.0)
 
+    @property
+    def _ahead_size(self) -> int:
+        """How many records may be committed and not started: every hand's next batch at least."""
+        return max(self._ahead.size, self._hands_full if self.rules.batch else 0)
+
     # ---- inside ------------------------------------------------------------------------
 
     def _select(self, tps: Iterable[TP]) -> list[Partition]:
@@ -326,6 +311,7 @@ class Engine:
 
     def _quieten(self, partition: Partition) -> None:
         self._intake.drop(partition)
+        partition.lanes.hurry()
         if self._before:
             self._parked = sorted(
                 (float("-inf") if self._hurried(run) else due, number, run)
@@ -379,13 +365,13 @@ class Engine:
         """How many records of each partition to commit ahead now."""
         if not self._intake.records or self.stopping or self.schedule.backing_off(now):
             return {}
-        hands, size = self.rules.max_concurrent, self._ahead.size
+        hands, size = self.rules.max_concurrent, self._ahead_size
         stuck = [run for run in self._active if now - run.last_activity > STALLED]
         if self.rules.ordering is Ordering.PARTITION:
             unstarted = self._unstarted_by_partition(stuck)
-            busy = {lane.owner.partition for lane in self._ready}
+            busy = {lane.owner.partition for lane in self._ready.queue}
             busy.update(run.partition for run in self._active)
-            hungry = hands - len(self._active) - len(self._ready)
+            hungry = hands - len(self._active) - len(self._ready.queue)
             return one_by_one(self._intake, unstarted, busy, hungry, size, hands)
         behind = sum(len(run.records) - run.done + len(run.lane.backlog) for run in self._waiting())
         behind += sum(len(run.lane.backlog) + run.left for run in stuck)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Any, assert_never
 
 from flowodm.avro.codec import SchemaNotLoadedError
 from flowodm.consumer.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
-from flowodm.events import Outcome, Stage
+from flowodm.events import DeadLettered, Outcome, Stage
 from flowodm.exceptions import DeserializationError, RecordError, SchemaRegistryError, summary
 
 if TYPE_CHECKING:
+    from flowodm.consumer.calls import Call, Failure
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.ordering import Run
+    from flowodm.consumer.retry import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,60 +44,98 @@ Recovery = Generator[Step, Any, bool]
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to do with a record's bytes.
+    """What to do with a record.
 
     Attributes:
         decode: Bytes to message, without I/O.
         load_schema: Fetches the writer's schema of an id; blocks.
-        handler: The user's handler.
-        error_handler: The user's error handler, if there is one.
+        call: Calls the handler, in the contextvars.Context given to it.
         give_up: Told the error that ends the loop.
+        accepts: Whether the record's headers let it through; None: every record's do.
+        tombstone: Calls the tombstone handler; None: tombstones are counted and that is all.
+        error_handler: The user's error handler, if there is one.
+        dead_letter: Copies a record to the dead-letter topic and waits for the broker's
+            acknowledgement; blocks. None: there is no such topic.
+        dead_letter_topic: Its name.
+        attempt_timeout: Seconds that one attempt of an async handler may take.
+        batches: Whether the handler takes lists of messages.
     """
 
     decode: Callable[[bytes], Any]
     load_schema: Callable[[int], None]
-    handler: Callable[[Any], Any]
-    error_handler: Callable[[Exception, Any, Any], Any] | None
+    call: Call
     give_up: Callable[[BaseException], None]
+    accepts: Callable[[Any], bool] | None = None
+    tombstone: Call | None = None
+    error_handler: Callable[[Exception, Any, Any], Any] | None = None
+    dead_letter: Callable[[Any, Exception], None] | None = None
+    dead_letter_topic: str = ""
+    attempt_timeout: float | None = None
+    batches: bool = False
 
 
-def recover(
-    recipe: Recipe, dispatch: Dispatch, run: Run, error: Exception, message: object | None
-) -> Recovery:
-    """After the record at ``run.done`` raised: load, retry, hand over, skip or stop.
+def recover(recipe: Recipe, dispatch: Dispatch, run: Run, failure: Failure) -> Recovery:
+    """After the record at ``run.done`` failed: load, retry, hand over, skip or stop.
 
     Args:
         recipe: The loop's calls.
         dispatch: Decides and tells.
         run: Where it happened.
-        error: What decoding or the handler raised.
-        message: What decoding gave; None if decoding raised.
+        failure: What happened.
 
     Returns:
         True if the run goes on; False if it is parked for a retry or over.
     """
-    stage = Stage.DESERIALIZE if message is None else Stage.HANDLER
-    if message is None and isinstance(error, SchemaNotLoadedError):
+    stage, error = failure.stage, failure.error
+    if isinstance(error, SchemaNotLoadedError):
         schema_id = error.schema_id
         try:
             yield Blocking(lambda: recipe.load_schema(schema_id))
-        except SchemaRegistryError as failure:
-            stage, error = Stage.REGISTRY, failure
-        except Exception as failure:  # noqa: BLE001 - the record's own failure, judged below
-            error = failure
+        except SchemaRegistryError as trouble:
+            stage, error = Stage.REGISTRY, trouble
+        except Exception as trouble:  # noqa: BLE001 - the record's own failure, judged below
+            error = trouble
         else:
             return True
     _locate(error, run)
     verdict = dispatch.failed(run, stage, error)
+    goes_on = yield from _follow(verdict, recipe, dispatch, run, stage, error, failure.message)
+    batch = failure.batch
+    while goes_on and batch is not None and run.done < batch.end:
+        # The rest of a batch that failed as a whole has had its attempts together with the first.
+        left_out = batch.left_out.get(run.done)
+        if left_out is not None:
+            settle(run, left_out)
+            continue
+        verdict = dispatch.failed(run, stage, error, last_attempt=True)
+        message = batch.message(run.done)
+        goes_on = yield from _follow(verdict, recipe, dispatch, run, stage, error, message)
+    return goes_on
+
+
+def _follow(
+    verdict: Verdict,
+    recipe: Recipe,
+    dispatch: Dispatch,
+    run: Run,
+    stage: Stage,
+    error: Exception,
+    message: object | None,
+) -> Recovery:
+    """Do with the record at ``run.done`` what was decided."""
     match verdict:
         case Retry():
             return False
         case Skip():
             settle(run, Outcome.LOST if stage is Stage.REGISTRY else Outcome.SKIPPED)
             return True
-        case CallErrorHandler() | SendToDeadLetters():
+        case SendToDeadLetters():
+            return (yield from _bury(recipe, dispatch, run, error, message))
+        case CallErrorHandler():
             return (yield from _hand_over(recipe, dispatch, run, error, message))
-        case Stop():
+        case Stop(reason):
+            if reason:
+                error.add_note(reason)
             _give_up(recipe, dispatch, run, error, stage)
             return False
         case _:
@@ -109,8 +149,39 @@ def settle(run: Run, outcome: Outcome) -> None:
     run.done += 1
 
 
-def _hand_over(
+def _bury(
     recipe: Recipe, dispatch: Dispatch, run: Run, error: Exception, message: object | None
+) -> Recovery:
+    """Copy the record to the dead-letter topic; only then may anybody else have it, or settle it.
+
+    A copy that the broker does not acknowledge leaves nobody to take the record: the loop stops.
+    """
+    record, send = run.records[run.done], recipe.dead_letter
+    assert send is not None, "judged by the same recipe"  # noqa: S101 - for the type
+    try:
+        yield Blocking(lambda: send(record, error))
+    except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
+        dispatch.failed(run, Stage.DEAD_LETTER, failure)
+        failure.add_note(f"while handling: {summary(error)}")
+        _give_up(recipe, dispatch, run, failure, Stage.DEAD_LETTER)
+        return False
+    offset = record.offset()
+    dispatch.tell(
+        DeadLettered(*run.partition.tp, -1 if offset is None else offset, recipe.dead_letter_topic)
+    )
+    if recipe.error_handler is not None:
+        return (yield from _hand_over(recipe, dispatch, run, error, message, Outcome.DEAD_LETTERED))
+    settle(run, Outcome.DEAD_LETTERED)
+    return True
+
+
+def _hand_over(
+    recipe: Recipe,
+    dispatch: Dispatch,
+    run: Run,
+    error: Exception,
+    message: object | None,
+    outcome: Outcome = Outcome.ERROR_HANDLED,
 ) -> Recovery:
     raw, error_handler = run.records[run.done], recipe.error_handler
     assert error_handler is not None, "judged by the same recipe"  # noqa: S101 - for the type
@@ -121,7 +192,7 @@ def _hand_over(
         failure.add_note(f"while handling: {summary(error)}")
         _give_up(recipe, dispatch, run, failure, Stage.ERROR_HANDLER)
         return False
-    settle(run, Outcome.ERROR_HANDLED)
+    settle(run, outcome)
     return True
 
 

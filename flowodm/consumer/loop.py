@@ -7,23 +7,26 @@ import signal
 import threading
 import time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, Unpack, assert_never
 
+from flowodm.consumer.arguments import make_options, refuse_what_only_async_can
+from flowodm.consumer.batch import batch_failure, gather, settle_batch
+from flowodm.consumer.calls import failure_of
 from flowodm.consumer.handling import Blocking, UserCode, recover
-from flowodm.consumer.options import describe, is_async
-from flowodm.consumer.shell import Loop, make_options
+from flowodm.consumer.shell import Loop
 from flowodm.consumer.signals import stop_on_signals
 from flowodm.events import LoopState, Outcome
-from flowodm.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable
 
     from confluent_kafka import Message
 
+    from flowodm.consumer.arguments import SyncOptions
+    from flowodm.consumer.batch import Batch
+    from flowodm.consumer.calls import Failure
     from flowodm.consumer.ordering import Run
     from flowodm.consumer.session import Session
-    from flowodm.events import Observer
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 
@@ -56,27 +59,13 @@ class ConsumerLoop(Loop):
         max_retries: Further attempts after a failed one.
         retry_delay: Seconds between attempts. Other partitions go on meanwhile.
         poll_timeout: The most seconds of one poll; a stop is seen within 0.1 s anyway.
-        max_concurrent: Handlers that run at the same time.
-        ordering: "partition" (default): the messages of a partition one after the other;
-            "key": those of a key; "unordered".
-        on_failure: Without an error handler, "skip" a message that failed for good (logged at
-            error, counted) or "stop": run() raises RecordError and its offset is not
-            committed. Default: "stop" for after_processing, "skip" for before_processing.
-        commit_interval: Seconds between commits (after_processing). An idle loop, a revoked
-            partition and the end commit at once.
-        commit_ahead: Seconds of work that may be committed before it starts
-            (before_processing), which is what a crash may lose; 0: one message at a time.
-        drain_timeout: Seconds that running handlers get to finish after stop() or a revoke.
-        partitions: Exactly these partition numbers, without group membership; offsets are
-            still committed in the group's name. None: the group decides.
-        group_instance_id: Static membership (KIP-345): ``group.instance.id``.
-        consumer_config: Further librdkafka properties.
-        observers: Called with every event; see :mod:`flowodm.events`.
-        handle_signals: Whether run(), in the main thread, stops on SIGTERM and SIGINT.
+        more: Every further option by its name: :class:`flowodm.consumer.arguments.SyncOptions`
+            describes them. ``max_concurrent`` is 1 and ``ordering`` is "partition" by default.
 
     Raises:
         ValueError: A choice does not exist, or a number is out of its range.
-        ConfigurationError: The handler is a coroutine function.
+        ConfigurationError: A function is a coroutine function, or does not take what it will
+            get; or an option needs AsyncConsumerLoop.
         SettingsError: ``consumer_config`` sets what belongs to the loop.
     """
 
@@ -93,20 +82,8 @@ class ConsumerLoop(Loop):
         max_retries: int = 0,
         retry_delay: float = 1.0,
         poll_timeout: float = 1.0,
-        *,
-        max_concurrent: int = 1,
-        ordering: str | None = None,
-        on_failure: str | None = None,
-        commit_interval: float = 1.0,
-        commit_ahead: float = 0.1,
-        drain_timeout: float = 30.0,
-        partitions: Iterable[int] | None = None,
-        group_instance_id: str | None = None,
-        consumer_config: dict[str, Any] | None = None,
-        observers: Sequence[Observer] = (),
-        handle_signals: bool = True,
+        **more: Unpack[SyncOptions],
     ) -> None:
-        _refuse_coroutines(handler, error_handler, on_startup, on_shutdown)
         super().__init__(
             make_options(
                 model=model,
@@ -120,19 +97,11 @@ class ConsumerLoop(Loop):
                 max_retries=max_retries,
                 retry_delay=retry_delay,
                 poll_timeout=poll_timeout,
-                max_concurrent=max_concurrent,
-                ordering=ordering or "partition",
-                on_failure=on_failure,
-                commit_interval=commit_interval,
-                commit_ahead=commit_ahead,
-                drain_timeout=drain_timeout,
-                partitions=partitions,
-                group_instance_id=group_instance_id,
-                consumer_config=consumer_config,
-                observers=observers,
-                handle_signals=handle_signals,
+                defaults={"max_concurrent": 1, "ordering": "partition"},
+                more=more,
             )
         )
+        refuse_what_only_async_can(self.options)
         self._hand: _Hand | None = None
         self._in_hook = False
 
@@ -212,6 +181,7 @@ class _Hand:
         self._session = session
         self._dispatch = session.dispatch
         self._recipe = session.recipe
+        self._next = self._handle_batches if session.recipe.batches else self._handle
         self.busy = False
 
     def work(self) -> None:
@@ -228,17 +198,17 @@ class _Hand:
 
     def _work_off(self, run: Run) -> None:
         try:
-            while (failure := self._handle(run)) is not None:
-                if not self._recover(run, *failure):
+            while (failure := self._next(run)) is not None:
+                if not self._recover(run, failure):
                     return
         except BaseException:  # sys.exit(), Ctrl-C: the record is not settled
             self._dispatch.left(run)
             raise
         self._dispatch.finished(run)
 
-    def _recover(self, run: Run, error: Exception, message: object | None) -> bool:
+    def _recover(self, run: Run, failure: Failure) -> bool:
         """Call what follows a failure, with this thread; returns whether the run goes on."""
-        steps = recover(self._recipe, self._dispatch, run, error, message)
+        steps = recover(self._recipe, self._dispatch, run, failure)
         try:
             step = next(steps)
             while True:
@@ -250,8 +220,8 @@ class _Hand:
                             result = self._call(call)
                         case _:
                             assert_never(step)
-                except Exception as failure:  # noqa: BLE001 - thrown into the steps
-                    step = steps.throw(failure)
+                except Exception as error:  # noqa: BLE001 - thrown into the steps
+                    step = steps.throw(error)
                 else:
                     step = steps.send(result)
         except StopIteration as end:
@@ -260,35 +230,76 @@ class _Hand:
     def _call(self, call: Callable[[], Any]) -> Any:
         self.busy = True
         try:
-            result = call()
+            result = contextvars.copy_context().run(call)
         finally:
             self.busy = False
         _refuse_unfinished(result)
         return result
 
-    def _handle(self, run: Run) -> tuple[Exception, object | None] | None:
+    def _handle(self, run: Run, end: int | None = None) -> Failure | None:
         """The hot path: what every record costs stands in this loop."""
-        decode, handler = self._recipe.decode, self._recipe.handler
-        tick, clock = run.ticks.append, time.monotonic
-        message = None
+        recipe = self._recipe
+        decode, call, accepts, tombstone = (
+            recipe.decode,
+            recipe.call,
+            recipe.accepts,
+            recipe.tombstone,
+        )
+        tick, clock, new_context = run.ticks.append, time.monotonic, contextvars.copy_context
         self.busy = True
+        record: Any = None
+        message = None
         try:
-            for record in run.records[run.done :]:
+            for record in run.records[run.done : end]:
                 if run.halted:
                     break
                 value = record.value()
                 message = None
-                if value is None:
-                    run.outcomes[run.done] = Outcome.TOMBSTONE
-                else:
+                if accepts is not None and not accepts(record):
+                    run.outcomes[run.done] = Outcome.FILTERED
+                elif value is not None:
                     message = decode(value)
-                    result = handler(message)
+                    result = call(new_context(), message, record, run)
                     if result is not None:
                         _refuse_unfinished(result)
+                elif tombstone is not None:
+                    _refuse_unfinished(tombstone(new_context(), None, record, run))
+                else:
+                    run.outcomes[run.done] = Outcome.TOMBSTONE
                 tick(clock())
                 run.done += 1
+        except MemoryError:
+            raise  # says nothing about the record: the loop ends, and leaves it unsettled
         except Exception as error:  # noqa: BLE001 - the record's failure, judged by the engine
-            return error, message
+            return failure_of(error, message, record)
+        finally:
+            self.busy = False
+        return None
+
+    def _handle_batches(self, run: Run) -> Failure | None:
+        """The same for handlers of batches."""
+        while run.done < len(run.records) and not run.halted:
+            batch, failure = gather(self._recipe, run)
+            if failure is not None:
+                return failure
+            if batch.end == run.done:  # a tombstone that has a handler of its own
+                failure = self._handle(run, run.done + 1)
+            elif batch.messages:
+                failure = self._handle_batch(run, batch)
+            if failure is not None:
+                return failure
+            settle_batch(run, batch, batch.end, time.monotonic())
+        return None
+
+    def _handle_batch(self, run: Run, batch: Batch) -> Failure | None:
+        self.busy = True
+        try:
+            context = contextvars.copy_context()
+            _refuse_unfinished(self._recipe.call(context, batch.messages, batch, run))
+        except MemoryError:
+            raise  # as in _handle
+        except Exception as error:  # noqa: BLE001 - judged by the engine
+            return batch_failure(run, batch, error, time.monotonic())
         finally:
             self.busy = False
         return None
@@ -303,9 +314,3 @@ def _refuse_unfinished(result: object) -> None:
             f"it returned a {type(result).__name__}, whose body has not run: only "
             "AsyncConsumerLoop awaits coroutines, and nobody runs generators"
         )
-
-
-def _refuse_coroutines(*functions: Callable[..., Any] | None) -> None:
-    for function in functions:
-        if function is not None and is_async(function):
-            raise ConfigurationError(f"{describe(function)} is async: use AsyncConsumerLoop for it")

@@ -1,30 +1,32 @@
-"""What a loop is told, checked: the arguments of both loops become rules and a source."""
+"""What a loop was told, checked, and what it means for the engine and the poller."""
 
 from __future__ import annotations
 
-import functools
-import inspect
 from dataclasses import dataclass, field
-from enum import Enum
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 from flowodm.connection import get_kafka_connection
+from flowodm.consumer.calls import wants_context
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import Rules
-from flowodm.consumer.ordering import Ordering
+from flowodm.consumer.ordering import BatchRule, Ordering
 from flowodm.consumer.poller import Source
 from flowodm.consumer.retry import FailurePolicy, OnFailure
+from flowodm.consumer.rules import Rules
+from flowodm.consumer.signatures import check_function, describe, is_async
 from flowodm.exceptions import ConfigurationError, SettingsError
 from flowodm.model import settings_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
+    from datetime import datetime
 
+    from flowodm.consumer.context import MessageContext
     from flowodm.events import Observer
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 
-E = TypeVar("E", bound=Enum)
+    #: What ``start_from`` may be; see :mod:`flowodm.consumer.start`.
+    StartFrom = str | datetime | int | Mapping[int, int]
 
 #: Properties of librdkafka that a loop sets by itself, and what to use instead.
 RESERVED = {
@@ -42,6 +44,47 @@ RESERVED = {
 METADATA_MS = 30_000
 #: Upper bound of every length of time, in seconds: what is longer overflows the system's timers.
 LONGEST = 366 * 24 * 3600
+
+
+@dataclass(frozen=True, slots=True)
+class Range:
+    """The values that a number may have."""
+
+    least: float
+    most: float | None = None
+    above: bool = False
+
+    def __contains__(self, value: float) -> bool:
+        """Whether it is one of them; NaN never is."""
+        high_enough = value > self.least if self.above else value >= self.least
+        return high_enough and (self.most is None or value <= self.most)
+
+    def __str__(self) -> str:
+        """As it goes on after "must be"."""
+        low = f"more than {self.least}" if self.above else f"{self.least} or more"
+        if self.most is None:
+            return low
+        return f"{low}, {self.most} at most"
+
+
+_SECONDS, _SOME_SECONDS = Range(0, LONGEST), Range(0, LONGEST, above=True)
+RANGES = {
+    "max_retries": Range(0),
+    "retry_delay": _SECONDS,
+    "retry_backoff": Range(1),
+    "retry_max_delay": _SECONDS,
+    "retry_jitter": Range(0, 1),
+    "attempt_timeout": _SOME_SECONDS,
+    "dead_letter_limit": Range(0, 1),
+    "batch_size": Range(1),
+    "batch_timeout": _SECONDS,
+    "poll_timeout": _SOME_SECONDS,
+    "commit_interval": _SOME_SECONDS,
+    "commit_ahead": Range(0),
+    "drain_timeout": _SECONDS,
+    "max_concurrent": Range(1),
+}
+
 HEARTBEAT = "heartbeat.interval.ms"
 #: A member hears of a rebalance in the answer to its next heartbeat, and the rebalance waits for
 #: it: with the 60 s of LongRunningSettings every join or leave would stop the group for up to a
@@ -51,18 +94,20 @@ HEARTBEAT = "heartbeat.interval.ms"
 HEARTBEAT_MS = 3000
 
 
-#: The arguments that each of the user's functions gets.
+#: The arguments that each of the user's functions gets; handlers may take one more, see
+#: :func:`flowodm.consumer.calls.wants_context`.
 CALLED_WITH = {
-    "handler": ("message",),
     "error_handler": ("error", "raw_message", "message"),
     "on_startup": (),
     "on_shutdown": (),
+    "tombstone_handler": ("context",),
+    "header_filter": ("headers",),
 }
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Options:
-    """The arguments of :class:`ConsumerLoop` and :class:`AsyncConsumerLoop`, described there."""
+    """The arguments of both loops, as ConsumerLoop and MoreOptions describe them; checked."""
 
     model: type[FlowBaseModel]
     handler: Callable[[Any], Any]
@@ -78,6 +123,19 @@ class Options:
     max_concurrent: int = 1
     ordering: Ordering = Ordering.PARTITION
     on_failure: OnFailure | None = None
+    retry_backoff: float = 1.0
+    retry_max_delay: float = 60.0
+    retry_jitter: float = 0.0
+    retry_on: tuple[type[BaseException], ...] | None = None
+    never_retry: tuple[type[BaseException], ...] = ()
+    attempt_timeout: float | None = None
+    dead_letter_topic: str | None = None
+    dead_letter_limit: float = 0.5
+    batch_size: int | None = None
+    batch_timeout: float = 0.1
+    tombstone_handler: Callable[[MessageContext], Any] | None = None
+    header_filter: Callable[[dict[str, bytes | None]], Any] | None = None
+    start_from: StartFrom | None = None
     commit_interval: float = 1.0
     commit_ahead: float = 0.1
     drain_timeout: float = 30.0
@@ -97,10 +155,18 @@ class Options:
             SettingsError: ``consumer_config`` sets what belongs to the loop.
         """
         self._check_numbers()
+        self._check_combinations()
         for name, arguments in CALLED_WITH.items():
             function = getattr(self, name)
             if function is not None:
-                _check_function(name, function, arguments)
+                check_function(name, function, arguments)
+        one = ("message", "context") if self.batch_size is None else ("messages", "contexts")
+        check_function("handler", self.handler, one[: 1 + wants_context(self.handler)])
+        if self.header_filter is not None and is_async(self.header_filter):
+            raise ConfigurationError(
+                f"header_filter {describe(self.header_filter)} is async: it is asked for every "
+                "record before decoding and must be a plain function"
+            )
         for key in self.consumer_config:
             if key in RESERVED:
                 raise SettingsError(
@@ -108,19 +174,32 @@ class Options:
                 )
 
     def _check_numbers(self) -> None:
-        for name in ("retry_delay", "poll_timeout", "commit_interval", "drain_timeout"):
-            if getattr(self, name) > LONGEST:
-                raise ValueError(f"{name} must be {LONGEST} s (a year) at most")
-        for name in ("max_retries", "retry_delay", "commit_ahead", "drain_timeout"):
-            if getattr(self, name) < 0:
-                raise ValueError(f"{name} must be 0 or more, not {getattr(self, name)}")
-        for name in ("poll_timeout", "commit_interval", "max_concurrent"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name} must be more than 0, not {getattr(self, name)}")
+        for name, allowed in RANGES.items():
+            value = getattr(self, name)
+            if value is not None and value not in allowed:
+                raise ValueError(f"{name} must be {allowed}, not {value}")
         if self.partitions is not None and (
             not self.partitions or len(set(self.partitions)) != len(self.partitions)
         ):
             raise ValueError(f"partitions must be different numbers, not {self.partitions}")
+
+    def _check_combinations(self) -> None:
+        if self.batch_size is not None and self.ordering is Ordering.KEY:
+            raise ValueError(
+                "ordering='key' cannot go with batch_size, as a batch holds many keys: use "
+                "'partition' or 'unordered'"
+            )
+        if self.dead_letter_topic is not None and self.dead_letter_topic == self._topic():
+            raise ValueError(
+                f"dead_letter_topic {self.dead_letter_topic!r} is the topic that is consumed: "
+                "a dead letter would come back for ever; use another one"
+            )
+
+    def _topic(self) -> str | None:
+        try:
+            return settings_of(self.model).topic
+        except SettingsError:
+            return None  # said when the loop runs, where the message names the class
 
     @property
     def group(self) -> str:
@@ -149,6 +228,12 @@ class Options:
                 retry_delay=self.retry_delay,
                 on_failure=self.on_failure or default,
                 error_handler=self.error_handler is not None,
+                dead_letters=self.dead_letter_topic is not None,
+                backoff=self.retry_backoff,
+                max_delay=self.retry_max_delay,
+                jitter=self.retry_jitter,
+                retry_on=self.retry_on,
+                never_retry=self.never_retry,
             ),
             max_concurrent=self.max_concurrent,
             fetch_size=self.settings.max_poll_records,
@@ -156,6 +241,8 @@ class Options:
             commit_ahead=self.commit_ahead,
             max_poll_interval=int(source.config["max.poll.interval.ms"]) / 1000,
             revoke_timeout=self.drain_timeout,
+            batch=BatchRule(self.batch_size, self.batch_timeout) if self.batch_size else None,
+            dead_letter_limit=self.dead_letter_limit,
         )
 
     def source(self) -> Source:
@@ -179,55 +266,3 @@ class Options:
             fetch_size=self.settings.max_poll_records,
             poll_timeout=self.poll_timeout,
         )
-
-
-def choice(kind: type[E], name: str, value: str | E) -> E:
-    """The member of an Enum that an argument names.
-
-    Raises:
-        ValueError: There is none; the message lists those that there are.
-    """
-    try:
-        return kind(value)
-    except ValueError:
-        names = ", ".join(repr(member.value) for member in kind)
-        raise ValueError(f"{name} must be one of {names}, not {value!r}") from None
-
-
-def is_async(handler: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine: also for partials and objects with __call__."""
-    return _is(handler, (inspect.iscoroutinefunction,))
-
-
-def describe(function: Callable[..., Any]) -> str:
-    """A function's name for an error message."""
-    return getattr(function, "__qualname__", None) or repr(function)
-
-
-GENERATORS = (inspect.isgeneratorfunction, inspect.isasyncgenfunction)
-
-
-def _is(function: Callable[..., Any], kinds: Sequence[Callable[[object], bool]]) -> bool:
-    while isinstance(function, functools.partial):
-        function = function.func
-    call = getattr(function, "__call__", None)  # noqa: B004 - the method itself is looked at
-    return any(kind(function) or kind(call) for kind in kinds)
-
-
-def _check_function(name: str, function: Callable[..., Any], arguments: tuple[str, ...]) -> None:
-    if _is(function, GENERATORS):
-        raise ConfigurationError(
-            f"{name} {describe(function)} is a generator function: calling it runs none of its "
-            "body; remove the yield"
-        )
-    try:
-        signature = inspect.signature(function)
-    except (TypeError, ValueError):
-        return  # some functions written in C do not tell
-    try:
-        signature.bind(*arguments)
-    except TypeError as error:
-        raise ConfigurationError(
-            f"{name} {describe(function)}{signature} cannot be called with "
-            f"({', '.join(arguments)}): {error}"
-        ) from error

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Protocol
 
@@ -42,16 +43,109 @@ class Record(Protocol):
         """Bytes of its value."""
 
 
-class Lane:
-    """Records that must be handled one after the other."""
+@dataclass(frozen=True, slots=True)
+class BatchRule:
+    """How many records a batch handler gets at once.
 
-    __slots__ = ("backlog", "busy", "key", "owner")
+    Attributes:
+        size: At most so many; they are of one partition and in offset order.
+        timeout: Seconds that a smaller batch waits for more records.
+    """
+
+    size: int
+    timeout: float
+
+
+class Lane:
+    """Records that must be handled one after the other.
+
+    Attributes:
+        owner: The partition's lanes.
+        key: The records' key, where that is what they have in common.
+        backlog: Those that no run has taken.
+        busy: A run is under way, or the lane waits in the queue of those that may start.
+        since: When the first record of the backlog came.
+        due: When its records may start though they are no full batch; None if they do not wait.
+        taken: A run was made from it.
+    """
+
+    __slots__ = ("backlog", "busy", "due", "key", "owner", "since", "taken")
 
     def __init__(self, owner: Lanes, key: bytes | None) -> None:
         self.owner = owner
         self.key = key
         self.backlog: deque[Record] = deque()
         self.busy = False
+        self.since = 0.0
+        self.due: float | None = None
+        self.taken = False
+
+
+class ReadyLanes:
+    """The lanes that may start, shared by the partitions of a loop.
+
+    They queue up, so that no partition waits for another one that has more to do. With batches,
+    lanes whose records are no full batch wait beside the queue until they are, or are due.
+
+    Args:
+        batch: The rule of batches, if the handler wants some.
+    """
+
+    def __init__(self, batch: BatchRule | None = None) -> None:
+        self.batch = batch
+        self.queue: deque[Lane] = deque()
+        self._filling: deque[tuple[float, Lane]] = deque()  # about in the order of their due times
+
+    def offer(self, lane: Lane, *, hurried: bool) -> None:
+        """A lane has records and is not busy: it may start, or waits for more."""
+        batch = self.batch
+        if batch is None or hurried or len(lane.backlog) >= batch.size:
+            lane.due = None
+            lane.busy = True
+            self.queue.append(lane)
+        elif lane.due is None:
+            lane.due = lane.since + batch.timeout
+            self._filling.append((lane.due, lane))
+
+    def next(self, now: float) -> Lane | None:
+        """The lane whose turn it is, if there is one."""
+        if self._filling:
+            self._ripen(now)
+        return self.queue.popleft() if self.queue else None
+
+    def next_due(self) -> float | None:
+        """When the next batch that waits may start, full or not."""
+        return min((due for due, lane in self._filling if lane.due == due), default=None)
+
+    def remove(self, owner: Lanes) -> list[Lane]:
+        """Forget the lanes of one partition, and return those."""
+        waiting = (lane for _, lane in self._filling)
+        removed = [lane for lane in (*self.queue, *waiting) if lane.owner is owner]
+        others = [lane for lane in self.queue if lane.owner is not owner]
+        self.queue.clear()
+        self.queue.extend(others)
+        self._filling = deque(entry for entry in self._filling if entry[1].owner is not owner)
+        for lane in removed:
+            lane.busy, lane.due = False, None
+        return removed
+
+    def hurry(self, owner: Lanes) -> None:
+        """Batches of one partition wait no longer for more records."""
+        for due, lane in self._filling:
+            if lane.owner is owner and lane.due == due:
+                self.offer(lane, hurried=True)
+
+    def _ripen(self, now: float) -> None:
+        """Let those start that are due; forget those that were full before."""
+        waiting = self._filling
+        self._filling = deque()
+        for due, lane in waiting:
+            if lane.due != due:
+                continue
+            if due <= now:
+                self.offer(lane, hurried=True)
+            else:
+                self._filling.append((due, lane))
 
 
 class Run:
@@ -72,6 +166,7 @@ class Run:
         halted: Set by the engine: no further record of this run may start.
         failures: How often the record at ``done`` has failed in a row.
         failed_at: The value of ``done`` that ``failures`` belongs to.
+        whole: The records are one batch: the handler has begun all of them.
         outcomes: The outcome of settled records that is not plain success, by index.
     """
 
@@ -87,9 +182,12 @@ class Run:
         "records",
         "started",
         "ticks",
+        "whole",
     )
 
-    def __init__(self, lane: Lane, records: Sequence[Record], now: float) -> None:
+    def __init__(
+        self, lane: Lane, records: Sequence[Record], now: float, *, whole: bool = False
+    ) -> None:
         self.lane = lane
         self.partition = lane.owner.partition
         self.records = records
@@ -100,6 +198,7 @@ class Run:
         self.halted = False
         self.failures = 0
         self.failed_at = -1
+        self.whole = whole
         self.outcomes: dict[int, Outcome] = {}
 
     @property
@@ -110,12 +209,18 @@ class Run:
     @property
     def begun(self) -> int:
         """Records that the handler has begun and that are not booked yet."""
-        return min(self.done + 1, len(self.records)) - self.booked
+        begun = len(self.records) if self.whole else min(self.done + 1, len(self.records))
+        return begun - self.booked
 
     @property
     def left(self) -> int:
         """Records that the handler has not begun."""
-        return max(len(self.records) - self.done - 1, 0)
+        return 0 if self.whole else max(len(self.records) - self.done - 1, 0)
+
+    @property
+    def attempt(self) -> int:
+        """The number of the present attempt at the record at ``done``, from 1."""
+        return self.failures + 1 if self.failed_at == self.done else 1
 
     def count_failure(self) -> int:
         """One more failure of the record at ``done``; returns how many in a row."""
@@ -130,30 +235,41 @@ class Lanes:
 
     Args:
         ordering: What keeps two records from running at the same time.
-        ready: Where lanes that may start queue up; shared by the partitions, so that no
-            partition waits for another one that has more to do.
+        ready: Where lanes that may start queue up.
         partition: Whose records these are.
+
+    Attributes:
+        hurried: Batches are not waited for any more: the partition is about to end.
     """
 
-    __slots__ = ("_by_key", "_ordering", "_ready", "partition")
+    __slots__ = ("_by_key", "_open", "_ordering", "_ready", "hurried", "partition")
 
-    def __init__(self, ordering: Ordering, ready: deque[Lane], partition: Partition) -> None:
+    def __init__(self, ordering: Ordering, ready: ReadyLanes, partition: Partition) -> None:
         self.partition = partition
+        self.hurried = False
         self._ordering = ordering
         self._ready = ready
         self._by_key: dict[bytes | None, Lane] = {}
+        self._open: Lane | None = None
 
-    def add(self, records: Sequence[Record]) -> None:
+    def add(self, records: Sequence[Record], now: float) -> None:
         """Queue records behind those that their order makes them wait for."""
         match self._ordering:
             case Ordering.PARTITION:
                 lane = self._lane(None)
+                if not lane.backlog:
+                    lane.since = now
                 lane.backlog.extend(records)
                 self._offer(lane)
             case Ordering.KEY:
                 for record in records:
                     key = record.key()
                     lane = Lane(self, None) if key is None else self._lane(key)
+                    lane.backlog.append(record)
+                    self._offer(lane)
+            case Ordering.UNORDERED if self._ready.batch is not None:
+                for record in records:
+                    lane = self._with_room(self._ready.batch.size, now)
                     lane.backlog.append(record)
                     self._offer(lane)
             case Ordering.UNORDERED:
@@ -170,22 +286,18 @@ class Lanes:
         else:
             self._by_key.pop(lane.key, None)
 
+    def hurry(self) -> None:
+        """Hand over what there is: batches wait for no further records."""
+        self.hurried = True
+        self._ready.hurry(self)
+
     def clear(self) -> list[Record]:
         """Forget every record that no run has taken yet, and return those."""
         dropped: list[Record] = []
-        others: list[Lane] = []
-        for lane in self._ready:
-            if lane.owner is self:
-                lane.busy = False
-                dropped.extend(lane.backlog)
-                lane.backlog.clear()
-            else:
-                others.append(lane)
-        self._ready.clear()
-        self._ready.extend(others)
-        for lane in self._by_key.values():
+        for lane in (*self._ready.remove(self), *self._by_key.values()):
             dropped.extend(lane.backlog)
             lane.backlog.clear()
+        self._open = None
         return dropped
 
     def _lane(self, key: bytes | None) -> Lane:
@@ -194,18 +306,25 @@ class Lanes:
             lane = self._by_key[key] = Lane(self, key)
         return lane
 
+    def _with_room(self, size: int, now: float) -> Lane:
+        lane = self._open
+        if lane is None or lane.taken or len(lane.backlog) >= size:
+            lane = self._open = Lane(self, None)
+            lane.since = now
+        return lane
+
     def _offer(self, lane: Lane) -> None:
         if not lane.busy:
-            lane.busy = True
-            self._ready.append(lane)
+            self._ready.offer(lane, hurried=self.hurried)
 
 
-def take(lane: Lane, most: int, now: float) -> Run:
+def take(lane: Lane, most: int, now: float, *, whole: bool = False) -> Run:
     """The next records of a ready lane as one run."""
+    lane.taken = True
     backlog = lane.backlog
     if len(backlog) <= most:
         records = list(backlog)
         backlog.clear()
     else:
         records = [backlog.popleft() for _ in range(most)]
-    return Run(lane, records, now)
+    return Run(lane, records, now, whole=whole)

@@ -10,10 +10,9 @@ from flowodm.consumer.ordering import Lanes, Ordering
 from flowodm.events import Handled, Outcome
 
 if TYPE_CHECKING:
-    from collections import deque
     from collections.abc import Sequence
 
-    from flowodm.consumer.ordering import Lane, Record, Run
+    from flowodm.consumer.ordering import ReadyLanes, Record, Run
     from flowodm.events import TP
 
 
@@ -66,7 +65,7 @@ class Partition:
         self,
         tp: TP,
         ordering: Ordering,
-        ready: deque[Lane],
+        ready: ReadyLanes,
         buffer: Buffer,
         committed: Position | None = None,
     ) -> None:
@@ -108,14 +107,14 @@ class Partition:
         self._buffer.records -= len(records)
         self._buffer.size -= sum(map(len, records))
 
-    def offer(self, records: Sequence[Record]) -> None:
+    def offer(self, records: Sequence[Record], now: float) -> None:
         """Held records may be handled from now on."""
         if not self._in_order:
             self.watermark.deliver(_offset(record) for record in records)
         if self._done_before:
             records = self._without_done(records)
         if records:
-            self.lanes.add(records)
+            self.lanes.add(records, now)
 
     def _without_done(self, records: Sequence[Record]) -> Sequence[Record]:
         """Settle the records that the partition's previous owner had already handled."""

@@ -6,6 +6,8 @@ import logging
 from typing import TYPE_CHECKING
 
 from flowodm.avro.codec import codec_for
+from flowodm.consumer.calls import acceptor, batch_caller, caller, tombstone_caller
+from flowodm.consumer.context import MessageContext
 from flowodm.consumer.dispatch import Dispatch
 from flowodm.consumer.engine import Engine
 from flowodm.consumer.handling import Recipe
@@ -17,7 +19,10 @@ from flowodm.exceptions import ConsumerError, summary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from confluent_kafka import Message
+
     from flowodm.consumer.options import Options
+    from flowodm.consumer.ordering import Run
     from flowodm.consumer.stop import StopSwitch
 
 _log = logging.getLogger("flowodm.consumer")
@@ -48,13 +53,27 @@ class Session:
         engine = Engine(options.rules(source))
         self.dispatch = Dispatch(engine, [journal, *options.observers], wake)
         self.poller = Poller(source, self.dispatch, switch)
+        self.recipe = self._recipe(options)
+
+    def _recipe(self, options: Options) -> Recipe:
         codec = codec_for(options.model)
-        self.recipe = Recipe(
+        switch, framed = self.switch, codec.framed
+
+        def context(record: Message, run: Run) -> MessageContext:
+            return MessageContext(record, run, switch, run.attempt, framed=framed)
+
+        call = caller if options.batch_size is None else batch_caller
+        tombstone, header_filter = options.tombstone_handler, options.header_filter
+        return Recipe(
             decode=codec.decode,
             load_schema=codec.load_schema,
-            handler=options.handler,
-            error_handler=options.error_handler,
+            call=call(options.handler, context),
             give_up=self.fail,
+            accepts=None if header_filter is None else acceptor(header_filter),
+            tombstone=None if tombstone is None else tombstone_caller(tombstone, context),
+            error_handler=options.error_handler,
+            attempt_timeout=options.attempt_timeout,
+            batches=options.batch_size is not None,
         )
 
     def fail(self, error: BaseException) -> None:

@@ -6,19 +6,15 @@ import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.options import Options, choice
-from flowodm.consumer.ordering import Ordering
-from flowodm.consumer.retry import OnFailure
 from flowodm.consumer.session import Session
 from flowodm.consumer.stop import StopSwitch
 from flowodm.events import LoopState, LoopStatus
 from flowodm.exceptions import ConsumerError
-from flowodm.settings import LongRunningSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from flowodm.consumer.options import Options
     from flowodm.settings import BaseSettings
 
 
@@ -79,30 +75,3 @@ class Loop:
         """The first signal asks, the second one means now."""
         self._signals += 1
         self.stop(now=self._signals > 1)
-
-
-def make_options(
-    *,
-    settings: BaseSettings | None,
-    commit_strategy: str | CommitStrategy,
-    ordering: str | Ordering,
-    on_failure: str | OnFailure | None,
-    partitions: Any = None,
-    consumer_config: dict[str, Any] | None = None,
-    **rest: Any,
-) -> Options:
-    """The arguments of a loop as users give them, checked.
-
-    Raises:
-        ValueError: A name is not one of the choices, or a number is out of its range.
-        SettingsError: ``consumer_config`` sets what belongs to the loop.
-    """
-    return Options(
-        settings=LongRunningSettings() if settings is None else settings,
-        commit_strategy=choice(CommitStrategy, "commit_strategy", commit_strategy),
-        ordering=choice(Ordering, "ordering", ordering),
-        on_failure=None if on_failure is None else choice(OnFailure, "on_failure", on_failure),
-        partitions=None if partitions is None else tuple(partitions),
-        consumer_config=dict(consumer_config or {}),
-        **rest,
-    )

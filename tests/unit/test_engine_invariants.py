@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import Engine, Rules
+from flowodm.consumer.engine import Engine
 from flowodm.consumer.offsets import Position, settled_beyond
 from flowodm.consumer.ordering import Ordering
 from flowodm.consumer.retry import FailurePolicy, OnFailure, Retry, Skip
+from flowodm.consumer.rules import Rules
 from flowodm.events import Stage
 
 TPS = [("orders", number) for number in range(3)]

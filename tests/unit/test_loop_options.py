@@ -207,7 +207,9 @@ def test_a_generator_function_is_refused_because_calling_it_does_nothing(kind, f
     ("name", "function"),
     [
         ("handler", lambda: None),
-        ("handler", lambda message, more: None),
+        ("handler", lambda message, context, more: None),
+        ("header_filter", lambda: True),
+        ("tombstone_handler", lambda key, more: None),
         ("error_handler", lambda error, raw: None),
         ("on_startup", lambda app: None),
     ],
@@ -226,5 +228,5 @@ def test_functions_with_further_defaults_and_those_that_do_not_tell_are_taken():
 
 
 def test_a_length_of_time_that_no_timer_takes_is_a_value_error():
-    with pytest.raises(ValueError, match="drain_timeout must be 31622400 s"):
+    with pytest.raises(ValueError, match="drain_timeout must be 0 or more, 31622400 at most"):
         ConsumerLoop(Order, handler, drain_timeout=1e12)
