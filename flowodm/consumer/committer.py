@@ -53,7 +53,7 @@ class Committer:
             confirmed = self.commit_now(window.offsets, CALL_TIMEOUT) is None
         finally:  # whatever happens, its records belong to somebody
             with self._dispatch as engine:
-                engine.window_answered(window, ok=confirmed)
+                engine.window_answered(window, time.monotonic(), ok=confirmed)
                 engine.schedule.answered(time.monotonic(), ok=confirmed)
 
     def commit_if_due(self) -> None:

@@ -189,9 +189,10 @@ class Poller:
                 batches[tp] = [message]
             else:
                 batch.append(message)
+        now = time.monotonic()
         with self._dispatch as engine:
             for tp, batch in batches.items():
-                engine.fetched(tp, batch)
+                engine.fetched(tp, batch, now)
         return True
 
     # ---- back-pressure, health ---------------------------------------------------------------
