@@ -13,9 +13,11 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowodm.consumer.commit import MOST_AHEAD, CommitAhead, CommitSchedule, CommitStrategy
+from flowodm.consumer.letters import WINDOW, DeadLetterLimit
 from flowodm.consumer.ordering import Ordering, ReadyLanes, take
 from flowodm.consumer.partition import Buffer, Partition
-from flowodm.consumer.retry import Retry, Skip, Verdict
+from flowodm.consumer.pressure import Pressure
+from flowodm.consumer.retry import Retry, SendToDeadLetters, Skip, Stop, Verdict
 from flowodm.consumer.window import Intake, in_order_of_arrival, one_by_one
 from flowodm.events import Handled, Outcome, Stage
 
@@ -30,10 +32,6 @@ if TYPE_CHECKING:
 
 
 NOTHING: Mapping[TP, Position] = MappingProxyType({})
-
-#: Seconds for which the buffer may be full before fetching is paused. A pause makes librdkafka
-#: throw away what it has prefetched, so a buffer that is emptied quickly should not cause one.
-PRESSURE_GRACE = 0.1
 
 #: Seconds after which a handler that is still at the same record counts as standing still: what
 #: is committed behind that record keeps nothing else from being committed (before_processing).
@@ -61,8 +59,9 @@ class Engine:
         self._active: dict[Run, None] = {}
         self._parked: list[tuple[float, int, Run]] = []
         self._sequence = count()
+        self._letters = DeadLetterLimit(rules.dead_letter_limit)
         self._intake = Intake()
-        self._full_since: float | None = None
+        self._pressure = Pressure()
 
     # ---- what Kafka says -------------------------------------------------------------
 
@@ -156,6 +155,8 @@ class Engine:
             chance: A random number from 0 to 1, for the retry's jitter.
         """
         verdict = self.rules.failures.judge(stage, run.count_failure(), error, chance)
+        if isinstance(verdict, SendToDeadLetters):
+            return self._within_limit(verdict)
         if not isinstance(verdict, Retry):
             return verdict
         if self._hurried(run) and stage is Stage.REGISTRY:
@@ -168,6 +169,15 @@ class Engine:
             due = now if self._hurried(run) else now + verdict.delay
             heappush(self._parked, (due, next(self._sequence), run))
         return verdict
+
+    def _within_limit(self, verdict: Verdict) -> Verdict:
+        """A broken handler stops the loop before it has emptied the topic into the bin."""
+        for run in self._active:
+            self._book(run)
+        if self._letters.dead():
+            return verdict
+        share = self.rules.dead_letter_limit
+        return Stop(f"more than {share:.0%} of the last {WINDOW} records are dead letters")
 
     def exhaust(self, run: Run) -> None:
         """The record at ``run.done`` has had all its attempts, as part of a batch."""
@@ -265,30 +275,12 @@ class Engine:
         return self._before and self._intake.records < self._ahead_size and self.room()
 
     def pressure(self, now: float) -> tuple[list[TP], list[TP]]:
-        """Partitions to pause and to resume, so that polling goes on with a full buffer.
-
-        Only partitions that hold records are paused: one that waits for a retry does not keep
-        the others from being fetched.
-        """
-        if self.room():
-            self._full_since = None
-            resume = [p for p in self.partitions.values() if p.paused]
-            pause = []
-        else:
-            self._full_since = now if self._full_since is None else self._full_since
-            pressed = now - self._full_since >= PRESSURE_GRACE
-            mine = self.partitions.values()
-            pause = [p for p in mine if pressed and p.buffered and not p.paused]
-            resume = [p for p in mine if p.paused and not p.buffered]
-        for partition in pause:
-            partition.paused = True
-        for partition in resume:
-            partition.paused = False
-        return [p.tp for p in pause], [p.tp for p in resume]
+        """Partitions to pause and to resume, so that polling goes on with a full buffer."""
+        return self._pressure.changes(self.partitions.values(), now, room=self.room())
 
     def pressed(self, now: float) -> bool:
         """Whether what fills the buffer is paused, so that a fetch brings only other records."""
-        return self._full_since is not None and now - self._full_since >= PRESSURE_GRACE
+        return self._pressure.lasting(now)
 
     def quiet(self, tps: Iterable[TP] | None = None) -> bool:
         """Whether nothing of these partitions (all: of the loop) is under way or has to be."""
@@ -357,6 +349,8 @@ class Engine:
         if report is None:
             return
         self.processed += report.outcomes.get(Outcome.PROCESSED, 0)
+        dead = report.outcomes.get(Outcome.DEAD_LETTERED, 0)  # counted when they were allowed
+        self._letters.settled(len(report.seconds) - dead)
         self.reports.append(report)
         if self._before:
             self._ahead.measured(len(report.seconds), sum(report.seconds))

@@ -19,6 +19,8 @@ from flowodm.events import Abandoned, LoopState, Trouble
 from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from confluent_kafka import Message
 
     from flowodm.consumer.dispatch import Dispatch
@@ -63,10 +65,19 @@ class Poller:
         source: What to consume.
         dispatch: Where records go and results come from.
         switch: Ends it.
+        prepare: Called in the thread before the group is joined; may block, and may raise what
+            then ends the loop.
     """
 
-    def __init__(self, source: Source, dispatch: Dispatch, switch: StopSwitch) -> None:
+    def __init__(
+        self,
+        source: Source,
+        dispatch: Dispatch,
+        switch: StopSwitch,
+        prepare: Callable[[], None] | None = None,
+    ) -> None:
         self._source = source
+        self._prepare = prepare
         self._dispatch = dispatch
         self._switch = switch
         self._slice = min(source.poll_timeout, SLICE)
@@ -122,6 +133,8 @@ class Poller:
         self._switch.press()
 
     def _open(self) -> None:
+        if self._prepare is not None:
+            self._prepare()
         callbacks = {"on_commit": self._committer.answered, "error_cb": self._on_error}
         try:
             self._consumer = Consumer({**self._source.config, **callbacks})

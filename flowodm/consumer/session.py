@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from flowodm.avro.codec import codec_for
 from flowodm.consumer.calls import acceptor, batch_caller, caller, tombstone_caller
 from flowodm.consumer.context import MessageContext
+from flowodm.consumer.dead_letter import DeadLetterTopic
 from flowodm.consumer.dispatch import Dispatch
 from flowodm.consumer.engine import Engine
 from flowodm.consumer.handling import Recipe
@@ -49,11 +50,19 @@ class Session:
         self._started = False
         self._cancelled = False
         journal = Journal(options.group)
-        source = options.source()
+        self._source = source = options.source()
         engine = Engine(options.rules(source))
         self.dispatch = Dispatch(engine, [journal, *options.observers], wake)
-        self.poller = Poller(source, self.dispatch, switch)
+        self._letters: DeadLetterTopic | None = None
+        if options.dead_letter_topic is not None:
+            self._letters = DeadLetterTopic(options.dead_letter_topic, options.group)
+        self.poller = Poller(source, self.dispatch, switch, self._prepare)
         self.recipe = self._recipe(options)
+
+    def _prepare(self) -> None:
+        """What may block and has to be right before the group is joined; in the poller's thread."""
+        if self._letters is not None:
+            self._letters.check(self._source.topic)
 
     def _recipe(self, options: Options) -> Recipe:
         codec = codec_for(options.model)
@@ -72,6 +81,8 @@ class Session:
             accepts=None if header_filter is None else acceptor(header_filter),
             tombstone=None if tombstone is None else tombstone_caller(tombstone, context),
             error_handler=options.error_handler,
+            dead_letter=None if self._letters is None else self._letters.send,
+            dead_letter_topic=options.dead_letter_topic or "",
             attempt_timeout=options.attempt_timeout,
             batches=options.batch_size is not None,
         )

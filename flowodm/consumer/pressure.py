@@ -1,0 +1,54 @@
+"""Back-pressure: which partitions are not fetched while the buffer is full. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from flowodm.consumer.partition import Partition
+    from flowodm.events import TP
+
+#: Seconds for which the buffer may be full before fetching is paused. A pause makes librdkafka
+#: throw away what it has prefetched, so a buffer that is emptied quickly should not cause one.
+PRESSURE_GRACE = 0.1
+
+
+class Pressure:
+    """Pauses partitions that hold records while there is no room for more.
+
+    Only those: one that waits for a retry does not keep the others from being fetched.
+    """
+
+    def __init__(self) -> None:
+        self._full_since: float | None = None
+
+    def changes(
+        self, partitions: Collection[Partition], now: float, *, room: bool
+    ) -> tuple[list[TP], list[TP]]:
+        """Partitions to pause, and to resume; they are marked as told.
+
+        Args:
+            partitions: All of the loop's.
+            now: Monotonic seconds.
+            room: Whether another fetch fits into the buffer.
+        """
+        if room:
+            self._full_since = None
+            resume = [p for p in partitions if p.paused]
+            pause = []
+        else:
+            self._full_since = now if self._full_since is None else self._full_since
+            lasting = self.lasting(now)
+            pause = [p for p in partitions if lasting and p.buffered and not p.paused]
+            resume = [p for p in partitions if p.paused and not p.buffered]
+        for partition in pause:
+            partition.paused = True
+        for partition in resume:
+            partition.paused = False
+        return [p.tp for p in pause], [p.tp for p in resume]
+
+    def lasting(self, now: float) -> bool:
+        """Whether the buffer has been full for longer than the grace."""
+        return self._full_since is not None and now - self._full_since >= PRESSURE_GRACE
