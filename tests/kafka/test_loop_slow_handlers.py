@@ -130,6 +130,8 @@ def test_the_wait_for_a_retry_does_not_count_as_handling(new_bench, kind):
         running.stop()
 
     assert "left" not in running.events.rebalances()
+    assert "lost" not in running.events.rebalances()
+    assert running.events.of(Trouble) == [], "polling went on meanwhile"
 
 
 def test_other_handlers_finish_when_one_makes_the_member_leave(new_bench):
