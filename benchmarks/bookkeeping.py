@@ -14,8 +14,9 @@ import throughput
 from contest import Row, rates, take_turns
 
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import Engine, Rules
+from flowodm.consumer.engine import Engine
 from flowodm.consumer.ordering import Ordering
+from flowodm.consumer.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
