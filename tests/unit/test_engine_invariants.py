@@ -16,7 +16,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from flowodm.consumer.commit import CommitStrategy
 from flowodm.consumer.engine import Engine
 from flowodm.consumer.offsets import Position, settled_beyond
-from flowodm.consumer.ordering import Ordering
+from flowodm.consumer.ordering import BatchRule, Ordering
 from flowodm.consumer.retry import FailurePolicy, OnFailure, Retry, Skip
 from flowodm.consumer.rules import Rules
 from flowodm.events import Stage
@@ -27,9 +27,15 @@ TPS = [("orders", number) for number in range(3)]
 class EngineMachine(RuleBasedStateMachine):
     strategy: CommitStrategy
 
-    @initialize(ordering=st.sampled_from(Ordering), concurrent=st.integers(1, 4))
-    def start(self, ordering, concurrent):
+    @initialize(
+        ordering=st.sampled_from(Ordering),
+        concurrent=st.integers(1, 4),
+        batch=st.none() | st.builds(BatchRule, st.integers(1, 7), st.sampled_from([0.0, 1.0])),
+    )
+    def start(self, ordering, concurrent, batch):
         self.now = 0.0
+        if batch is not None and ordering is Ordering.KEY:
+            ordering = Ordering.PARTITION  # the loops refuse batches of a key
         self.ordering = ordering
         self.engine = Engine(
             Rules(
@@ -38,6 +44,7 @@ class EngineMachine(RuleBasedStateMachine):
                 failures=FailurePolicy(1, 1.0, OnFailure.SKIP),
                 max_concurrent=concurrent,
                 fetch_size=5,
+                batch=batch,
             )
         )
         self.log_end = dict.fromkeys(TPS, 0)  # what the broker holds
@@ -61,7 +68,7 @@ class EngineMachine(RuleBasedStateMachine):
     @rule(tp=st.sampled_from(TPS), count=st.integers(1, 5), keys=st.integers(0, 2))
     def fetch(self, tp, count, keys):
         if tp in self.owned and self.engine.room():
-            self.engine.fetched(tp, fake_records(self.log_end[tp], count, keys))
+            self.engine.fetched(tp, fake_records(self.log_end[tp], count, keys), self.now)
             self.log_end[tp] += count
 
     @rule(tp=st.sampled_from(TPS), lost=st.booleans())
@@ -111,6 +118,9 @@ class EngineMachine(RuleBasedStateMachine):
         if self.strategy is CommitStrategy.BEFORE_PROCESSING:
             last = run.records[-1].offset()
             assert last < self.committed[tp].offset, "a handler started before the commit"
+        batch = self.engine.rules.batch
+        if batch is not None:
+            assert len(run.records) <= batch.size
         done = settled_beyond(self.taken_over.get(tp, Position(0)))
         assert not done & {record.offset() for record in run.records}, "handled a second time"
 
@@ -157,6 +167,8 @@ class EngineMachine(RuleBasedStateMachine):
         rules = self.engine.rules
         self.ahead = max(self.ahead, self.engine._ahead.size)  # a larger window wants more
         refill = max(rules.fetch_size, 2 * rules.max_concurrent, 2 * self.ahead)
+        if rules.batch is not None:  # a batch of each handler, and one more, may wait
+            refill = max(refill, 2 * rules.max_concurrent * rules.batch.size)
         most = refill + rules.fetch_size
         assert 0 <= self.engine.buffered <= most
         assert self.engine._buffer.size >= 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from fake_records import FakeRecord, fake_records
 
-from flowodm.consumer.ordering import Lanes, Ordering, ReadyLanes, take
+from flowodm.consumer.ordering import BatchRule, Lanes, Ordering, ReadyLanes, take
 
 
 class Owner:
@@ -116,3 +116,71 @@ def test_failures_are_counted_for_each_record_by_itself():
     counts.append(run.count_failure())
 
     assert counts == [1, 2, 1]
+
+
+class TestBatches:
+    """Lanes of a handler that takes lists: they wait to be full, or due."""
+
+    def lot(self, ordering=Ordering.PARTITION, size=3, timeout=1.0):
+        self.ready = ReadyLanes(BatchRule(size, timeout))
+        return Lanes(ordering, self.ready, Owner())
+
+    def batch(self, now):
+        lane = self.ready.next(now)
+        return None if lane is None else take(lane, 3, now, whole=True)
+
+    def test_a_full_batch_starts_at_once(self):
+        self.lot().add(fake_records(0, 3), now=5.0)
+
+        assert numbers(self.batch(5.0)) == [0, 1, 2]
+
+    def test_a_smaller_one_waits_for_its_time_and_no_longer(self):
+        self.lot().add(fake_records(0, 2), now=5.0)
+
+        assert self.batch(5.9) is None
+        assert self.ready.next_due() == 6.0
+        assert numbers(self.batch(6.0)) == [0, 1]
+        assert self.ready.next_due() is None
+
+    def test_records_that_come_meanwhile_fill_it(self):
+        lot = self.lot()
+        lot.add(fake_records(0, 2), now=5.0)
+        lot.add(fake_records(2, 2), now=5.5)
+
+        assert numbers(self.batch(5.5)) == [0, 1, 2]
+
+    def test_the_wait_of_the_next_one_counts_from_its_first_record(self):
+        lot = self.lot()
+        lot.add(fake_records(0, 3), now=5.0)
+        run = self.batch(5.0)
+        lot.add(fake_records(3, 1), now=5.2)
+
+        lot.release(run.lane)  # handling took until 9.0
+
+        assert numbers(self.batch(9.0)) == [3]
+
+    def test_a_partition_that_ends_does_not_wait(self):
+        lot = self.lot()
+        lot.add(fake_records(0, 2), now=5.0)
+
+        lot.hurry()
+
+        assert numbers(self.batch(5.0)) == [0, 1]
+
+    def test_what_waits_can_be_dropped(self):
+        lot = self.lot()
+        lot.add(fake_records(0, 2), now=5.0)
+
+        assert len(lot.clear()) == 2
+        assert self.batch(9.0) is None
+        lot.add(fake_records(0, 2), now=10.0)
+        assert self.ready.next_due() == 11.0
+
+    def test_unordered_batches_of_one_partition_may_run_side_by_side(self):
+        lot = self.lot(Ordering.UNORDERED)
+        lot.add(fake_records(0, 7), now=0.0)
+
+        assert [numbers(self.batch(now)) for now in (0.0, 0.0)] == [[0, 1, 2], [3, 4, 5]]
+        assert self.batch(0.9) is None
+        lot.add(fake_records(7, 1), now=0.9)
+        assert numbers(self.batch(1.0)) == [6, 7]
