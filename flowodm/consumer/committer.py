@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from typing import TYPE_CHECKING, TypeVar
 
 from confluent_kafka import KafkaException, TopicPartition
@@ -36,6 +37,7 @@ class Committer:
     def __init__(self, dispatch: Dispatch, on_error: Callable[[KafkaError], None]) -> None:
         self._dispatch = dispatch
         self._on_error = on_error
+        self._sent_at: deque[float] = deque()
         self._consumer: Consumer
 
     def use(self, consumer: Consumer) -> None:
@@ -70,6 +72,7 @@ class Committer:
         self._send(offsets)
 
     def _send(self, offsets: dict[TP, Position]) -> None:
+        self._sent_at.append(time.monotonic())
         try:
             self._consumer.commit(offsets=_topic_partitions(offsets), asynchronous=True)
         except KafkaException as error:
@@ -91,6 +94,7 @@ class Committer:
         if not offsets:
             return None
         wanted = _topic_partitions(offsets)
+        begun = time.monotonic()
 
         def commit() -> list[TopicPartition]:
             return self._consumer.commit(offsets=wanted, asynchronous=False) or []
@@ -102,7 +106,7 @@ class Committer:
             problem = str(error.args[0].str())
         except TimeoutError as error:
             problem = str(error)
-        self._book(offsets, problem)
+        self._book(offsets, problem, time.monotonic() - begun)
         return problem
 
     def answered(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
@@ -110,19 +114,24 @@ class Committer:
         self._answered(positions(partitions), error or _first_error(partitions))
 
     def _answered(self, offsets: dict[TP, Position], error: KafkaError | None) -> None:
+        now = time.monotonic()
         with self._dispatch as engine:
-            engine.schedule.answered(time.monotonic(), ok=error is None)
-        self._book(offsets, None if error is None else error.str())
+            engine.schedule.answered(now, ok=error is None)
+        # Answers come in the order of the requests: the coordinator has one connection.
+        took = now - self._sent_at.popleft() if self._sent_at else None
+        self._book(offsets, None if error is None else error.str(), took)
         if error is not None:
             self._on_error(error)
 
-    def _book(self, offsets: dict[TP, Position], problem: str | None) -> None:
+    def _book(
+        self, offsets: dict[TP, Position], problem: str | None, seconds: float | None
+    ) -> None:
         if problem is None:
             with self._dispatch as engine:
                 for tp, position in offsets.items():
                     engine.committed(tp, position)
         told = {tp: position.offset for tp, position in offsets.items()}
-        self._dispatch.tell(Committed(told, problem))
+        self._dispatch.tell(Committed(told, problem, seconds))
 
 
 def positions(partitions: Iterable[TopicPartition]) -> dict[TP, Position]:

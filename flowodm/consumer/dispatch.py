@@ -111,6 +111,8 @@ class Dispatch:
                 joined=self.joined,
                 in_flight=engine.in_flight,
                 buffered=engine.buffered,
+                waiting=engine.waiting,
+                paused=sum(partition.paused for partition in engine.partitions.values()),
                 processed=engine.processed,
                 lag=sum(lags.values()) if lags else None,
                 lags=tuple(lags.items()),

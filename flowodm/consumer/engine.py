@@ -244,6 +244,11 @@ class Engine:
         return len(self._active)
 
     @property
+    def waiting(self) -> int:
+        """Records whose next attempt is waited for."""
+        return len(self._parked)
+
+    @property
     def unfinished(self) -> int:
         """Records that handlers are at; before processing also those that wait for one."""
         if self._before:

@@ -158,7 +158,7 @@ class Journal:
                 details = {"error": message}
             case Blocked(seconds, where, again):
                 still = "still " if again else ""
-                what, shared = f"handler {still}blocks the event loop", {"where": where}
+                what, shared = f"event loop {still}blocked", {"where": where}
                 details = {"seconds": round(seconds, 1)}
         line = _Line(logging.WARNING, what, dict(shared))
         rare = isinstance(event, Blocked) and event.again  # the watchdog sees to that

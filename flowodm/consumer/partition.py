@@ -50,6 +50,7 @@ class Partition:
     __slots__ = (
         "_buffer",
         "_done_before",
+        "_first",
         "_in_order",
         "buffered",
         "confirmed",
@@ -77,6 +78,7 @@ class Partition:
         self.lanes = Lanes(ordering, ready, self)
         self.watermark = Watermark()
         self.confirmed = committed
+        self._first: int | None = None  # the first offset that was fetched
         self.buffered = 0
         self.gone = False
         self.leaving = False
@@ -93,10 +95,14 @@ class Partition:
         """The offset up to which it is settled, as far as that is known."""
         if self.watermark.position is not None:
             return self.watermark.position
+        if self._first is not None:
+            return self._first
         return None if self.confirmed is None else self.confirmed.offset
 
     def hold(self, records: Sequence[Record]) -> None:
         """Count fetched records towards the buffer."""
+        if self._first is None:
+            self._first = _offset(records[0])
         self.buffered += len(records)
         self._buffer.records += len(records)
         self._buffer.size += sum(map(len, records))

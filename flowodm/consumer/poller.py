@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from flowodm.consumer.committer import CALL_TIMEOUT, Committer, bounded
 from flowodm.consumer.rebalance import Membership
-from flowodm.events import Abandoned, LoopState, Trouble
+from flowodm.events import Abandoned, EndReason, LoopState, Trouble
 from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
 
 if TYPE_CHECKING:
@@ -87,6 +87,7 @@ class Poller:
         self._membership: Membership
         self._committer = Committer(dispatch, self._check_fatal)
         self.drained = threading.Event()
+        self.drain_seconds = 0.0
         self.error: BaseException | None = None
         self._thread = threading.Thread(target=self._main, name="flowodm-poller", daemon=True)
 
@@ -123,6 +124,7 @@ class Poller:
         except BaseException as error:  # noqa: BLE001 - as above
             self._fail(error)
         self._dispatch.close()
+        self.drain_seconds = self._switch.pressed_for
         self.drained.set()
         if opened:
             self._linger()
@@ -130,7 +132,7 @@ class Poller:
 
     def _fail(self, error: BaseException) -> None:
         self.error = self.error or error
-        self._switch.press()
+        self._switch.press(reason=EndReason.ERROR)
 
     def _open(self) -> None:
         if self._prepare is not None:

@@ -14,7 +14,7 @@ from flowodm.consumer.engine import Engine
 from flowodm.consumer.handling import Recipe
 from flowodm.consumer.journal import Journal
 from flowodm.consumer.poller import Poller
-from flowodm.events import LoopState
+from flowodm.events import Ended, EndReason, LoopState
 from flowodm.exceptions import ConsumerError, summary
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ class Session:
     def fail(self, error: BaseException) -> None:
         """Something went wrong: the loop ends, and run() raises the first such error."""
         self._errors.append(error)
-        self.switch.press()
+        self.switch.press(reason=EndReason.ERROR)
         if self._started:
             with self.dispatch as engine:
                 engine.stop()  # at once: the poller sees the switch up to 0.1 s later
@@ -108,7 +108,7 @@ class Session:
 
     def cancel(self, error: BaseException) -> None:
         """The task that runs the loop was cancelled: stop, or the second time stop now."""
-        self.switch.press(now=self._cancelled)
+        self.switch.press(now=self._cancelled, reason=EndReason.CANCELLED)
         if not self._cancelled:
             self._cancelled = True
             self._errors.append(error)
@@ -129,8 +129,10 @@ class Session:
         self.dispatch.tell(self.dispatch.status())
 
     def raise_first_error(self) -> None:
-        """Raise what ended the run, if something did; log what came after it."""
+        """Say how the run ended, and raise what ended it, if something did."""
         for later in self._errors[1:]:
             _log.error("after the first error: %s", summary(later), exc_info=later)
-        if self._errors:
-            raise self._errors[0]
+        error = self._errors[0] if self._errors else None
+        self.dispatch.tell(Ended(self.switch.reason, error, self.poller.drain_seconds))
+        if error is not None:
+            raise error

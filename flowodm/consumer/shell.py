@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowodm.consumer.session import Session
 from flowodm.consumer.stop import StopSwitch
-from flowodm.events import LoopState, LoopStatus
+from flowodm.events import EndReason, LoopState, LoopStatus
 from flowodm.exceptions import ConsumerError
 
 if TYPE_CHECKING:
@@ -74,4 +74,4 @@ class Loop:
     def _on_signal(self, _signum: int) -> None:
         """The first signal asks, the second one means now."""
         self._signals += 1
-        self.stop(now=self._signals > 1)
+        self._switch.press(now=self._signals > 1, reason=EndReason.SIGNAL)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import time
 
+from flowodm.events import EndReason
+
 
 class StopSwitch:
     """Whether and how urgently a loop should stop.
@@ -18,6 +20,8 @@ class StopSwitch:
     def __init__(self, drain_timeout: float) -> None:
         self._drain_timeout = drain_timeout
         self._deadline: float | None = None
+        self._pressed_at: float | None = None
+        self.reason = EndReason.STOP
         self.urgent = False
 
     @property
@@ -30,9 +34,21 @@ class StopSwitch:
         """When the drain has to end, in monotonic seconds; infinite before the request."""
         return float("inf") if self._deadline is None else self._deadline
 
-    def press(self, *, now: bool = False) -> None:
-        """Ask the loop to stop, or not to wait for its handlers any longer."""
+    @property
+    def pressed_for(self) -> float:
+        """Seconds since the request; 0 before it."""
+        return 0.0 if self._pressed_at is None else time.monotonic() - self._pressed_at
+
+    def press(self, *, now: bool = False, reason: EndReason = EndReason.STOP) -> None:
+        """Ask the loop to stop, or not to wait for its handlers any longer.
+
+        Args:
+            now: Do not wait.
+            reason: Why; that of the first request is kept.
+        """
         moment = time.monotonic()
+        if self._pressed_at is None:
+            self._pressed_at, self.reason = moment, reason
         if now:
             self.urgent = True
             self._deadline = moment

@@ -234,9 +234,9 @@ def test_a_blocked_event_loop_is_a_warning_that_names_the_place(journal, caplog)
 
     assert [record.levelno for record in caplog.records] == [logging.WARNING] * 2
     blocks, still = (record.getMessage() for record in caplog.records)
-    assert blocks.startswith("handler blocks the event loop")
+    assert blocks.startswith("event loop blocked")
     assert blocks.endswith("where=charge (shop.handlers:12) seconds=1.0")
-    assert still.startswith("handler still blocks the event loop")
+    assert still.startswith("event loop still blocked")
     assert still.endswith("where=charge (shop.handlers:12) seconds=31.0")
 
 
