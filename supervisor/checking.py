@@ -10,6 +10,7 @@ import json
 import subprocess
 import sys
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import TYPE_CHECKING
 
 from supervisor.member import start_frame
@@ -18,6 +19,7 @@ from supervisor.protocol import Identity, Logging, encode
 if TYPE_CHECKING:
     from supervisor.config import SupervisorConfig
     from supervisor.consumer_table import ConsumerTable
+    from supervisor.values import StartPosition
 
 IMPORT_TIMEOUT = 60.0
 """Seconds that the imports of all consumers may take together."""
@@ -30,32 +32,43 @@ class Checked:
 
     Attributes:
         consumer: Its name.
-        problem: What is wrong with it; "" if nothing is.
-        facts: What it comes to, by caption.
+        problems: All that is wrong with it, each with its place.
+        facts: What it comes to, by caption; empty if there are problems.
     """
 
     consumer: str
-    problem: str = ""
+    problems: tuple[str, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What the child says of a consumer."""
+
+    facts: dict[str, str] = field(default_factory=dict)
+    problems: list[str] = field(default_factory=list)
+
+
 def check(config: SupervisorConfig) -> list[Checked]:
-    """Import what each consumer names, and say what it comes to.
+    """Do all that a start of each consumer does but for the network, and say what it comes to.
 
     Blocks for as long as the imports take, `IMPORT_TIMEOUT` at most.
     """
     told = _imported(config)
-    checked = []
-    for name, table in config.consumers.items():
-        answer = told[name]
-        if problem := answer.pop("problem", ""):
-            checked.append(Checked(name, problem))
-        else:
-            checked.append(Checked(name, facts={**answer, **_facts(table)}))
-    return checked
+    return [
+        Checked(name, tuple(_placed(name, problem) for problem in told[name].problems))
+        if told[name].problems
+        else Checked(name, facts={**told[name].facts, **_facts(table)})
+        for name, table in config.consumers.items()
+    ]
 
 
-def _imported(config: SupervisorConfig) -> dict[str, dict[str, str]]:
+def _placed(consumer: str, problem: str) -> str:
+    place = f"consumers.{consumer}"
+    return problem if problem.startswith((place, "kafka.")) else f"{place}: {problem}"
+
+
+def _imported(config: SupervisorConfig) -> dict[str, _Answer]:
     frames = b"".join(
         encode(start_frame(config, Identity("check", name, 0), table.slots()[0], Logging("error")))
         for name, table in config.consumers.items()
@@ -75,21 +88,22 @@ def _imported(config: SupervisorConfig) -> dict[str, dict[str, str]]:
     return _answers(child.stdout, end, config)
 
 
-def _answers(told: bytes, end: str, config: SupervisorConfig) -> dict[str, dict[str, str]]:
+def _answers(told: bytes, end: str, config: SupervisorConfig) -> dict[str, _Answer]:
     """What the child said of each consumer; `end` is what became of the one it was at."""
-    answers: dict[str, dict[str, str]] = {}
+    answers: dict[str, _Answer] = {}
     begun = ""
     for line in told.splitlines():
         answer = json.loads(line)
         begun = answer.pop("begun", begun)
         if "consumer" in answer:
-            answers[answer.pop("consumer")] = answer
+            consumer = answer.pop("consumer")
+            answers[consumer] = _Answer(**answer)
     for name in config.consumers:
         if name == begun or not begun:
             problem = f"importing what it names {end}"
         else:
             problem = f"was not looked at: importing what consumers.{begun} names {end}"
-        answers.setdefault(name, {"problem": problem})
+        answers.setdefault(name, _Answer(problems=[problem]))
     return answers
 
 
@@ -99,7 +113,13 @@ def _facts(table: ConsumerTable) -> dict[str, str]:
         workers = f"{len(table.partition_groups)}, pinned to partitions {groups}"
     else:
         workers = f"{table.workers or 1}, sharing the group's partitions ({table.membership})"
-    return {"workers": workers, "delivery": guarantee(table), "failures": failures(table)}
+    facts = {"workers": workers, "delivery": guarantee(table), "failures": failures(table)}
+    if table.batch_size is not None:
+        wait = 0.1 if table.batch_timeout is None else table.batch_timeout
+        facts["batches"] = f"up to {table.batch_size} messages, or what came within {wait:g} s"
+    if table.start_from is not None:
+        facts["starts"] = f"{start(table.start_from)}, where nothing is committed"
+    return facts
 
 
 def guarantee(table: ConsumerTable) -> str:
@@ -121,11 +141,41 @@ def guarantee(table: ConsumerTable) -> str:
 
 def failures(table: ConsumerTable) -> str:
     """What becomes of a record whose handler raises."""
-    retries = table.max_retries or 0
-    first = f"{retries} retries, then " if retries else ""
-    if table.error_handler:
-        return f"{first}{table.error_handler} gets it"
+    first = _retries(table)
+    handled = f"{table.error_handler} gets it" if table.error_handler else ""
+    if table.dead_letter_topic:
+        then = f", then {handled}" if handled else ""
+        limit = 0.5 if table.dead_letter_limit is None else table.dead_letter_limit
+        stop = (
+            f"; the worker stops if more than {limit:.0%} of 100 in a row do" if limit < 1 else ""
+        )
+        return f"{first}a copy goes to {table.dead_letter_topic}{then}{stop}"
+    if handled:
+        return f"{first}{handled}"
     default = "stop" if table.commit_strategy == "after_processing" else "skip"
     if (table.on_failure or default) == "stop":
         return f"{first}the worker stops; the record is not committed"
     return f"{first}it is logged, counted and skipped"
+
+
+def _retries(table: ConsumerTable) -> str:
+    if not table.max_retries:
+        return ""
+    only = f" of {', '.join(table.retry_on)}" if table.retry_on else ""
+    never = f", never of {', '.join(table.never_retry)}" if table.never_retry else ""
+    count = "1 retry" if table.max_retries == 1 else f"{table.max_retries} retries"
+    return f"{count}{only}{never}, then "
+
+
+def start(position: StartPosition) -> str:
+    """Where a group begins, in words."""
+    match position:
+        case datetime():
+            return f"with the first record from {position.isoformat()} on"
+        case int():
+            return f"at offset {position}"
+        case dict():
+            each = (f"{offset} of partition {at}" for at, offset in sorted(position.items()))
+            return f"at offset {', '.join(each)}"
+        case _:
+            return f"at the {position} record"

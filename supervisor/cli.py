@@ -133,23 +133,25 @@ async def _run(config: SupervisorConfig) -> RunReport:
 
 @app.command()
 def check(file: ConfigFile) -> None:
-    """Validate FILE, import what it names in a child process, and say what each consumer does."""
+    """Validate FILE, and say what each consumer does.
+
+    What FILE names is imported in a child process, which does all that a start does but
+    connecting.
+    """
     from supervisor.checking import check as check_config  # noqa: PLC0415 - as above
 
     config = _load(file)
     checked = check_config(config)
     out = Console(highlight=False, soft_wrap=True)
+    problems = [problem for consumer in checked for problem in consumer.problems]
+    for problem in dict.fromkeys(problems):  # what is wrong with [kafka] is so for everyone
+        _errors().print(Text(f"{file}: {problem}"))
     for consumer in checked:
-        if consumer.problem:
-            place = f"consumers.{consumer.consumer}"
-            named = consumer.problem.startswith(place)
-            problem = consumer.problem if named else f"{place}: {consumer.problem}"
-            _errors().print(Text(f"{file}: {problem}"))
-            continue
-        out.print(Text(consumer.consumer, style="bold"))
+        if consumer.facts:
+            out.print(Text(consumer.consumer, style="bold"))
         for caption, text in consumer.facts.items():
             out.print(Text(f"  {caption + ':':10} {text}"))
-    if any(consumer.problem for consumer in checked):
+    if problems:
         raise typer.Exit(ExitStatus.CONFIGURATION)
     out.print(Text(f"{file} is valid", style="green"))
 

@@ -8,7 +8,17 @@ from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from supervisor.restart import RestartMode, RestartPolicy
-from supervisor.values import PositiveSeconds, Reference, Seconds, Table, Whole, is_reference
+from supervisor.values import (
+    ExceptionName,
+    PositiveSeconds,
+    Reference,
+    Seconds,
+    StartFrom,
+    Table,
+    TopicName,
+    Whole,
+    is_reference,
+)
 
 PROFILES = {
     "base": "BaseSettings",
@@ -19,6 +29,32 @@ PROFILES = {
     "reliable": "ReliableSettings",
 }
 """Short names of the profiles in flowodm.settings."""
+
+
+FUNCTIONS = (
+    "handler",
+    "error_handler",
+    "on_startup",
+    "on_shutdown",
+    "tombstone_handler",
+    "header_filter",
+)
+"""The keys of a consumer that name a function."""
+EXCEPTIONS = ("retry_on", "never_retry")
+"""The keys of a consumer that name exception classes."""
+NOT_THE_LOOPS = frozenset({"workers", "partition_groups", "membership", "restart"})
+"""The keys of a consumer that are the supervisor's; all others are the loops' arguments."""
+_NEEDS = {
+    "retry_delay": "max_retries",
+    "retry_backoff": "max_retries",
+    "retry_max_delay": "retry_backoff",
+    "retry_jitter": "max_retries",
+    "retry_on": "max_retries",
+    "never_retry": "max_retries",
+    "dead_letter_limit": "dead_letter_topic",
+    "batch_timeout": "batch_size",
+}
+"""Keys without effect, and the key that each of them needs."""
 
 
 class RestartTable(Table):
@@ -63,6 +99,9 @@ class ConsumerTable(Table):
         membership: "static" gives each worker its own group.instance.id (KIP-345), so that a
             restart moves no partitions; "dynamic" gives none.
         settings: A profile ("long_running", "batch", …) or "package.module:settings".
+        retry_on: Exceptions as "package.module:Class" or a built-in one's name; so in never_retry.
+        start_from: "earliest", "latest", a time with its zone, an offset, or a table of offsets
+            by partition.
         restart: What follows when a worker ends.
     """
 
@@ -81,8 +120,23 @@ class ConsumerTable(Table):
     commit_strategy: Literal["before_processing", "after_processing"] | None = None
     max_retries: Annotated[Whole, Field(ge=0)] | None = None
     retry_delay: Seconds | None = Field(default=None, examples=["1s"])
+    retry_backoff: float | None = Field(default=None, ge=1, allow_inf_nan=False, examples=[2.0])
+    retry_max_delay: Seconds | None = Field(default=None, examples=["1m"])
+    retry_jitter: float | None = Field(default=None, ge=0, le=1, examples=[0.2])
+    retry_on: tuple[ExceptionName, ...] | None = Field(
+        default=None, examples=[["TimeoutError", "shop.orders:Unavailable"]]
+    )
+    never_retry: tuple[ExceptionName, ...] | None = Field(default=None, examples=[["ValueError"]])
+    attempt_timeout: PositiveSeconds | None = Field(default=None, examples=["10s"])
+    dead_letter_topic: TopicName | None = Field(default=None, examples=["orders-dead"])
+    dead_letter_limit: float | None = Field(default=None, ge=0, le=1, examples=[0.5])
     max_concurrent: Annotated[Whole, Field(ge=1)] | None = Field(default=None, examples=[10])
     ordering: Literal["partition", "key", "unordered"] | None = None
+    batch_size: Annotated[Whole, Field(ge=1)] | None = Field(default=None, examples=[100])
+    batch_timeout: Seconds | None = Field(default=None, examples=["100ms"])
+    tombstone_handler: Reference | None = None
+    header_filter: Reference | None = None
+    start_from: StartFrom | None = Field(default=None, examples=["earliest"])
     on_failure: Literal["skip", "stop"] | None = None
     commit_interval: PositiveSeconds | None = Field(default=None, examples=["1s"])
     commit_ahead: Seconds | None = Field(default=None, examples=["100ms"])
@@ -99,6 +153,54 @@ class ConsumerTable(Table):
         raise PydanticCustomError(
             "profile", "is no settings profile", {"hint": f'write {names}, or "module:name"'}
         )
+
+    @field_validator(*_NEEDS)
+    @classmethod
+    def _needed(cls, value: object, info: ValidationInfo) -> object:
+        needed = _NEEDS[str(info.field_name)]
+        if value is not None and needed in info.data and info.data[needed] is None:
+            raise PydanticCustomError(
+                "without_effect",
+                "has no effect without {needed}",
+                {"needed": needed, "hint": f"write {needed} too, or remove this"},
+            )
+        return value
+
+    @field_validator("batch_size")
+    @classmethod
+    def _batch_size(cls, value: int | None, info: ValidationInfo) -> int | None:
+        if value is not None and info.data.get("ordering") == "key":
+            hint = 'write ordering = "partition" or "unordered": a batch has many keys'
+            raise PydanticCustomError(
+                "contradiction", 'contradicts ordering = "key"', {"hint": hint}
+            )
+        return value
+
+    @field_validator("retry_on")
+    @classmethod
+    def _retry_on(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        if value == ():
+            hint = "name the errors to try again, or remove it for all; max_retries = 0 is for none"
+            raise PydanticCustomError("empty", "names no error", {"hint": hint})
+        return value
+
+    @field_validator("never_retry")
+    @classmethod
+    def _never_retry(
+        cls, value: tuple[str, ...] | None, info: ValidationInfo
+    ) -> tuple[str, ...] | None:
+        if both := sorted(set(value or ()) & set(info.data.get("retry_on") or ())):
+            names = {"names": ", ".join(both), "hint": "keep each error in one of the two"}
+            raise PydanticCustomError("contradiction", "contradicts retry_on: {names}", names)
+        return value
+
+    @field_validator("retry_max_delay")
+    @classmethod
+    def _retry_max_delay(cls, value: float | None, info: ValidationInfo) -> float | None:
+        if value is not None and value < (info.data.get("retry_delay") or 0):
+            hint = "write the longest delay here"
+            raise PydanticCustomError("cap", "is shorter than retry_delay", {"hint": hint})
+        return value
 
     @field_validator("partition_groups")
     @classmethod
@@ -127,8 +229,7 @@ class ConsumerTable(Table):
 
     def loop_options(self) -> dict[str, Any]:
         """The arguments for the loop which are set, under the loop's own names."""
-        not_the_loops = {"workers", "partition_groups", "membership", "restart"}
-        return self.model_dump(exclude=not_the_loops, exclude_none=True, mode="json")
+        return self.model_dump(exclude=set(NOT_THE_LOOPS), exclude_none=True, mode="json")
 
 
 def _check_groups(groups: tuple[tuple[int, ...], ...]) -> None:

@@ -1,4 +1,4 @@
-"""The child of `check`: imports what consumers name and answers in JSON lines."""
+"""The child of `check`: imports what consumers name, builds their loops, answers in JSON lines."""
 
 from __future__ import annotations
 
@@ -7,10 +7,14 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
+from supervisor.logs import redactor
 from supervisor.protocol import Decoder, Start
 
 if TYPE_CHECKING:
     from typing import TextIO
+
+_EXPECTED = {"DefinitionError", "ConfigurationError", "SchemaValidationError"}
+"""Errors whose text says it all, by name: flowodm may be what cannot be imported."""
 
 
 def main() -> None:
@@ -24,23 +28,33 @@ def main() -> None:
         if isinstance(frame, Start):
             name = frame.identity.consumer
             _say(answers, {"begun": name})
-            _say(answers, {"consumer": name, **_describe(frame)})
+            _say(answers, {"consumer": name, **_answer(frame)})
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)
 
 
-def _say(answers: TextIO, answer: dict[str, str]) -> None:
+def _say(answers: TextIO, answer: dict[str, object]) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 
 
-def _describe(start: Start) -> dict[str, str]:
+def _answer(start: Start) -> dict[str, object]:
     try:
-        from supervisor.worker import describe  # noqa: PLC0415 - its failure is an answer too
+        from supervisor.worker import rehearse  # noqa: PLC0415 - its failure is an answer too
 
-        return describe(start)
-    except BaseException as error:  # noqa: BLE001 - a module may even call sys.exit on import
-        notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
-        kind = "" if type(error).__name__ == "DefinitionError" else f"{type(error).__name__}: "
-        return {"problem": f"{kind}{error}{notes}"}
+        facts, errors = rehearse(start)
+    except BaseException as error:  # noqa: BLE001 - the last frame that can say what happened
+        facts, errors = {}, [error]
+    return {"facts": facts, "problems": [_problem(error, start) for error in errors]}
+
+
+def _problem(error: BaseException, start: Start) -> str:
+    """What is wrong, beginning with the key if it is known."""
+    notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
+    expected = any(kind.__name__ in _EXPECTED for kind in type(error).__mro__)
+    text = f"{'' if expected else f'{type(error).__name__}: '}{error}{notes}".strip()
+    options = start.kafka.get("options", {})
+    if named := [name for name in options if f'"{name}"' in text]:
+        text = f'kafka.options."{named[0]}": {text}'
+    return redactor(start.secrets)(text)

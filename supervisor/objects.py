@@ -7,6 +7,12 @@ import importlib
 import sys
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+T = TypeVar("T")
 
 _SAME_AGAIN = (ImportError, SyntaxError, NameError, AttributeError, TypeError)
 """What a module that fails on import will raise the next time too. Anything else, such as a
@@ -49,6 +55,58 @@ def resolve(reference: str, key: str) -> object:
     return found
 
 
+class Names:
+    """All that one definition names, imported; what is wrong is kept, not raised.
+
+    Args:
+        place: The definition's place in the configuration, for messages.
+
+    Attributes:
+        errors: What went wrong, in order. A module that fails on import is in it once, for the
+            first key that names it.
+    """
+
+    def __init__(self, place: str) -> None:
+        self.errors: list[BaseException] = []
+        self._place = place
+        self._broken: set[str] = set()
+
+    def get(self, key: str, reference: str, accept: Callable[[object, str], T]) -> T | None:
+        """The object, or None if there is an error.
+
+        Args:
+            key: The key below `place`.
+            reference: As for `resolve`.
+            accept: Gives back what it gets, as what it should be; or raises a DefinitionError
+                with its second argument, key and reference, at the beginning.
+        """
+        module = reference.partition(":")[0]
+        if module in self._broken:
+            return None
+        where = f"{self._place}.{key}"
+        try:
+            return accept(resolve(reference, where), f"{where}: {reference}")
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - kept for whoever asked
+            self.errors.append(error)
+            if module not in sys.modules:
+                self._broken.add(module)
+        return None
+
+    def exceptions(self, key: str, names: Sequence[str]) -> tuple[type[Exception], ...]:
+        """Exception classes by reference, or by name if they are built in."""
+        found = [
+            self.get(f"{key}[{index}]", name if ":" in name else f"builtins:{name}", _exception)
+            for index, name in enumerate(names)
+        ]
+        return tuple(kind for kind in found if kind is not None)
+
+
+def _exception(found: object, where: str) -> type[Exception]:
+    if isinstance(found, type) and issubclass(found, Exception):
+        return found
+    raise DefinitionError(f"{where} is no exception class: name a subclass of Exception")
+
+
 def _module(name: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(name)
@@ -62,7 +120,7 @@ def _module(name: str, key: str) -> ModuleType:
     except _SAME_AGAIN as error:
         what = f"{type(error).__name__}: {error}"
         raise DefinitionError(f"{key}: importing {name} failed: {what}") from error
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         error.add_note(f"{key}: raised while importing {name}")
         raise
 

@@ -85,11 +85,13 @@ class Definition:
         model: The messages' class.
         handler: Gets each message.
         options: The loop's other arguments.
+        place: Where the consumer is in the configuration.
     """
 
     model: type[FlowBaseModel]
     handler: Callable[..., Any]
     options: dict[str, Any]
+    place: str
 
     @classmethod
     def resolve(cls, start: Start, errors: list[BaseException]) -> Definition | None:
@@ -117,11 +119,14 @@ class Definition:
         if "start_from" in options:
             options["start_from"] = parse_start(options["start_from"])
         # What an operator sets by its Kafka name also wins over the consumer's profile.
-        options["consumer_config"] = _connect(dict(start.kafka))
+        try:
+            options["consumer_config"] = _connect(dict(start.kafka))
+        except DefinitionError as error:
+            names.errors.append(error)
         errors += names.errors
-        return (
-            None if model is None or names.errors else cls(model, options.pop("handler"), options)
-        )
+        if model is None or names.errors:
+            return None
+        return cls(model, options.pop("handler"), options, _place(start))
 
     @property
     def is_async(self) -> bool:
@@ -132,7 +137,8 @@ class Definition:
         """The loop, not yet running. Signals are the worker's business, not the loop's.
 
         Raises:
-            DefinitionError: The loop does not take these arguments.
+            DefinitionError: The loop does not take these arguments. It begins with the key, if
+                the loop's own message begins with the argument's name.
         """
         kind = AsyncConsumerLoop if self.is_async else ConsumerLoop
         try:
@@ -143,8 +149,10 @@ class Definition:
                 observers=observers,
                 handle_signals=False,
             )
-        except (TypeError, ValueError) as error:
-            raise DefinitionError(f"{kind.__name__}: {error}") from error
+        except (TypeError, ValueError, ConfigurationError) as error:
+            name = str(error).partition(" ")[0]
+            key = f".{name}" if name in {"handler", *self.options} else ""
+            raise DefinitionError(f"{self.place}{key}: {error}") from error
 
 
 def _place(start: Start) -> str:

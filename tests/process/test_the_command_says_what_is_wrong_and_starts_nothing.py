@@ -230,7 +230,8 @@ def test_check_does_not_wait_for_threads_that_a_module_starts(tmp_path):
 def test_check_says_which_consumer_ended_the_process_and_which_were_not_looked_at(tmp_path):
     table = '[consumers.{0}]\nmodel = "{1}:Order"\nhandler = "{1}:process"\n'
     tables = [("first", "shop"), ("guilty", "ends"), ("innocent", "shop")]
-    (tmp_path / "fleet.toml").write_text("".join(table.format(*names) for names in tables))
+    kafka = '[kafka]\nbootstrap_servers = "127.0.0.1:9"\n'
+    (tmp_path / "fleet.toml").write_text(kafka + "".join(table.format(*names) for names in tables))
     (tmp_path / "shop.py").write_text(MODEL)
     (tmp_path / "ends.py").write_text("import os; os._exit(9)")
     done = command("check", "fleet.toml", cwd=tmp_path)
