@@ -221,6 +221,8 @@ class Codec(Generic[M]):
             raise self._unread(data)
         try:
             return read(data)
+        except MemoryError:
+            raise  # says nothing about the record
         except Exception as error:  # noqa: BLE001 - garbage raises anything; validators may too
             failure = self._failure(error, wire.schema_id_of(data))
         raise failure
@@ -228,6 +230,8 @@ class Codec(Generic[M]):
     def _decode_bare(self, data: bytes) -> M:
         try:
             return self._bare(data)
+        except MemoryError:
+            raise  # says nothing about the record
         except Exception as error:  # noqa: BLE001 - as in decode
             failure = self._failure(error, None)
         if wire.schema_id_of(data) is None:
@@ -236,6 +240,8 @@ class Codec(Generic[M]):
             return self._decode_framed(data)
         try:
             return self._bare_framed(data)
+        except MemoryError:
+            raise  # as above
         except Exception:  # noqa: BLE001 - as in decode; the first reading's error is told
             raise failure from None
 

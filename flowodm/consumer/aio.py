@@ -15,6 +15,7 @@ from flowodm.consumer.coroutines import cancelled_from_within, completed, in_thr
 from flowodm.consumer.handling import Blocking, UserCode, recover
 from flowodm.consumer.shell import Loop
 from flowodm.consumer.signals import stop_on_signals
+from flowodm.consumer.watchdog import Watchdog
 from flowodm.events import LoopState, Outcome
 from flowodm.exceptions import ConsumerError
 
@@ -107,23 +108,25 @@ class AsyncConsumerLoop(Loop):
         crew = _Crew(self.options.max_concurrent, self._context)
         with self._session_of_a_run(crew.wake) as session:
             crew.session = session
-            with stop_on_signals(self._on_signal, enabled=self.options.handle_signals):
+            watchdog = Watchdog(asyncio.get_running_loop(), session.dispatch.tell)
+            signals = stop_on_signals(self._on_signal, enabled=self.options.handle_signals)
+            with signals, watchdog:
                 try:
                     session.dispatch.enter_state(LoopState.STARTING)
-                    await self._start_hook(self.options.on_startup)
+                    await self._start_hook(self.options.on_startup, session)
                     session.start()
                 except BaseException as error:  # noqa: BLE001 - raised again at the end
                     session.fail(error)
                 await _finish(crew.over, session)
                 await _finish(asyncio.ensure_future(crew.dismiss()), session)
                 session.dispatch.enter_state(LoopState.DRAINING)  # also if it never ran
-                await _finish(self._start_hook(self.options.on_shutdown), session)
+                await _finish(self._start_hook(self.options.on_shutdown, session), session)
                 await _finish(asyncio.ensure_future(in_thread(session.close)), session)
             session.raise_first_error()
 
-    def _start_hook(self, hook: Callable[[], Any] | None) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(_call(hook), context=self._context)
-        self._hook = task
+    def _start_hook(self, hook: Callable[[], Any] | None, session: Session) -> asyncio.Task[None]:
+        running = asyncio.get_running_loop()
+        self._hook = running.create_task(_call(hook, session), context=self._context)
         return self._hook
 
     def _on_signal(self, signum: int) -> None:
@@ -198,7 +201,11 @@ class _Crew:
 
     async def _work(self, run: Run | None) -> None:
         while run is not None:
-            await self._work_off(run)
+            try:
+                await self._work_off(run)
+            except (SystemExit, KeyboardInterrupt) as error:
+                # Out of a task they would end the event loop before this loop has drained.
+                self.session.fail(error)
             # Handlers that never wait would otherwise keep everybody else from running.
             await asyncio.sleep(0)
             run, _ = self.session.dispatch.take_now()
@@ -328,8 +335,12 @@ async def _finish(step: asyncio.Future[Any], session: Session) -> None:
             session.fail(error)
 
 
-async def _call(hook: Callable[[], Any] | None) -> None:
-    if hook is not None:
+async def _call(hook: Callable[[], Any] | None, session: Session) -> None:
+    if hook is None:
+        return
+    try:
         result = hook()
         if inspect.isawaitable(result):
             await result
+    except (SystemExit, KeyboardInterrupt) as error:
+        session.fail(error)  # as in _work; run() raises it
