@@ -83,7 +83,7 @@ class DeadLetterTopic:
         try:
             self._deliver(record, error, deadline, brief=False)
         except ProducerError as refused:
-            if not _too_large(refused):
+            if not too_large(refused):
                 raise ProducerError(f"dead letter of {place}: {refused}") from refused
             self._deliver_briefly(record, error, deadline, place)
 
@@ -98,7 +98,7 @@ class DeadLetterTopic:
                 f"{self.topic} above that of {record.topic()}, and the producer's "
                 'message.max.bytes (connect(producer_config={"message.max.bytes": ...}))'
             )
-            hint = way_out if _too_large(refused) else ""
+            hint = way_out if too_large(refused) else ""
             raise ProducerError(f"dead letter of {place}: {refused}{hint}") from refused
 
     def _deliver(
@@ -128,7 +128,8 @@ def partitions_of(client: Any, topic: str) -> list[int]:
         time.sleep(_POLL_INTERVAL)
 
 
-def _too_large(error: ProducerError) -> bool:
+def too_large(error: ProducerError) -> bool:
+    """Whether a record was refused for its size, or for that of the batch it was sent in."""
     cause = error.__cause__
     return (
         isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE

@@ -15,7 +15,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from flowodm.connection import get_kafka_connection
 from flowodm.consumer.committer import CALL_TIMEOUT, bounded
-from flowodm.consumer.dead_letter import ANSWER_TIMEOUT, SEND_TIMEOUT, partitions_of
+from flowodm.consumer.dead_letter import ANSWER_TIMEOUT, SEND_TIMEOUT, partitions_of, too_large
 from flowodm.consumer.letters import DeadLetter
 from flowodm.consumer.progress import LONGEST_NOTE, ReplayProgress
 from flowodm.exceptions import ConfigurationError, ConsumerError, ProducerError, summary
@@ -187,19 +187,19 @@ class _Reader:
 
     def extents(self) -> dict[int, Extent]:
         """What each partition holds now."""
-        numbers = self._ask(lambda: partitions_of(self._consumer, self.topic))
+        numbers = self.ask(lambda: partitions_of(self._consumer, self.topic))
         return {number: self._extent(TopicPartition(self.topic, number)) for number in numbers}
 
     def _extent(self, place: TopicPartition) -> Extent:
         consumer = self._consumer
-        return self._ask(
+        return self.ask(
             lambda: Extent(*consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT))
         )
 
     def progress(self, numbers: list[int]) -> dict[int, ReplayProgress]:
         """What the group has noted for each partition."""
         places = [TopicPartition(self.topic, number) for number in numbers]
-        found = self._ask(
+        found = self.ask(
             lambda: _answered(self._consumer.committed(places, timeout=ANSWER_TIMEOUT))
         )
         return {
@@ -213,7 +213,7 @@ class _Reader:
         """Commit, and wait for the broker's answer."""
         commit = self._consumer.commit
         if places:
-            self._ask(
+            self.ask(
                 lambda: _answered(
                     bounded(lambda: commit(offsets=places, asynchronous=False), CALL_TIMEOUT)
                 )
@@ -244,7 +244,7 @@ class _Reader:
             raise ConsumerError(f"topic {self.topic}: {error.str()}")
         return error.str()
 
-    def _ask(self, question: Callable[[], T]) -> T:
+    def ask(self, question: Callable[[], T]) -> T:
         """Ask again while the answer is an error that may pass."""
         deadline = time.monotonic() + READ_TIMEOUT
         while True:
@@ -312,16 +312,21 @@ class _Replay:
             progress.left(letter.offset)
             self._left += 1
         else:
-            delivery = Delivery(str(target))
-            enqueue(self._producer, delivery, self._addressed(letter, str(target)), deadline)
-            self._pending.append((letter, delivery))
+            self._pending.append((letter, self._hand_over(letter, deadline)))
+
+    def _hand_over(self, letter: DeadLetter, deadline: float) -> Delivery:
+        target = self._to or str(letter.original_topic)
+        delivery = Delivery(target)
+        enqueue(self._producer, delivery, self._addressed(letter, target), deadline)
+        return delivery
 
     def _addressed(self, letter: DeadLetter, target: str) -> dict[str, Any]:
         message: dict[str, Any] = {"topic": target, "key": letter.key, "value": letter.value}
         message["headers"] = list(letter.replay_headers)
         if target == letter.original_topic:
             if target not in self._partitions:
-                self._partitions[target] = partitions_of(self._producer, target)
+                producer = self._producer
+                self._partitions[target] = self._reader.ask(lambda: partitions_of(producer, target))
             if letter.original_partition in self._partitions[target]:
                 message["partition"] = letter.original_partition
         return message
@@ -332,7 +337,7 @@ class _Replay:
         for letter, delivery in self._pending:
             progress = self._progress[letter.partition]
             try:
-                delivery.wait(self._producer, deadline)
+                self._await(letter, delivery, deadline)
             except ProducerError as error:
                 progress.left(letter.offset)
                 place = f"{letter.topic}, partition {letter.partition}, offset {letter.offset}"
@@ -344,6 +349,15 @@ class _Replay:
         self._pending.clear()
         if failure is not None:
             raise failure
+
+    def _await(self, letter: DeadLetter, delivery: Delivery, deadline: float) -> None:
+        try:
+            delivery.wait(self._producer, deadline)
+        except ProducerError as error:
+            if not too_large(error):
+                raise
+            # A batch of small records is refused as a whole for its size; alone each may pass.
+            self._hand_over(letter, deadline).wait(self._producer, deadline)
 
     def _commit(self, numbers: set[int]) -> None:
         places = []

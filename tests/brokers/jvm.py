@@ -18,6 +18,7 @@ from brokers import artifacts
 from waiting import wait_until
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
 START_TIMEOUT = 60.0
@@ -101,6 +102,16 @@ class JvmServer(abc.ABC):
     def kill(self) -> None:
         """End it as a crash does."""
         self._end(signal.SIGKILL, STOP_TIMEOUT)
+
+    @contextlib.contextmanager
+    def frozen(self) -> Iterator[None]:
+        """It is there and answers nothing while the context is open."""
+        pid = self.pid
+        os.kill(pid, signal.SIGSTOP)
+        try:
+            yield
+        finally:
+            os.kill(pid, signal.SIGCONT)
 
     def restart(self) -> None:
         """Stop in good order and start again: the same port, the same data."""
