@@ -19,6 +19,52 @@ class CommitStrategy(Enum):
     AFTER_PROCESSING = "after_processing"
 
 
+class Remedy(Enum):
+    """What helps after a commit that failed.
+
+    AGAIN: the same again after a delay, for as long as it takes: the broker or the way to it is
+        not well, or the group rebalances. What the client could do by itself it has done.
+    WITHOUT_NOTE: the same again, with nothing in the commit's metadata.
+    NONE: the broker would say the same again. It is asked a few more times, as a member that was
+        removed rejoins by itself and permissions may be on their way; then the loop ends.
+    """
+
+    AGAIN = "again"
+    WITHOUT_NOTE = "without_note"
+    NONE = "none"
+
+
+#: How many refusals in a row end the loop: those are some 12 s, with the delays below.
+MOST_REFUSALS = 8
+
+#: Errors of the protocol (by the names of Kafka's guide) that no delay mends. Of those about the
+#: membership librdkafka takes the classic group's for a loss of all partitions, and under KIP-848
+#: asks the coordinator at once; either way it rejoins, and the assignment that follows is another
+#: epoch. FENCED_INSTANCE_ID is not here: librdkafka makes it a fatal error.
+_REFUSALS = frozenset(
+    {
+        "UNKNOWN_MEMBER_ID",
+        "ILLEGAL_GENERATION",
+        "STALE_MEMBER_EPOCH",
+        "FENCED_MEMBER_EPOCH",
+        "GROUP_AUTHORIZATION_FAILED",
+        "TOPIC_AUTHORIZATION_FAILED",
+        "CLUSTER_AUTHORIZATION_FAILED",
+        "INVALID_GROUP_ID",
+        "GROUP_ID_NOT_FOUND",
+        "INVALID_COMMIT_OFFSET_SIZE",
+        "UNSUPPORTED_VERSION",
+    }
+)
+
+
+def remedy_for(error: str) -> Remedy:
+    """What helps after a commit failed with the error of this name."""
+    if error == "OFFSET_METADATA_TOO_LARGE":
+        return Remedy.WITHOUT_NOTE
+    return Remedy.NONE if error in _REFUSALS else Remedy.AGAIN
+
+
 class CommitSchedule:
     """Decides when the next OffsetCommit may be sent: by interval, one in flight at a time.
 

@@ -208,10 +208,16 @@ class Engine:
         """The broker confirmed a window, so its handlers may start; or it did not."""
         if not ok:
             self._intake.put_back(window)
-            return
         for partition, records in window.chunks:
-            partition.confirmed = window.offsets[partition.tp]
-            partition.offer(records, now)
+            if not ok:
+                if self.stopping or partition.leaving or partition.gone:
+                    self._intake.drop(partition)
+            elif partition.gone:
+                partition.let_go(records)
+                self._report_lost(partition, len(records))
+            else:
+                partition.confirmed = window.offsets[partition.tp]
+                partition.offer(records, now)
 
     def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, Position]:
         """What may be committed and is not (after_processing), of all or some partitions."""

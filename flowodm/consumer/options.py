@@ -13,6 +13,7 @@ from flowodm.consumer.poller import Source
 from flowodm.consumer.retry import FailurePolicy, OnFailure
 from flowodm.consumer.rules import Rules
 from flowodm.consumer.signatures import check_function, describe, is_async
+from flowodm.consumer.start import parse
 from flowodm.exceptions import ConfigurationError, SettingsError
 from flowodm.model import settings_of
 
@@ -149,13 +150,15 @@ class Options:
         """Refuse what cannot work, before anything is started.
 
         Raises:
-            ValueError: A number is out of its range.
+            ValueError: A number is out of its range, or ``start_from`` is no start position.
             ConfigurationError: A function is a generator function, or cannot be called with
                 what it will get.
             SettingsError: ``consumer_config`` sets what belongs to the loop.
         """
         self._check_numbers()
         self._check_combinations()
+        if self.start_from is not None:
+            parse(self.start_from)
         for name, arguments in CALLED_WITH.items():
             function = getattr(self, name)
             if function is not None:
@@ -265,4 +268,5 @@ class Options:
             partitions=self.partitions,
             fetch_size=self.settings.max_poll_records,
             poll_timeout=self.poll_timeout,
+            start=None if self.start_from is None else parse(self.start_from),
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
-from flowodm.consumer.committer import CALL_TIMEOUT, Committer, bounded
+from flowodm.consumer.committer import CALL_TIMEOUT, TICK, Committer, bounded
 from flowodm.consumer.rebalance import Membership
 from flowodm.events import Abandoned, EndReason, LoopState, Trouble
 from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.engine import Engine
     from flowodm.consumer.offsets import Position
+    from flowodm.consumer.start import Start
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
@@ -33,8 +34,9 @@ if TYPE_CHECKING:
 SLICE = 0.1
 #: Seconds between two samples of lag and load.
 SAMPLE_INTERVAL = 1.0
-#: Seconds for the answer to the commit under way, before the last commit is sent.
-ANSWER_PATIENCE = 1.0
+#: Seconds between two looks for the answer to a commit ahead, which takes some 6 ms. A poll that
+#: has brought it goes on waiting for a record, and the next window may be due by then.
+ANSWER_TICK = 0.002
 
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 
@@ -49,6 +51,8 @@ class Source:
         partitions: Exactly these partitions (no group membership), or None to join the group.
         fetch_size: The most records of one fetch.
         poll_timeout: The most seconds of one poll.
+        start: Where to begin with a partition for which the group has committed nothing; None:
+            where ``auto.offset.reset`` says.
     """
 
     config: dict[str, Any]
@@ -56,6 +60,7 @@ class Source:
     partitions: tuple[int, ...] | None
     fetch_size: int
     poll_timeout: float
+    start: Start | None = None
 
 
 class Poller:
@@ -85,7 +90,7 @@ class Poller:
         self._released = threading.Event()
         self._consumer: Consumer
         self._membership: Membership
-        self._committer = Committer(dispatch, self._check_fatal)
+        self._committer = Committer(dispatch, self._check_fatal, self._blame)
         self.drained = threading.Event()
         self.drain_seconds = 0.0
         self.error: BaseException | None = None
@@ -131,7 +136,7 @@ class Poller:
             self._close()
 
     def _fail(self, error: BaseException) -> None:
-        self.error = self.error or error
+        self._blame(error)
         self._switch.press(reason=EndReason.ERROR)
 
     def _open(self) -> None:
@@ -145,7 +150,13 @@ class Poller:
             raise ConfigurationError(text) from error
         self._committer.use(self._consumer)
         self._membership = Membership(
-            self._consumer, self._source, self._dispatch, self._switch, self._committer
+            self._consumer,
+            self._source,
+            self._dispatch,
+            self._switch,
+            self._committer,
+            self._serve,
+            self._blame,
         )
         self._membership.join()
 
@@ -158,7 +169,9 @@ class Poller:
             windows = engine.waiting_for_window
             # Nobody says how far a run has come, so the next window is asked for in time.
             patience = min(self._slice, engine.rules.commit_ahead / 4 or self._slice)
-        if not fetch:
+        if self._committer.window_under_way:
+            self._fetch_with_answer(fetch=fetch)
+        elif not fetch:
             self._dispatch.wait_for(
                 lambda e: e.room() or _window_ready(e), patience if windows else self._slice
             )
@@ -171,6 +184,18 @@ class Poller:
         if self.error is not None:
             raise self.error
 
+    def _fetch_with_answer(self, *, fetch: bool) -> None:
+        """Look for the answer to a commit ahead: it comes in a poll, as records do.
+
+        With a full buffer at most one record comes along each time, and soon none: what has
+        filled it is paused.
+        """
+        if fetch:
+            self._fetch_all(ANSWER_TICK)
+        else:
+            self._dispatch.wait_for(lambda e: e.room(), ANSWER_TICK)
+            self._fetch(0, 1)
+
     def _fetch_all(self, timeout: float) -> bool:
         """Fetch, and fetch again while the next window wants it; returns whether anything came."""
         came = more = self._fetch(timeout)
@@ -180,8 +205,12 @@ class Poller:
             more = more and self._fetch(0)
         return came
 
-    def _fetch(self, timeout: float) -> bool:
+    def _fetch(self, timeout: float, most: int | None = None) -> bool:
         """Wait for a first record only: a lone one is not held back for company.
+
+        Args:
+            timeout: Seconds to wait for it.
+            most: The most records to take, instead of those of a whole fetch.
 
         Returns:
             Whether anything came.
@@ -190,8 +219,9 @@ class Poller:
         if first is None:
             return False
         messages = [first]
-        if self._source.fetch_size > 1:
-            messages += self._consumer.consume(self._source.fetch_size - 1, 0)
+        more = (most or self._source.fetch_size) - 1
+        if more:
+            messages += self._consumer.consume(more, 0)
         batches: dict[TP, list[Message]] = {}
         for message in messages:
             error = message.error()
@@ -242,13 +272,17 @@ class Poller:
         if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the constant's public name
             self._dispatch.tell(Trouble(error.name(), error.str()))
 
+    def _blame(self, error: BaseException) -> None:
+        """End the loop with this error, unless there was one before."""
+        self.error = self.error or error
+
     def _check_fatal(self, error: KafkaError) -> None:
         # KIP-848's "instance ID is still used" arrives as _FATAL with fatal() False.
         fatal = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - as above
         if error.code() in _FENCED or (fatal and "instance" in error.str().lower()):
-            self.error = self.error or FencedError(error.str())
+            self._blame(FencedError(error.str()))
         elif fatal:
-            self.error = self.error or ConsumerError(f"fatal error of the client: {error.str()}")
+            self._blame(ConsumerError(f"fatal error of the client: {error.str()}"))
 
     # ---- the end -----------------------------------------------------------------------------
 
@@ -258,10 +292,11 @@ class Poller:
         with self._dispatch as engine:
             engine.stop()
         while time.monotonic() < self._switch.deadline:
-            if self._dispatch.wait_for(lambda e: e.quiet(), self._slice):
+            under_way = self._committer.window_under_way
+            if self._dispatch.wait_for(lambda e: e.quiet(), TICK if under_way else self._slice):
                 break
             self._serve(0)
-        self._await_answer()
+        self._committer.await_answer(self._serve)
         with self._dispatch as engine:
             offsets = engine.to_commit()
             unfinished = engine.unfinished
@@ -272,21 +307,12 @@ class Poller:
         with self._dispatch as engine:
             engine.forget(everything)
 
-    def _await_answer(self) -> None:
-        """One commit at a time, also at the end: the client may resend an older one after it."""
-        deadline = time.monotonic() + ANSWER_PATIENCE
-        while time.monotonic() < deadline:
-            with self._dispatch as engine:
-                if not engine.schedule.in_flight:
-                    return
-            self._serve(0.005)
-
     def _commit_at_last(self, offsets: dict[TP, Position]) -> None:
         """The final commit is tried again while there is time: a failure repeats records."""
         deadline = max(self._switch.deadline, time.monotonic()) + CALL_TIMEOUT
         while True:
             left = deadline - time.monotonic()
-            problem = self._committer.commit_now(offsets, max(left, 1.0))
+            problem = self._committer.commit_now(offsets, max(left, 1.0), self._serve)
             if problem is None:
                 return
             self._serve(self._slice)
@@ -313,6 +339,7 @@ class Poller:
             bounded(self._consumer.close, CALL_TIMEOUT)
         except (KafkaException, TimeoutError, RuntimeError) as error:
             self._dispatch.tell(Trouble("close", str(error)))
+        self._committer.close()
 
 
 def _window_ready(engine: Engine) -> bool:

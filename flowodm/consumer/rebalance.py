@@ -5,19 +5,30 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
-from confluent_kafka import OFFSET_STORED, KafkaException, TopicPartition
+from confluent_kafka import (
+    OFFSET_BEGINNING,
+    OFFSET_END,
+    OFFSET_STORED,
+    KafkaException,
+    TopicPartition,
+)
 
 from flowodm.consumer.committer import positions
+from flowodm.consumer.offsets import Position
+from flowodm.consumer.start import Extent, Moment, position
 from flowodm.events import Rebalanced, RebalanceKind, Trouble
+from flowodm.exceptions import ConsumerError
 from flowodm.settings import uses_consumer_protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from confluent_kafka import Consumer, KafkaError
 
     from flowodm.consumer.committer import Committer
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.offsets import Position
     from flowodm.consumer.poller import Source
+    from flowodm.consumer.start import Start
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
@@ -25,6 +36,9 @@ if TYPE_CHECKING:
 COMMIT_TIMEOUT = 10.0
 #: Seconds for the look at what the group has committed for a partition that was assigned.
 COMMITTED_TIMEOUT = 5.0
+#: Seconds to find and commit the start position of partitions that were assigned, and between
+#: two questions that were not answered.
+START_TIMEOUT, ASK_AGAIN = 15.0, 0.1
 
 
 class Membership:
@@ -39,6 +53,8 @@ class Membership:
         dispatch: The engine.
         switch: Its deadline also bounds a revocation during a drain.
         committer: Commits what is settled of partitions that go.
+        serve: Polls for so many seconds; records that come are dropped.
+        fail: Called with the error that ends the loop.
     """
 
     def __init__(
@@ -48,12 +64,16 @@ class Membership:
         dispatch: Dispatch,
         switch: StopSwitch,
         committer: Committer,
+        serve: Callable[[float], None],
+        fail: Callable[[BaseException], None],
     ) -> None:
         self._consumer = consumer
         self._source = source
         self._dispatch = dispatch
         self._switch = switch
         self._committer = committer
+        self._serve = serve
+        self._fail = fail
         self._away = False
 
     def join(self) -> None:
@@ -68,8 +88,12 @@ class Membership:
             )
             return
         chosen = [TopicPartition(topic, number, OFFSET_STORED) for number in pinned]
-        self._consumer.assign(chosen)
-        self._on_assign(self._consumer, chosen)
+        if self._source.start is None:
+            self._consumer.assign(chosen)
+            self._on_assign(self._consumer, chosen)
+        else:
+            self._on_assign(self._consumer, chosen)  # they start from what this commits
+            self._consumer.assign(chosen)
 
     def check_handlers(self) -> None:
         """Leave when a handler has run past the poll interval; come back when it has ended.
@@ -96,9 +120,10 @@ class Membership:
             self._dispatch.joined = True
 
     def _leave(self) -> None:
+        self._committer.await_answer(self._serve)
         with self._dispatch as engine:
             offsets = engine.to_commit()
-        self._committer.commit_now(offsets, COMMIT_TIMEOUT)
+        self._committer.commit_now(offsets, COMMIT_TIMEOUT, self._serve)
         with self._dispatch as engine:
             left = tuple(engine.partitions)
             engine.forget(left)
@@ -111,7 +136,11 @@ class Membership:
         tps = _tps(partitions)
         # librdkafka keeps a pause across assignments, whoever had the partition in between.
         self._consumer.resume(partitions)
-        committed = self._committed(partitions)
+        try:
+            committed = self._committed(partitions)
+        except ConsumerError as error:
+            self._fail(error)  # and what comes from these partitions is dropped
+            return
         with self._dispatch as engine:
             engine.assigned(tps, committed)
             self._dispatch.joined = True
@@ -121,10 +150,15 @@ class Membership:
         """What the group has committed, with the notes of the previous owners.
 
         Without an answer in time the records that a note lists are handled again, as they are
-        after a crash.
+        after a crash; where the start position matters the loop cannot go on.
+
+        Raises:
+            ConsumerError: There is a start position, and it cannot be found or committed in time.
         """
         if not partitions:
             return {}
+        if self._source.start is not None:
+            return self._begun(partitions, self._source.start)
         try:
             answers = self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT)
         except KafkaException as error:
@@ -133,16 +167,78 @@ class Membership:
             return {}
         return positions(p for p in answers if p.offset >= 0 and p.error is None)
 
+    def _begun(self, partitions: list[TopicPartition], start: Start) -> dict[TP, Position]:
+        """The same, after a start position was committed where there was nothing.
+
+        librdkafka starts from what is committed, so nothing else has to be told to it; and a
+        loop that crashes before its own first commit starts from the same record again.
+        """
+        deadline = time.monotonic() + self._patience(START_TIMEOUT)
+        answers = self._ask(lambda left: self._consumer.committed(partitions, left), deadline)
+        committed = positions(p for p in answers if p.offset >= 0)
+        new = [p for p in partitions if (p.topic, p.partition) not in committed]
+        extents = self._extents(new, start, deadline)
+        begun = {
+            tp: Position(offset)
+            for tp, extent in extents.items()
+            if (offset := position(start, tp[1], extent)) is not None
+        }
+        left = max(deadline - time.monotonic(), 0.0)
+        if begun and not self._committer.commit_in_callback(begun, left):
+            raise ConsumerError(
+                f"the start position {_told(begun)} could not be committed in {START_TIMEOUT:.0f} s"
+            )
+        return committed | begun
+
+    def _extents(
+        self, new: list[TopicPartition], start: Start, deadline: float
+    ) -> dict[TP, Extent]:
+        """Where partitions begin and end, and which offset a moment leads to."""
+        moment = start.milliseconds if isinstance(start, Moment) else None
+
+        def at(time_or_end: int) -> dict[TP, int]:
+            asked = [TopicPartition(p.topic, p.partition, time_or_end) for p in new]
+            answers = self._ask(
+                lambda left: self._consumer.offsets_for_times(asked, timeout=left), deadline
+            )
+            return {(p.topic, p.partition): p.offset for p in answers}
+
+        if not new:
+            return {}
+        # ListOffsets takes the two ends in place of a time.
+        firsts, ends = at(OFFSET_BEGINNING), at(OFFSET_END)
+        found = {} if moment is None else at(moment)
+        return {
+            tp: Extent(first, ends[tp], offset if (offset := found.get(tp, -1)) >= 0 else None)
+            for tp, first in firsts.items()
+        }
+
+    def _ask(
+        self, call: Callable[[float], list[TopicPartition]], deadline: float
+    ) -> list[TopicPartition]:
+        """Ask the brokers until they answer for every partition, or the time is over."""
+        while True:
+            try:
+                answers = call(max(deadline - time.monotonic(), ASK_AGAIN))
+                problem = next((p.error for p in answers if p.error is not None), None)
+            except KafkaException as error:
+                answers, problem = [], error.args[0]
+            if problem is None:
+                return answers
+            if time.monotonic() >= deadline or self._switch.urgent:
+                raise ConsumerError(f"the start position could not be found: {problem.str()}")
+            time.sleep(ASK_AGAIN)
+
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         tps = _tps(partitions)
+        self._committer.settle_window(tps, self._patience(COMMIT_TIMEOUT))
         with self._dispatch as engine:
             engine.revoking(tps)
             patience = min(engine.rules.revoke_timeout, engine.rules.max_poll_interval / 2)
-        left = min(patience, self._switch.deadline - time.monotonic())
-        self._dispatch.wait_for(lambda e: e.quiet(tps), left)
+        self._dispatch.wait_for(lambda e: e.quiet(tps), self._patience(patience))
         with self._dispatch as engine:
             offsets = engine.to_commit(tps)
-        self._committer.commit_parting(offsets)
+        self._committer.commit_in_callback(offsets, self._patience(COMMIT_TIMEOUT))
         with self._dispatch as engine:
             engine.forget(tps)
         self._report(RebalanceKind.REVOKED, tps)
@@ -155,7 +251,12 @@ class Membership:
             self._dispatch.joined = False
         self._report(RebalanceKind.LOST, tps)
 
+    def _patience(self, most: float) -> float:
+        """So many seconds, but during a drain no more than it has left."""
+        return max(min(most, self._switch.deadline - time.monotonic()), 0.0)
+
     def _report(self, kind: RebalanceKind, tps: list[TP]) -> None:
+        self._committer.membership_changed()
         self._dispatch.tell(Rebalanced(kind, tuple(tps)))
         self._dispatch.tell(self._dispatch.status())
 
@@ -166,6 +267,10 @@ def _member_epoch(metadata: bytes) -> int:
     if not metadata.startswith(form):
         return 0
     return int.from_bytes(metadata[len(form) : len(form) + 4], "little", signed=True)
+
+
+def _told(offsets: dict[TP, Position]) -> str:
+    return ", ".join(f"{topic}[{n}]@{p.offset}" for (topic, n), p in list(offsets.items())[:5])
 
 
 def _tps(partitions: list[TopicPartition]) -> list[TP]:
