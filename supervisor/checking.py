@@ -147,7 +147,9 @@ def failures(table: ConsumerTable) -> str:
         then = f", then {handled}" if handled else ""
         limit = 0.5 if table.dead_letter_limit is None else table.dead_letter_limit
         stop = (
-            f"; the worker stops if more than {limit:.0%} of 100 in a row do" if limit < 1 else ""
+            f"; the worker stops if more than {limit * 100:g}% of 100 in a row do"
+            if limit < 1
+            else ""
         )
         return f"{first}a copy goes to {table.dead_letter_topic}{then}{stop}"
     if handled:

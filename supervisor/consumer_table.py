@@ -14,6 +14,7 @@ from supervisor.values import (
     Reference,
     Seconds,
     StartFrom,
+    StartPosition,
     Table,
     TopicName,
     Whole,
@@ -200,6 +201,22 @@ class ConsumerTable(Table):
         if value is not None and value < (info.data.get("retry_delay") or 0):
             hint = "write the longest delay here"
             raise PydanticCustomError("cap", "is shorter than retry_delay", {"hint": hint})
+        return value
+
+    @field_validator("start_from")
+    @classmethod
+    def _start_from(cls, value: StartPosition | None, info: ValidationInfo) -> StartPosition | None:
+        groups = info.data.get("partition_groups")
+        if isinstance(value, dict) and groups is not None:
+            pinned = {partition for group in groups for partition in group}
+            if nobodys := sorted(value.keys() - pinned):
+                names = ", ".join(map(str, nobodys))
+                hint = "remove them, or add them to a group"
+                raise PydanticCustomError(
+                    "contradiction",
+                    "names partitions that are in no group of partition_groups: {names}",
+                    {"names": names, "hint": hint},
+                )
         return value
 
     @field_validator("partition_groups")

@@ -72,7 +72,7 @@ class Start:
     Attributes:
         identity: Which worker this is.
         consumer: The consumer's options under the names of ConsumerLoop's arguments; objects
-            of the user's are "module:attribute".
+            of the user's are "module:attribute", times are text in the form of ISO 8601.
         kafka: Keyword arguments of flowodm.connect. May hold secrets: never shown.
         secrets: The values among all these which must not appear in a log line.
         logging: How to log.

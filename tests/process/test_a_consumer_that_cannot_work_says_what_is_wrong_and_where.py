@@ -78,8 +78,16 @@ async def failure_of(**consumer):
         ({"handler": "mine:decorated"}, 'write "mine:decorated.handler" for the plain function'),
         ({"error_handler": "mine:missing"}, "orders.error_handler: mine has no missing"),
         ({"settings": "mine:handle"}, "orders.settings: mine:handle is no settings profile"),
+        (
+            {"never_retry": ["OSError", "mine:handle"], "max_retries": 1},
+            "orders.never_retry[1]: mine:handle is no exception class: name a subclass of Exc",
+        ),
+        (
+            {"handler": "mine:handel", "error_handler": "mine:missing"},
+            'did you mean "handle"?; consumers.orders.error_handler: mine has no missing',
+        ),
     ],
-    ids=lambda value: next(iter(value.values())) if isinstance(value, dict) else "",
+    ids=lambda value: str(next(iter(value.values()))) if isinstance(value, dict) else "",
 )
 async def test_it_fails_for_good_at_the_first_time(folder, consumer, words):
     member = await failure_of(**consumer)

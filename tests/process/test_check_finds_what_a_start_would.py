@@ -249,11 +249,17 @@ def test_no_address_of_kafka_is_reported_once_with_its_key(check, monkeypatch):
 
 
 def test_nothing_is_connected_and_a_producers_property_is_no_problem(check):
-    with socket.create_server(("127.0.0.1", 0)) as kafka:
-        kafka.settimeout(0.2)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as kafka,
+        socket.create_server(("127.0.0.1", 0)) as registry,
+    ):
         head = HEAD.replace("127.0.0.1:9", f"127.0.0.1:{kafka.getsockname()[1]}")
-        status, facts, problems = check(head + '[kafka.options]\nacks = "all"\n', orders=[])
-        with pytest.raises(TimeoutError):
-            kafka.accept()
+        head += f'schema_registry_url = "http://127.0.0.1:{registry.getsockname()[1]}"\n'
+        options = '[kafka.options]\nacks = "all"\n'
+        status, facts, problems = check(head + options, orders=['dead_letter_topic = "dead"'])
+        for server in (kafka, registry):
+            server.settimeout(0.2)
+            with pytest.raises(TimeoutError):
+                server.accept()
     assert (status, problems) == (ExitStatus.CLEAN, [])
     assert facts["topic"] == "orders"

@@ -123,6 +123,11 @@ def problems(**written):
             "contradicts retry_on: a:B; keep each error in one of the two",
         ),
         (
+            {"partition_groups": [[0, 1], [2]], "start_from": {"0": 1, "3": 1, "7": 1}},
+            "start_from",
+            "names partitions that are in no group of partition_groups: 3, 7; remove them",
+        ),
+        (
             {"max_retries": 1, "retry_on": []},
             "retry_on",
             "names no error; name the errors to try again",
