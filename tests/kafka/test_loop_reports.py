@@ -196,7 +196,8 @@ def test_a_handler_that_blocks_the_event_loop_is_named(new_bench, caplog):
     bench.produce([1])
 
     async def charge(message) -> None:
-        while not running.events.of(Blocked):
+        ends = time.monotonic() + PATIENCE
+        while not running.events.of(Blocked) and time.monotonic() < ends:
             time.sleep(0.05)  # noqa: ASYNC251 - the mistake that is to be noticed
 
     options = {"observers": [PrometheusObserver(registry, consumer="numbers")]}
