@@ -37,8 +37,8 @@ LETTERS = {"dead_letter_topic": "dead"}
         (
             {**LETTERS, "dead_letter_limit": 0.005, "error_handler": "a:e"},
             (
-                "a copy goes to dead, then a:e gets it; the worker stops if more than 0.5% of 100 in a "
-                "row do"
+                "a copy goes to dead, then a:e gets it; the worker stops if more than 0.5% of 100 "
+                "in a row do"
             ),
         ),
     ],
