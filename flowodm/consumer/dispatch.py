@@ -10,11 +10,12 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections import Counter
 from random import random
 from typing import TYPE_CHECKING
 
 from flowodm.consumer.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
-from flowodm.events import Event, Failed, LoopState, LoopStatus, StateChanged
+from flowodm.events import Ended, Event, Failed, LoopState, LoopStatus, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
     from flowodm.events import TP, Observer, Stage
 
 _log = logging.getLogger("flowodm.consumer")
+
+#: Seconds for which further failures of an observer are counted and not logged.
+COMPLAIN_EVERY = 30.0
 
 
 class Dispatch:
@@ -46,6 +50,7 @@ class Dispatch:
         self._engine = engine
         self._observers = tuple(observers)
         self._wake = wake
+        self._complaints = _Complaints()
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._change = threading.Condition(self._lock)
@@ -84,8 +89,8 @@ class Dispatch:
         for observer in self._observers:
             try:
                 observer(event)
-            except (Exception, SystemExit):  # noqa: BLE001 - an observer may not end the loop
-                _log.exception("observer %r failed on %s", observer, type(event).__name__)
+            except (Exception, SystemExit) as error:  # noqa: BLE001 - it may not end the loop
+                self._complaints.about(observer, event, error)
 
     def enter_state(self, state: LoopState) -> None:
         """The loop's life goes on."""
@@ -207,6 +212,26 @@ class Dispatch:
             )
         )
         return verdict
+
+
+class _Complaints:
+    """An observer that always fails is in the log now and then, and at the end, with a count."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._due: dict[int, float] = {}
+        self._untold: Counter[int] = Counter()
+
+    def about(self, observer: Observer, event: Event, error: BaseException) -> None:
+        key, now = id(observer), time.monotonic()
+        with self._lock:
+            if now < self._due.get(key, now) and not isinstance(event, Ended):
+                self._untold[key] += 1
+                return
+            self._due[key] = now + COMPLAIN_EVERY
+            untold = self._untold.pop(key, 0)
+        text = "observer %r failed on %s, and %d times since the last such line"
+        _log.error(text, observer, type(event).__name__, untold, exc_info=error)
 
 
 def _consequence(verdict: Verdict) -> str:
