@@ -149,10 +149,13 @@ class BatchError(FlowODMError):
         message: What went wrong.
 
     Raises:
-        TypeError: The index is no whole number.
+        TypeError: The index is no whole number. True and False are none either: a slip such as
+            ``BatchError(index == 3)`` would settle messages that nobody has handled.
     """
 
     def __init__(self, index: int, message: str = "") -> None:
+        if isinstance(index, bool):
+            raise TypeError(f"the index of a BatchError is a place in the list, not {index}")
         operator.index(index)
         super().__init__(message or f"message {index} of the batch failed")
         self.index = index
