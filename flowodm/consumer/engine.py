@@ -264,9 +264,9 @@ class Engine:
     @property
     def waiting_for_window(self) -> bool:
         """Whether fetched records wait to be committed ahead, and could start then."""
-        blocked: set[Partition] = set()
-        if self.rules.ordering is Ordering.PARTITION:
-            blocked.update(run.partition for run in self._waiting())
+        if self.rules.ordering is not Ordering.PARTITION or not self._parked:
+            return self._intake.records > 0
+        blocked = {run.partition for run in self._waiting()}
         return any(partition not in blocked for partition in self._intake.partitions)
 
     def room(self) -> bool:
@@ -371,32 +371,27 @@ class Engine:
         if not self._intake.records or self.stopping or self.schedule.backing_off(now):
             return {}
         hands, size = self.rules.max_concurrent, self._ahead_size
-        stuck = [run for run in self._active if now - run.last_activity > STALLED]
+        oldest = next(iter(self._active), None)  # and no other one stands still for longer
+        stalled = oldest is not None and now - oldest.started > STALLED
+        stuck = [r for r in self._active if stalled and now - r.last_activity > STALLED]
+        # A partition that is gone has handlers at most, and nothing that could still start.
+        started = sum(
+            len(run.records) - run.booked if run.partition.gone else run.begun
+            for run in self._active
+        )
+        unstarted = self._buffer.records - self._intake.records - started
         if self.rules.ordering is Ordering.PARTITION:
-            unstarted = self._unstarted_by_partition(stuck)
-            busy = {lane.owner.partition for lane in self._ready.queue}
-            busy.update(run.partition for run in self._active)
-            hungry = hands - len(self._active) - len(self._ready.queue)
-            return one_by_one(self._intake, unstarted, busy, hungry, size, hands)
-        behind = sum(len(run.records) - run.done + len(run.lane.backlog) for run in self._waiting())
-        behind += sum(len(run.lane.backlog) + run.left for run in stuck)
-        started = sum(run.begun for run in self._active)
-        unstarted_records = self._buffer.records - self._intake.records - behind - started
-        if unstarted_records > size // 2:
+            held_up = {r.partition for r in (*stuck, *self._waiting()) if not r.partition.gone}
+            queue = self._ready.queue
+            return one_by_one(self._intake, unstarted, self._active, queue, held_up, hands, size)
+        unstarted -= sum(
+            len(run.records) - run.done + len(run.lane.backlog) for run in self._waiting()
+        )
+        unstarted -= sum(len(run.lane.backlog) + run.left for run in stuck)
+        if unstarted > size // 2:
             return {}
         idle = max(hands - len(self._active), 0)
-        return in_order_of_arrival(self._intake, idle + size - max(unstarted_records, 0))
-
-    def _unstarted_by_partition(self, stuck: Iterable[Run]) -> dict[Partition, int]:
-        """Records that are committed and not started; without partitions that stand still."""
-        mine = self.partitions.values()
-        counts = {p: p.buffered - self._intake.of(p) for p in mine}
-        for run in self._active:
-            if run.partition in counts:
-                counts[run.partition] -= run.begun
-        for run in (*stuck, *self._waiting()):
-            counts.pop(run.partition, None)
-        return counts
+        return in_order_of_arrival(self._intake, idle + size - max(unstarted, 0))
 
     def _waiting(self) -> Iterator[Run]:
         """Runs that wait for a retry."""

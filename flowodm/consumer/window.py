@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from flowodm.consumer.offsets import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from flowodm.consumer.ordering import Record
+    from flowodm.consumer.ordering import Lane, Record, Run
     from flowodm.consumer.partition import Partition
     from flowodm.events import TP
 
@@ -44,6 +44,10 @@ class Intake:
     def of(self, partition: Partition) -> int:
         """How many records of this partition wait."""
         return self._counts[partition]
+
+    def ahead(self, partition: Partition) -> int:
+        """How many of a partition's records are committed and not settled."""
+        return partition.buffered - self._counts[partition]
 
     def put(self, partition: Partition, records: Sequence[Record]) -> None:
         """Records arrived."""
@@ -103,40 +107,51 @@ def in_order_of_arrival(intake: Intake, most: int) -> dict[Partition, int]:
 
 def one_by_one(
     intake: Intake,
-    unstarted: Mapping[Partition, int],
-    busy: set[Partition],
-    hungry: int,
-    size: int,
+    unstarted: int,
+    active: Collection[Run],
+    ready: Collection[Lane],
+    held_up: set[Partition],
     hands: int,
+    size: int,
 ) -> dict[Partition, int]:
     """Where a partition is handled by one handler at a time: a share for each of them.
 
     A partition that stands still, or is slow, so keeps nobody else's records from being
-    committed: it has its share and no more.
+    committed: it has its share and no more. This is asked at every end of a run, so what takes
+    long with many partitions comes last.
 
     Args:
         intake: What waits.
-        unstarted: How many records each partition has committed and not started; a partition
-            that is not in it gets nothing.
-        busy: Partitions that a handler is at, or that have records ready for one.
-        hungry: Handlers that have nothing to do, nor anything ready for them.
-        size: How many records may be committed and not started, over all.
+        unstarted: How many records are committed and not started, those that are held up too.
+        active: What handlers are at.
+        ready: What is ready for one.
+        held_up: Partitions that get nothing, as they stand still or wait for a retry.
         hands: How many handlers there are.
+        size: How many records may be committed and not started.
     """
-    share, total = size // hands, sum(unstarted.values())
-    spare = size - total if total <= size // 2 else 0
+    begun = {run.partition: run.begun for run in active}
+    unstarted -= sum(intake.ahead(p) - begun.get(p, 0) for p in held_up)
+    spare = size - unstarted if unstarted <= size // 2 else 0
+    hungry = hands - len(active) - len(ready)
+    if spare <= 0 and hungry <= 0:
+        return {}
+    busy = {lane.owner.partition for lane in ready}.union(begun)
+    share = size // hands
     quotas = {}
     for partition in intake.partitions:
-        if partition not in unstarted:
+        if spare <= 0 and hungry <= 0:
+            break
+        if partition in held_up:
             continue
-        ahead = unstarted[partition]
-        more = min(share - ahead, spare) if ahead <= share // 2 else 0
+        ahead = intake.ahead(partition) - begun.get(partition, 0)
+        waiting = intake.of(partition)
+        more = min(share - ahead, spare, waiting) if ahead <= share // 2 else 0
         spare -= more
         if hungry > 0 and partition not in busy:
             hungry -= 1
-            more += 1
+            more = min(more + 1, waiting)
         if more:
-            quotas[partition] = min(more, intake.of(partition))
+            quotas[partition] = more
     return quotas
 
 

@@ -139,3 +139,15 @@ def test_a_partition_that_is_taken_away_leaves_the_queue():
 
     assert commit(e) == {B: 1}
     assert e.buffered == 50
+
+
+def test_a_window_takes_from_as_many_partitions_as_it_has_room_for():
+    e = engine(hands=1, commit_ahead=1.0)
+    e.fetched(A, fake_records(0, 100))
+    while commit(e) and (run := e.next_run(0.0)):
+        handle(e, run, 0.0, seconds=0.001)  # so the window grows
+    for tp in (A, B, C):
+        e.fetched(tp, fake_records(100, 4))
+
+    # One commit takes some 6 ms, whatever it covers: it must not come a partition at a time.
+    assert commit(e) == {A: 4, B: 4, C: 4}
