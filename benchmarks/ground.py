@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Self
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from brokers import clients, records
+from brokers import clients
 from brokers.kafka_server import KafkaServer
 from confluent_kafka import Producer, TopicPartition
+from confluent_kafka.admin import NewTopic
 
 from flowodm import FlowBaseModel, HighThroughputSettings, connect
 from flowodm.avro.codec import codec_for
@@ -107,7 +108,9 @@ class Ground:
         With 4 partitions each key is in one of them, as a partitioner would have it.
         """
         name = f"orders-{partitions}-{uuid.uuid4().hex[:8]}"
-        records.create_topic(self.bootstrap, name, partitions)
+        new = NewTopic(name, partitions, replication_factor=1)
+        admin = clients.admin_client(self.bootstrap)
+        admin.create_topics([new], operation_timeout=60.0)[name].result(60.0)
         producer = Producer(
             {
                 "bootstrap.servers": self.bootstrap,
