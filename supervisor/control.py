@@ -11,8 +11,10 @@ import contextlib
 import logging
 import os
 import select
+import sys
 import threading
 import time
+import traceback
 from typing import TYPE_CHECKING, Protocol
 
 from supervisor import logs
@@ -21,6 +23,7 @@ from supervisor.protocol import (
     Bye,
     Decoder,
     Drain,
+    Dump,
     Frame,
     Hello,
     ProtocolError,
@@ -251,5 +254,16 @@ class Control:
                 self.stop()
         elif isinstance(frame, Abort):
             self.stop(now=True)
+        elif isinstance(frame, Dump):
+            log.error("the supervisor takes this worker for hung", extra={"stacks": stacks()})
         else:
             log.warning("a frame that is no command was ignored", extra={"frame": frame.type})
+
+
+def stacks() -> dict[str, str]:
+    """The stack of every Python thread, by its name."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    return {
+        f"{names.get(ident, '?')} ({ident})": "".join(traceback.format_stack(frame))
+        for ident, frame in sys._current_frames().items()  # noqa: SLF001 - documented, if not public
+    }

@@ -12,12 +12,28 @@ from typing import TYPE_CHECKING, assert_never
 from supervisor.member import Ended, Failure, explain
 from supervisor.metrics import Fold
 from supervisor.process import WorkerProcess
-from supervisor.protocol import Abort, Bye, Drain, Failed, Frame, Heartbeat, Hello, Start, State
+from supervisor.protocol import (
+    Abort,
+    Bye,
+    Drain,
+    Dump,
+    Failed,
+    Frame,
+    Heartbeat,
+    Hello,
+    Start,
+    State,
+)
 from supervisor.restart import ExitClass
 from supervisor.slot import (
     FINAL,
     READY,
+    SlotState,
+    step,
+)
+from supervisor.slot_events import (
     Action,
+    Command,
     DrainBegun,
     Event,
     Exited,
@@ -25,18 +41,18 @@ from supervisor.slot import (
     Finish,
     Garbled,
     LeaveBehind,
+    Renew,
     Retry,
     SendDrain,
+    SendDump,
     SendKill,
     SendStart,
     SendTerm,
-    SlotState,
     Spawn,
     Spawned,
     SpawnFailed,
     Stop,
     Tick,
-    step,
 )
 
 if TYPE_CHECKING:
@@ -188,7 +204,7 @@ class Fleet:
                 self._advance(member, DrainBegun())
             case Hello():
                 pass  # the pid comes from the fork server
-            case Start() | Drain() | Abort():
+            case Start() | Drain() | Abort() | Dump():
                 self._distrust(member, f"a worker does not send {frame.type} frames")
             case _:
                 assert_never(frame)
@@ -220,18 +236,18 @@ class Fleet:
                 self._spawn(member)
             case Retry():
                 self._retrying(member, action)
+            case Renew(reason, seconds):
+                self._renewed(member, reason, seconds)
             case Fail(reason, why):
                 self._failed(member, reason, why)
             case Finish(reason):
                 self._gone(member, reason)
-            case SendStart() | SendDrain() | SendTerm() | SendKill() | LeaveBehind():
+            case SendStart() | SendDump() | SendDrain() | SendTerm() | SendKill() | LeaveBehind():
                 self._command(member, action)
             case _:
                 assert_never(action)
 
-    def _command(
-        self, member: Member, action: SendStart | SendDrain | SendTerm | SendKill | LeaveBehind
-    ) -> None:
+    def _command(self, member: Member, action: Command) -> None:
         process = member.process
         if process is None:
             return
@@ -239,6 +255,8 @@ class Fleet:
             case SendStart():
                 log.info("worker started", extra=member.fields)
                 process.send(member.start)
+            case SendDump():
+                process.send(Dump())
             case SendDrain():
                 process.send(Drain())
             case SendTerm():
@@ -274,6 +292,11 @@ class Fleet:
                 "restarts": member.restarts.total(),
             },
         )
+
+    def _renewed(self, member: Member, reason: ExitClass, seconds: float) -> None:
+        member.restarts[reason] += 1
+        facts = {"reason": reason.value, "left": member.left, "drain_seconds": round(seconds, 3)}
+        log.info("worker replaced", extra={**member.fields, **facts})
 
     def _failed(self, member: Member, reason: ExitClass, why: str) -> None:
         self._remember(member, reason)

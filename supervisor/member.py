@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from supervisor.protocol import Heartbeat, Identity, Logging, Start
 from supervisor.restart import ExitClass, ExitCode
-from supervisor.slot import Beat, SlotPolicy
+from supervisor.slot import SlotPolicy
+from supervisor.slot_events import Beat
 
 if TYPE_CHECKING:
     from supervisor.config import SupervisorConfig

@@ -103,6 +103,13 @@ class Abort:
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
+class Dump:
+    """Write the stack of every thread to the log: the worker seems to hang."""
+
+    type: Literal["dump"] = "dump"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
 class Hello:
     """The worker runs, under this pid, and waits for Start."""
 
@@ -167,7 +174,7 @@ class Bye:
     type: Literal["bye"] = "bye"
 
 
-Frame = Start | Drain | Abort | Hello | State | Heartbeat | Failed | Bye
+Frame = Start | Drain | Abort | Dump | Hello | State | Heartbeat | Failed | Bye
 
 
 @validated(frozen=True, slots=True, config=_STRICT)

@@ -47,6 +47,16 @@ class ExitClass(Enum):
     KILLED = "killed"
     SPAWN = "spawn"
     UNKNOWN = "unknown"
+    HUNG = "hung"
+    """It did not answer, or a handler ran past its limit."""
+    STALLED = "stalled"
+    """Its partitions lagged and nothing moved."""
+    RESTARTED = "restarted"
+    """Somebody asked for a new process."""
+    RELOADED = "reloaded"
+    """Its configuration changed."""
+    RECYCLED = "recycled"
+    """It had reached its largest age, number of records or size."""
 
 
 class RestartMode(Enum):

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import assert_never
+from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from supervisor.restart import (
     ExitClass,
@@ -22,6 +22,33 @@ from supervisor.restart import (
     classify,
     decide,
 )
+from supervisor.slot_events import (
+    Beat,
+    DrainBegun,
+    Exited,
+    Fail,
+    Finish,
+    Garbled,
+    Hung,
+    LeaveBehind,
+    Release,
+    Renew,
+    Replace,
+    Retry,
+    SendDrain,
+    SendDump,
+    SendKill,
+    SendStart,
+    SendTerm,
+    Spawn,
+    Spawned,
+    SpawnFailed,
+    Stop,
+    Tick,
+)
+
+if TYPE_CHECKING:
+    from supervisor.slot_events import Action, Event
 
 
 class SlotState(Enum):
@@ -52,9 +79,10 @@ class Pressure(Enum):
     """What has been done so far to make the process end."""
 
     NONE = 0
-    DRAIN = 1
-    TERM = 2
-    KILL = 3
+    DUMP = 1
+    DRAIN = 2
+    TERM = 3
+    KILL = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +93,7 @@ class SlotPolicy:
         restart: What follows the end of a worker that is wanted.
         drain_timeout: Seconds from the drain command to SIGTERM.
         kill_delay: Seconds from SIGTERM to SIGKILL.
+        dump_delay: Seconds that a worker which hangs gets to write its stacks, before the drain.
         reap_timeout: Seconds from SIGKILL until a process that the kernel does not give up
             (uninterruptible sleep) is left behind.
     """
@@ -72,131 +101,8 @@ class SlotPolicy:
     restart: RestartPolicy = field(default_factory=RestartPolicy)
     drain_timeout: float = 30.0
     kill_delay: float = 5.0
+    dump_delay: float = 1.0
     reap_timeout: float = 10.0
-
-
-# Events
-
-
-@dataclass(frozen=True, slots=True)
-class Tick:
-    """Time passed."""
-
-
-@dataclass(frozen=True, slots=True)
-class Spawned:
-    """The fork server made the process; its death can be observed from now on."""
-
-
-@dataclass(frozen=True, slots=True)
-class SpawnFailed:
-    """No process came to be."""
-
-    random: float
-
-
-@dataclass(frozen=True, slots=True)
-class Beat:
-    """A heartbeat: whether the worker is assigned, and whether records move."""
-
-    joined: bool
-    busy: bool
-
-
-@dataclass(frozen=True, slots=True)
-class DrainBegun:
-    """The worker says that it drains, has failed or ends; perhaps somebody sent it SIGTERM."""
-
-
-@dataclass(frozen=True, slots=True)
-class Garbled:
-    """The worker wrote something that is no frame: it cannot be relied on any more."""
-
-
-@dataclass(frozen=True, slots=True)
-class Stop:
-    """The slot is not wanted any more.
-
-    Attributes:
-        now: Kill instead of draining.
-    """
-
-    now: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Exited:
-    """The process's death is confirmed.
-
-    Attributes:
-        status: Its exit code, minus the signal's number, or None if nobody can tell.
-        random: A value in [0, 1) for the restart's jitter.
-    """
-
-    status: int | None
-    random: float
-
-
-Event = Tick | Spawned | SpawnFailed | Beat | DrainBegun | Garbled | Stop | Exited
-
-
-# Actions
-
-
-@dataclass(frozen=True, slots=True)
-class Spawn:
-    """Ask the fork server for a process."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendStart:
-    """Tell the process what to run. Until then it does nothing and holds no membership."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendDrain:
-    """Ask the worker to finish what it has and end."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendTerm:
-    """Send SIGTERM."""
-
-
-@dataclass(frozen=True, slots=True)
-class SendKill:
-    """Send SIGKILL."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeaveBehind:
-    """Stop waiting for a process that SIGKILL did not end."""
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """Another process follows in `delay` seconds; count the restart under `reason`."""
-
-    reason: ExitClass
-    delay: float
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The slot has failed for good."""
-
-    reason: ExitClass
-    why: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finish:
-    """The slot is gone as it should be."""
-
-    reason: ExitClass
-
-
-Action = Spawn | SendStart | SendDrain | SendTerm | SendKill | LeaveBehind | Retry | Fail | Finish
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,6 +118,9 @@ class Slot:
         started: When the current, or the latest, process was asked for.
         asked: When the current process began to drain; None while it does not.
         history: What restart decisions remember.
+        planned: Why the current process is being replaced as planned, if it is.
+        fault: What is wrong with the current process although it lives, if something is.
+        hold: The next process waits for `Release`.
     """
 
     state: SlotState
@@ -222,6 +131,9 @@ class Slot:
     started: float | None = None
     asked: float | None = None
     history: History = field(default_factory=History)
+    planned: ExitClass | None = None
+    fault: ExitClass | None = None
+    hold: bool = False
 
     @classmethod
     def new(cls, now: float) -> Slot:
@@ -239,28 +151,43 @@ class Slot:
         return replace(self, state=state, since=since, deadline=deadline)
 
 
-Step = tuple[Slot, tuple[Action, ...]]
+Step: TypeAlias = "tuple[Slot, tuple[Action, ...]]"
 
 
 def step(slot: Slot, event: Event, now: float, policy: SlotPolicy) -> Step:
     """Take one event: the slot's next state, and what has to be done, in order."""
     if slot.state in FINAL:
-        return slot, ()
+        return (_revive(slot, event, now) if isinstance(event, Replace) else slot), ()
     match event:
         case Tick():
             return _tick(slot, now, policy)
-        case Stop():
-            return _stop(slot, event, now, policy)
+        case Stop() | Replace() | Release():
+            return _asked(slot, event, now, policy)
         case SpawnFailed() | Exited():
             return _ended(slot, event, now, policy)
-        case Spawned() | Beat() | DrainBegun() | Garbled():
+        case Spawned() | Beat() | DrainBegun() | Garbled() | Hung():
             return _reported(slot, event, now, policy)
         case _:
             assert_never(event)
 
 
+def _asked(slot: Slot, event: Stop | Replace | Release, now: float, policy: SlotPolicy) -> Step:
+    match event:
+        case Stop():
+            return _stop(slot, event, now, policy)
+        case Replace():
+            return _replace(slot, event, now, policy)
+        case Release():
+            return _release(slot, now), ()
+        case _:
+            assert_never(event)
+
+
 def _reported(
-    slot: Slot, event: Spawned | Beat | DrainBegun | Garbled, now: float, policy: SlotPolicy
+    slot: Slot,
+    event: Spawned | Beat | DrainBegun | Garbled | Hung,
+    now: float,
+    policy: SlotPolicy,
 ) -> Step:
     match event:
         case Spawned():
@@ -271,6 +198,8 @@ def _reported(
             return (_drain(slot, now, policy) if slot.state in RUNNING else slot), ()
         case Garbled():
             return _kill(slot, now, policy)
+        case Hung():
+            return _hung(slot, event, now, policy)
         case _:
             assert_never(event)
 
@@ -287,6 +216,9 @@ def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Step:
     match slot.pressure:
         case Pressure.NONE:
             return slot, ()
+        case Pressure.DUMP:
+            deadline = now + policy.drain_timeout
+            return replace(slot, pressure=Pressure.DRAIN, deadline=deadline), (SendDrain(),)
         case Pressure.DRAIN:
             deadline = now + policy.kill_delay
             return replace(slot, pressure=Pressure.TERM, deadline=deadline), (SendTerm(),)
@@ -297,6 +229,7 @@ def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Step:
                 return slot.to(SlotState.GONE, now), (LeaveBehind(), Finish(ExitClass.KILLED))
             # A successor would share its group.instance.id with a process that may still live.
             fail = Fail(ExitClass.KILLED, "the kernel does not end it, even by SIGKILL")
+            slot = replace(slot, wanted=False)  # nor may anybody revive this slot
             return slot.to(SlotState.FAILED, now), (LeaveBehind(), fail)
         case _:
             assert_never(slot.pressure)
@@ -323,6 +256,41 @@ def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Step:
     return killed.to(SlotState.DRAINING, now, now + policy.reap_timeout), (SendKill(),)
 
 
+def _revive(slot: Slot, event: Replace, now: float) -> Slot:
+    """A slot that had ended, for good or well, is tried again: the operator asked for it."""
+    if not slot.wanted:
+        return slot
+    return _afresh(slot, now, hold=event.hold)
+
+
+def _afresh(slot: Slot, now: float, *, hold: bool) -> Slot:
+    fresh = replace(slot, history=History(), pressure=Pressure.NONE, asked=None, hold=hold)
+    return fresh.to(SlotState.BACKING_OFF, now, None if hold else now)
+
+
+def _replace(slot: Slot, event: Replace, now: float, policy: SlotPolicy) -> Step:
+    if slot.state is SlotState.BACKING_OFF:
+        return _afresh(slot, now, hold=event.hold), ()
+    slot = replace(slot, planned=event.reason, hold=event.hold)
+    if slot.state in RUNNING:
+        return _drain(slot, now, policy), (SendDrain(),)
+    return slot, ()  # it ends already; its successor is the one that is wanted
+
+
+def _release(slot: Slot, now: float) -> Slot:
+    if not slot.hold:
+        return slot
+    released = replace(slot, hold=False)
+    return released.to(slot.state, now, now) if slot.state is SlotState.BACKING_OFF else released
+
+
+def _hung(slot: Slot, event: Hung, now: float, policy: SlotPolicy) -> Step:
+    if slot.state not in RUNNING:
+        return slot, ()
+    hung = replace(slot, fault=event.reason, pressure=Pressure.DUMP, asked=now)
+    return hung.to(SlotState.DRAINING, now, now + policy.dump_delay), (SendDump(),)
+
+
 def _stop(slot: Slot, event: Stop, now: float, policy: SlotPolicy) -> Step:
     slot = replace(slot, wanted=False)
     if slot.state is SlotState.BACKING_OFF:
@@ -338,8 +306,14 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
     if slot.state is SlotState.BACKING_OFF:
         return slot, ()
     reason = _reason(slot, event)
+    planned, slot = slot.planned, replace(slot, planned=None, fault=None)
     if not slot.wanted:
         return slot.to(SlotState.GONE, now), (Finish(reason),)
+    if planned is not None:
+        seconds = 0.0 if slot.asked is None else now - slot.asked
+        renewed = replace(slot, pressure=Pressure.NONE, asked=None)
+        deadline = None if slot.hold else now
+        return renewed.to(SlotState.BACKING_OFF, now, deadline), (Renew(planned, seconds),)
     uptime = 0.0 if slot.started is None else now - slot.started
     decision = decide(
         policy.restart, slot.history, reason, uptime=uptime, now=now, random=event.random
@@ -359,4 +333,6 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
 def _reason(slot: Slot, event: SpawnFailed | Exited) -> ExitClass:
     if isinstance(event, SpawnFailed):
         return ExitClass.SPAWN
+    if slot.fault is not None:
+        return slot.fault
     return classify(event.status, killed_by_us=slot.pressure in {Pressure.TERM, Pressure.KILL})

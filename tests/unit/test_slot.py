@@ -10,28 +10,35 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from supervisor.restart import ExitClass, ExitCode, RestartMode, RestartPolicy
 from supervisor.slot import (
     FINAL,
+    Pressure,
+    Slot,
+    SlotPolicy,
+    SlotState,
+    step,
+)
+from supervisor.slot_events import (
     Beat,
     DrainBegun,
     Exited,
     Fail,
     Finish,
     Garbled,
+    Hung,
     LeaveBehind,
-    Pressure,
+    Release,
+    Renew,
+    Replace,
     Retry,
     SendDrain,
+    SendDump,
     SendKill,
     SendStart,
     SendTerm,
-    Slot,
-    SlotPolicy,
-    SlotState,
     Spawn,
     Spawned,
     SpawnFailed,
     Stop,
     Tick,
-    step,
 )
 
 POLICY = SlotPolicy(
@@ -167,6 +174,9 @@ events = st.one_of(
     st.just(DrainBegun()),
     st.just(Garbled()),
     st.builds(Stop, st.booleans()),
+    st.builds(Replace, st.just(ExitClass.RELOADED), st.booleans()),
+    st.just(Release()),
+    st.just(Hung(ExitClass.HUNG)),
     st.builds(Exited, st.sampled_from([None, 0, 1, 65, 70, 75, 78, -9, -15]), st.floats(0, 0.99)),
 )
 
@@ -178,13 +188,13 @@ def test_in_any_order_of_events_the_machine_never_fails_and_a_final_state_is_fin
         now += pause
         before = slot
         slot, actions = step(slot, event, now, POLICY)
-        if before.state in FINAL:
+        if before.state in FINAL and not (isinstance(event, Replace) and before.wanted):
             assert (slot, actions) == (before, ())
         assert slot.deadline is None or slot.deadline >= slot.since
         if slot.state is SlotState.DRAINING:
             assert slot.deadline is not None, "a drain without a deadline could last for ever"
         if slot.state is SlotState.BACKING_OFF:
-            assert slot.deadline is not None
+            assert (slot.deadline is None) == slot.hold, "what has no deadline must be released"
             assert slot.pressure is Pressure.NONE, "what was done to the last process"
 
 
@@ -199,6 +209,7 @@ class World(RuleBasedStateMachine):
         self.spawned = False
         self.told = False
         self.stopped = False
+        self.held = False
 
     def feed(self, event):
         was_final = self.slot.state in FINAL
@@ -208,12 +219,13 @@ class World(RuleBasedStateMachine):
                 assert not self.alive, "two processes in one slot"
                 assert not self.stopped, "a start after the stop"
                 assert not was_final
+                assert not self.held, "a start before the release"
                 self.alive, self.spawned, self.told = True, False, False
             elif isinstance(action, SendStart):
                 assert self.alive
                 assert not self.told, "told to start twice"
                 self.told = True
-            elif isinstance(action, SendDrain | SendTerm | SendKill):
+            elif isinstance(action, SendDump | SendDrain | SendTerm | SendKill):
                 assert self.alive, "a signal for a dead process"
             elif isinstance(action, LeaveBehind):
                 self.alive = False
@@ -251,6 +263,21 @@ class World(RuleBasedStateMachine):
         self.alive = False
         self.feed(Exited(status, 0.5))
 
+    @precondition(lambda self: self.alive and self.told)
+    @rule()
+    def the_worker_hangs(self):
+        self.feed(Hung(ExitClass.HUNG))
+
+    @rule(hold=st.booleans())
+    def the_operator_replaces(self, hold):
+        self.held = hold and not self.stopped
+        self.feed(Replace(ExitClass.RESTARTED, hold))
+
+    @rule()
+    def the_operator_releases(self):
+        self.held = False
+        self.feed(Release())
+
     @rule(now=st.booleans())
     def the_operator_stops(self, now):
         self.stopped = True
@@ -261,14 +288,14 @@ class World(RuleBasedStateMachine):
         if not getattr(self, "stopped", False):
             return
         slot, now = self.slot, self.now
-        for _ in range(4):
+        for _ in range(5):
             if slot.state in FINAL:
                 break
             assert slot.deadline is not None
             now = max(now, slot.deadline)
             slot, _ = step(slot, Tick(), now, POLICY)
         assert slot.state in FINAL
-        limit = POLICY.drain_timeout + POLICY.kill_delay + POLICY.reap_timeout
+        limit = POLICY.dump_delay + POLICY.drain_timeout + POLICY.kill_delay + POLICY.reap_timeout
         assert now - self.now <= limit + 1e-9
 
     @invariant()
@@ -279,6 +306,72 @@ class World(RuleBasedStateMachine):
 
 TestWorld = World.TestCase
 TestWorld.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
+
+
+def test_a_replaced_worker_drains_and_its_successor_starts_at_once():
+    slot, done = drive((10, Replace(ExitClass.RELOADED)), (12, Exited(0, 0.5)), slot=running())
+
+    assert [action for _, action in done] == [SendDrain(), Renew(ExitClass.RELOADED, 2)]
+    assert (slot.state, slot.deadline) == (SlotState.BACKING_OFF, 12)
+    assert drive((12, Tick()), slot=slot)[1] == [(12, Spawn())]
+
+
+def test_replacements_never_count_as_failures():
+    slot = running()
+    for now in range(10, 100, 10):
+        slot, _ = drive(
+            (now, Replace(ExitClass.RECYCLED)), (now + 1, Exited(0, 0.5)), (now + 1, Tick()),
+            (now + 1, Spawned()), (now + 2, Beat(joined=True, busy=False)), slot=slot,
+        )  # fmt: skip
+    assert slot.state is SlotState.ASSIGNED
+    assert slot.history.ends == ()
+
+
+def test_a_held_slot_starts_when_it_is_released_and_not_before():
+    held = Replace(ExitClass.RELOADED, hold=True)
+    slot, done = drive((10, held), (12, Exited(0, 0.5)), (99, Tick()), slot=running())
+    assert not any(isinstance(action, Spawn) for _, action in done)
+
+    assert drive((100, Release()), (100, Tick()), slot=slot)[1] == [(100, Spawn())]
+
+
+def test_a_release_before_the_end_of_the_old_process_waits_for_that_end():
+    held = Replace(ExitClass.RELOADED, hold=True)
+    _, done = drive(
+        (10, held), (11, Release()), (11, Tick()), (12, Exited(0, 0.5)), (12, Tick()),
+        slot=running(),
+    )  # fmt: skip
+    assert [when for when, action in done if isinstance(action, Spawn)] == [12]
+
+
+def test_a_slot_that_failed_for_good_is_tried_again_when_somebody_asks():
+    slot, _ = drive((10, Exited(78, 0.5)), slot=running())
+    assert slot.state is SlotState.FAILED
+
+    assert drive((20, Replace(ExitClass.RELOADED)), (20, Tick()), slot=slot)[1] == [(20, Spawn())]
+
+
+def test_a_slot_whose_process_the_kernel_keeps_is_never_tried_again():
+    ticks = [(now, Tick()) for now in (40, 45, 55)]
+    slot, _ = drive((10, Replace(ExitClass.RESTARTED)), *ticks, slot=running())
+    assert slot.state is SlotState.FAILED
+
+    assert drive((60, Replace(ExitClass.RESTARTED)), (60, Tick()), slot=slot) == (slot, [])
+
+
+def test_a_worker_that_hangs_is_dumped_drained_terminated_killed_and_replaced():
+    slot, done = drive(
+        (10, Hung(ExitClass.HUNG)), (10.9, Tick()), (11, Tick()), (41, Tick()), (46, Tick()),
+        (47, Exited(-9, 0.5)), slot=running(),
+    )  # fmt: skip
+    assert done == [
+        (10, SendDump()),
+        (11, SendDrain()),
+        (41, SendTerm()),
+        (46, SendKill()),
+        (47, Retry(ExitClass.HUNG, 1)),
+    ]
+    assert slot.state is SlotState.BACKING_OFF
 
 
 @pytest.mark.parametrize("state", list(FINAL))
