@@ -10,9 +10,11 @@ from collections import Counter
 
 import pytest
 from brokers.kafka_server import KafkaServer
-from loops import BOTH, PATIENCE, brisk
+from loops import BOTH, PATIENCE, Gate, brisk
 from waiting import wait_until
 
+from flowodm.consumer import committer, poller
+from flowodm.events import LoopState
 from flowodm.exceptions import ConsumerError
 
 #: Longer than any test: only the loop's own limits may end a wait.
@@ -73,3 +75,57 @@ def test_stop_ends_the_loop_in_time_while_the_broker_does_not_answer(
         assert max(seen.values()) == 1
     else:
         assert len(seen) == 1_000
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_stop_says_that_its_last_offsets_are_not_committed(
+    new_bench, server, kind, monkeypatch, caplog
+):
+    """Pitfall 3: nobody takes the end for a clean one, and the next owner has the records."""
+    # The bounds are a second here: what is tested is that there are some.
+    monkeypatch.setattr(poller, "CALL_TIMEOUT", 1.0)
+    monkeypatch.setattr(committer, "CALL_TIMEOUT", 1.0)
+    bench, seen, again = new_bench(), [], []
+    bench.produce(range(100))
+    with Gate() as gate:
+
+        def handle(message) -> None:
+            seen.append(message.n)
+            if message.n == 99:
+                gate.wait()
+
+        # An idle loop would commit at once; so it stops while the last record is handled.
+        options = {"settings": brisk(**SESSION), "commit_interval": 3_600.0, "drain_timeout": 1.0}
+        with bench.run(kind, handle, ordering="partition", **options) as running:
+            wait_until(lambda: gate.waiting, PATIENCE, "the last record is in its handler")
+            with silent(server):
+                running.loop.stop()
+                gate.open()
+                with pytest.raises(ConsumerError, match="could not be committed"):
+                    running.end(12)
+    assert running.events.commit_errors() != []
+    assert "commit failed" in caplog.text
+    assert running.status().state is LoopState.STOPPED
+
+    with bench.run(kind, lambda m: again.append(m.n), **options) as running:
+        wait_until(lambda: bench.committed() == {0: 100}, PATIENCE, "all is handled")
+        running.stop()
+    assert {*seen, *again} == {*range(100)}
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_silence_shorter_than_the_session_costs_and_repeats_nothing(new_bench, server, kind):
+    bench, seen = new_bench(), []
+    options = {"settings": brisk(**SESSION), "commit_interval": 0.1}
+    with bench.run(kind, lambda m: seen.append(m.n), **options) as running:
+        running.joined(1)
+        bench.produce(range(100))
+        wait_until(lambda: len(seen) == 100, PATIENCE, "the first part is handled")
+        with silent(server):
+            over = time.monotonic() + 2.0
+            wait_until(lambda: time.monotonic() > over, 5, "2 s of silence")
+            assert running.alive
+        bench.produce(range(100, 200))
+        wait_until(lambda: bench.committed() == {0: 200}, PATIENCE, "it goes on")
+        running.stop()
+    assert sorted(seen) == list(range(200))
