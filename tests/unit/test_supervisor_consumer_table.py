@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 import tomllib
-import typing
 from datetime import UTC, datetime
 
 import pytest
@@ -24,15 +23,6 @@ NO_KEYS = {
     "handle_signals": "signals are the worker's",
 }
 """The loops' arguments that cannot be written, and why."""
-
-
-def arguments_of(loop):
-    """The names of all arguments, those that come as `**more: Unpack[...]` included."""
-    signature = inspect.signature(loop)
-    named = {p.name for p in signature.parameters.values() if p.kind is not p.VAR_KEYWORD}
-    more = typing.get_type_hints(loop.__init__, vars(inspect.getmodule(loop)))["more"]
-    (options,) = typing.get_args(more)
-    return named | options.__annotations__.keys()
 
 
 @pytest.mark.parametrize("loop", [ConsumerLoop, AsyncConsumerLoop])
