@@ -140,6 +140,11 @@ class Slot:
         """A slot whose first worker starts at its first tick."""
         return cls(SlotState.BACKING_OFF, since=now, deadline=now)
 
+    @classmethod
+    def held(cls, now: float) -> Slot:
+        """A slot whose first worker starts when it is released."""
+        return cls(SlotState.BACKING_OFF, since=now, deadline=None, hold=True)
+
     @property
     def killed(self) -> bool:
         """Whether the current, or the latest, process was sent SIGKILL."""
