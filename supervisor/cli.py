@@ -123,10 +123,15 @@ def run(file: ConfigFile) -> None:
 
 
 async def _run(config: SupervisorConfig) -> RunReport:
-    from supervisor.daemon import Supervisor  # noqa: PLC0415 - as above
+    from supervisor.daemon import TURN, Supervisor  # noqa: PLC0415 - as above
     from supervisor.signals import handled  # noqa: PLC0415 - as above
+    from supervisor.systemd import notifier  # noqa: PLC0415 - as above
 
-    supervisor = Supervisor(config)
+    service = notifier(os.environ, os.getpid())
+    if service is None:
+        supervisor = Supervisor(config)
+    else:
+        supervisor = Supervisor(config, observers=[service], turn=min(TURN, service.turn))
     with handled(supervisor):
         return await supervisor.run()
 

@@ -26,14 +26,16 @@ from supervisor.metrics import Exposition
 from supervisor.protocol import Logging
 from supervisor.report import RunReport
 from supervisor.slot import Slot
+from supervisor.snapshot import snapshot
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Sequence
     from types import TracebackType
     from typing import Self
 
     from supervisor.config import SupervisorConfig
+    from supervisor.snapshot import Observer
 
 log = logging.getLogger("supervisor")
 
@@ -73,9 +75,19 @@ class Supervisor:
     Args:
         config: What to run.
         entry: What each worker process runs; for tests.
+        observers: Each is called with a `Snapshot` at the end of every turn of the main loop,
+            by it: it must not block. One that raises is logged and not called again.
+        turn: Seconds after which the main loop turns although nothing happened.
     """
 
-    def __init__(self, config: SupervisorConfig, *, entry: str = WORKER) -> None:
+    def __init__(
+        self,
+        config: SupervisorConfig,
+        *,
+        entry: str = WORKER,
+        observers: Sequence[Observer] = (),
+        turn: float = TURN,
+    ) -> None:
         self.config = config
         self.report: RunReport | None = None
         """How the run ended; None until then."""
@@ -86,6 +98,8 @@ class Supervisor:
         server = ForkServer([WORKER_MODULE, *table.preload] if entry == WORKER else table.preload)
         self._instance_id = instance_id
         self._fleet = Fleet(members, server, entry, self._post)
+        self._observers = list(observers)
+        self._turn_after = turn
         self._exposition = Exposition(self._fleet.fold, lambda: self._fleet.members)
         self._http: HttpServer | None = None
         self._inbox: deque[_StopRequest | tuple[Member, Report]] = deque()
@@ -160,10 +174,13 @@ class Supervisor:
                     self._fleet.take(member, report)
         self._fleet.tick()
         self._tell_readiness()
+        self._tell_observers()
 
     async def _wait(self) -> None:
         deadline = self._fleet.next_deadline()
-        timeout = TURN if deadline is None else min(TURN, deadline - time.monotonic())
+        timeout = self._turn_after
+        if deadline is not None:
+            timeout = min(timeout, deadline - time.monotonic())
         if not self._inbox and timeout > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
@@ -182,6 +199,17 @@ class Supervisor:
         if ready and not self._was_ready:
             log.info("every worker is assigned", extra=self._fields())
         self._was_ready = ready
+
+    def _tell_observers(self) -> None:
+        if not self._observers:
+            return
+        fleet = snapshot(self._fleet.members, time.monotonic(), stop_at=self._stop_at)
+        for observer in tuple(self._observers):
+            try:
+                observer(fleet)
+            except Exception:
+                log.exception("an observer failed and is not called again", extra=self._fields())
+                self._observers.remove(observer)
 
     # What arrives
 
