@@ -33,6 +33,11 @@ if TYPE_CHECKING:
 
 NOTHING: Mapping[TP, Position] = MappingProxyType({})
 
+#: How many fetches the buffer holds while handlers have nothing to do. What Kafka sends in one
+#: answer is of one partition for thousands of records, and so of few keys: with the room of two
+#: fetches one partition's keys would be worked off while all others wait.
+IDLE_FETCHES = 20
+
 #: Seconds after which a handler that is still at the same record counts as standing still: what
 #: is committed behind that record keeps nothing else from being committed (before_processing).
 STALLED = 1.0
@@ -48,6 +53,7 @@ class Engine:
         self.schedule = CommitSchedule(rules.commit_interval)
         self.reports: list[Handled] = []
         self.processed = 0
+        self._hands = rules.max_concurrent
         self._before = rules.strategy is CommitStrategy.BEFORE_PROCESSING
         self._ahead = CommitAhead(rules.commit_ahead, rules.max_concurrent, MOST_AHEAD)
         batch = rules.batch
@@ -273,9 +279,11 @@ class Engine:
         """Whether another fetch fits into the buffer.
 
         It holds two fetches; with before_processing also two windows, where handlers are fast
-        enough for large ones.
+        enough for large ones; and more while what it holds cannot keep every handler busy.
         """
         buffer, most = self._buffer, max(self._refill, 2 * self._ahead_size)
+        if not self._before and len(self._active) + len(self._ready.queue) < self._hands:
+            most = max(most, IDLE_FETCHES * self.rules.fetch_size)
         return buffer.records <= most and buffer.size < self.rules.buffer_bytes
 
     def wants_more(self) -> bool:

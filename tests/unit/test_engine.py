@@ -6,7 +6,7 @@ import pytest
 from fake_records import fake_records
 
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import Engine
+from flowodm.consumer.engine import IDLE_FETCHES, Engine
 from flowodm.consumer.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.ordering import Ordering
 from flowodm.consumer.pressure import PRESSURE_GRACE
@@ -392,6 +392,21 @@ class TestBackPressure:
         assert e.room()
 
         e.fetched(A, fake_records(10, 10))
+
+        assert not e.room()
+
+    def test_there_is_room_beyond_two_fetches_while_handlers_have_nothing_to_do(self):
+        e = engine(fetch_size=10, max_concurrent=2, ordering=Ordering.KEY)
+        e.fetched(A, fake_records(0, 20, keys=1))
+        assert e.room()
+
+        e.fetched(A, fake_records(20, 20, keys=2))
+
+        assert not e.room()
+
+    def test_also_with_idle_handlers_the_buffer_is_bounded(self):
+        e = engine(fetch_size=10, max_concurrent=2, ordering=Ordering.KEY)
+        e.fetched(A, fake_records(0, 10 * IDLE_FETCHES + 1, keys=1))
 
         assert not e.room()
 

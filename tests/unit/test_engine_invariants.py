@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import Engine
+from flowodm.consumer.engine import IDLE_FETCHES, Engine
 from flowodm.consumer.offsets import Position, settled_beyond
 from flowodm.consumer.ordering import BatchRule, Ordering
 from flowodm.consumer.retry import FailurePolicy, OnFailure, Retry, Skip
@@ -169,6 +169,8 @@ class EngineMachine(RuleBasedStateMachine):
         refill = max(rules.fetch_size, 2 * rules.max_concurrent, 2 * self.ahead)
         if rules.batch is not None:  # a batch of each handler, and one more, may wait
             refill = max(refill, 2 * rules.max_concurrent * rules.batch.size)
+        if self.strategy is CommitStrategy.AFTER_PROCESSING:
+            refill = max(refill, IDLE_FETCHES * rules.fetch_size)  # a handler may be idle
         most = refill + rules.fetch_size
         assert 0 <= self.engine.buffered <= most
         assert self.engine._buffer.size >= 0
