@@ -9,6 +9,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
+from supervisor.failures import Failures
 from supervisor.member import Ended, Failure, explain
 from supervisor.metrics import Fold
 from supervisor.process import WorkerProcess
@@ -141,6 +142,7 @@ class Fleet:
     ) -> None:
         self.members = tuple(members)
         self.fold = Fold()
+        self.failures = Failures()
         self._server = server
         self._entry = entry
         self._post = post
@@ -281,7 +283,7 @@ class Fleet:
 
     def _retrying(self, member: Member, retry: Retry) -> None:
         member.restarts[retry.reason] += 1
-        self._remember(member, retry.reason)
+        self._remember(member, retry.reason, f"the next one starts in {retry.delay:.3g} s")
         log.warning(
             "worker ended: %s; the next one starts in %.3g s",
             member.complaint,
@@ -299,7 +301,7 @@ class Fleet:
         log.info("worker replaced", extra={**member.fields, **facts})
 
     def _failed(self, member: Member, reason: ExitClass, why: str) -> None:
-        self._remember(member, reason)
+        self._remember(member, reason, f"failed for good: {why}")
         self._end(member, reason, failed=True)
         log.error(
             "failed for good: %s; not started again: %s",
@@ -310,6 +312,8 @@ class Fleet:
 
     def _gone(self, member: Member, reason: ExitClass) -> None:
         ended = self._end(member, reason, failed=False)
+        if not ended.clean:
+            self.failures.add(member, reason, time.time(), "none follows: it was to end")
         log.log(
             logging.INFO if ended.clean else logging.WARNING,
             "worker ended" if ended.clean else f"worker ended badly: {member.complaint}",
@@ -322,9 +326,11 @@ class Fleet:
             },
         )
 
-    def _remember(self, member: Member, reason: ExitClass) -> None:
+    def _remember(self, member: Member, reason: ExitClass, consequence: str) -> None:
         if reason is not ExitClass.DONE:
-            member.last_failure = Failure(reason, member.complaint, time.time())
+            now = time.time()
+            member.last_failure = Failure(reason, member.complaint, now)
+            self.failures.add(member, reason, now, consequence)
 
     def _end(self, member: Member, reason: ExitClass, *, failed: bool) -> Ended:
         slot = member.slot
