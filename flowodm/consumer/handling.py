@@ -93,6 +93,8 @@ def recover(recipe: Recipe, dispatch: Dispatch, run: Run, failure: Failure) -> R
             yield Blocking(lambda: recipe.load_schema(schema_id))
         except SchemaRegistryError as trouble:
             stage, error = Stage.REGISTRY, trouble
+        except MemoryError:
+            raise  # says nothing about the record: it ends the loop, here and below
         except Exception as trouble:  # noqa: BLE001 - the record's own failure, judged below
             error = trouble
         else:
@@ -160,6 +162,8 @@ def _bury(
     assert send is not None, "judged by the same recipe"  # noqa: S101 - for the type
     try:
         yield Blocking(lambda: send(record, error))
+    except MemoryError:
+        raise
     except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
         dispatch.failed(run, Stage.DEAD_LETTER, failure)
         failure.add_note(f"while handling: {summary(error)}")
@@ -187,6 +191,8 @@ def _hand_over(
     assert error_handler is not None, "judged by the same recipe"  # noqa: S101 - for the type
     try:
         yield UserCode(lambda: error_handler(error, raw, message))
+    except MemoryError:
+        raise
     except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
         dispatch.failed(run, Stage.ERROR_HANDLER, failure)
         failure.add_note(f"while handling: {summary(error)}")
