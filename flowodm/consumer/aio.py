@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 
 #: Seconds that cancelled handlers get to end.
 CANCEL_GRACE = 5.0
+#: Seconds after which handlers that never wait let others on the event loop run. A run of 500
+#: records that take 5 ms each would otherwise hold it up for 2.5 s.
+TURN = 0.01
 
 
 class AsyncConsumerLoop(Loop):
@@ -214,16 +217,25 @@ class _Crew:
         dispatch, recipe = self.session.dispatch, self.session.recipe
         try:
             handle = self._through_batches if recipe.batches else self._handle
-            while (failure := await handle(run)) is not None:
-                if not await self._drive(recover(recipe, dispatch, run, failure)):
-                    return
+            while True:
+                failure = await handle(run)
+                if failure is not None:
+                    if not await self._drive(recover(recipe, dispatch, run, failure)):
+                        return
+                elif run.halted or run.done == len(run.records):
+                    break
+                else:
+                    await asyncio.sleep(0)
         except BaseException:  # cancelled, SystemExit: the record is not settled
             dispatch.left(run)
             raise
         dispatch.finished(run)
 
     async def _handle(self, run: Run, end: int | None = None) -> Failure | None:
-        """The hot path: what every record costs stands in this loop."""
+        """The hot path: what every record costs stands in this loop.
+
+        It comes back without a failure at the end of the run, or of its turn.
+        """
         recipe = self.session.recipe
         decode, call, accepts, tombstone = (
             recipe.decode,
@@ -233,11 +245,13 @@ class _Crew:
         )
         new_context, limit = self._context.copy, recipe.attempt_timeout
         tick, clock = run.ticks.append, time.monotonic
+        now = clock()
+        turn_ends = now + TURN
         record: Any = None
         message = None
         try:
             for record in run.records[run.done : end]:
-                if run.halted:
+                if run.halted or now > turn_ends:
                     break
                 value = record.value()
                 message = None
@@ -254,7 +268,8 @@ class _Crew:
                         result = call(context, message, record, run)
                     if result is not None:
                         await completed(result, context, limit)
-                tick(clock())
+                now = clock()
+                tick(now)
                 run.done += 1
         except asyncio.CancelledError as error:
             return failure_of(cancelled_from_within("handler", error), message, record)
@@ -277,6 +292,7 @@ class _Crew:
             if failure is not None:
                 return failure
             settle_batch(run, batch, batch.end, time.monotonic())
+            await asyncio.sleep(0)
         return None
 
     async def _handle_batch(self, run: Run, batch: Batch) -> Failure | None:
