@@ -14,23 +14,27 @@ import socket
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
+from concurrent.futures import Future
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from supervisor import logs, status
-from supervisor.fleet import Fleet, Report
+from supervisor.changes import Change, ChangeRefusedError, Changes
+from supervisor.fingerprint import fingerprint
+from supervisor.fleet import WORKER, Fleet, Report, preloaded
 from supervisor.forkserver import ForkServer
 from supervisor.http import HttpServer, Views
 from supervisor.member import Member, members_of
 from supervisor.metrics import Exposition
 from supervisor.protocol import Logging
 from supervisor.report import RunReport
+from supervisor.sampling import Sampler
 from supervisor.slot import Slot
 from supervisor.snapshot import snapshot
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Sequence
+    from collections.abc import AsyncIterator, Callable, Sequence
     from types import TracebackType
     from typing import Self
 
@@ -39,8 +43,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("supervisor")
 
-WORKER = "supervisor.worker:main"
-WORKER_MODULE = "supervisor.worker"
 TURN = 1.0
 """Seconds after which the main loop turns although nothing happened."""
 STALLED = 5.0
@@ -54,6 +56,12 @@ class StartError(Exception):
 @dataclass(frozen=True, slots=True)
 class _StopRequest:
     now: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Request:
+    call: Callable[[], Change]
+    answer: Future[Change]
 
 
 class Supervisor:
@@ -95,14 +103,22 @@ class Supervisor:
         instance_id = table.instance_id or socket.gethostname()
         logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
         members = members_of(config, instance_id, logging_of_workers, Slot.new(time.monotonic()))
-        server = ForkServer([WORKER_MODULE, *table.preload] if entry == WORKER else table.preload)
+        server = ForkServer(preloaded(entry, table.preload))
         self._instance_id = instance_id
         self._fleet = Fleet(members, server, entry, self._post)
         self._observers = list(observers)
         self._turn_after = turn
-        self._exposition = Exposition(self._fleet.fold, lambda: self._fleet.members)
+        self._sampler = Sampler(lambda: self._fleet.members)
+        self._exposition = Exposition(
+            self._fleet.fold,
+            lambda: self._fleet.members,
+            lambda member: self._sampler.measured(member, time.monotonic()),
+            lambda: fingerprint(self.config),
+        )
         self._http: HttpServer | None = None
-        self._inbox: deque[_StopRequest | tuple[Member, Report]] = deque()
+        self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)
+        self._reloads = 0
+        self._inbox: deque[_StopRequest | _Request | tuple[Member, Report]] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
@@ -148,6 +164,37 @@ class Supervisor:
         """
         self._put(_StopRequest(now))
 
+    def reload(self, config: SupervisorConfig) -> Future[Change]:
+        """Run another configuration: only what differs is touched, one worker at a time.
+
+        Safe from any thread, as are `restart` and `scale`. The answer comes when the change is
+        planned; `status` tells how far it has come. (In a coroutine: asyncio.wrap_future.)
+
+        Returns:
+            What is changed, or ChangeRefusedError: then nothing is.
+        """
+
+        def call() -> Change:
+            self._reloads += 1
+            change = self._changes.reload(config)
+            self.config = self._changes.config
+            return change
+
+        return self._request(call)
+
+    def restart(self, consumer: str | None = None, slot: int | None = None) -> Future[Change]:
+        """Replace workers one after the other, all or some; the new ones load new code.
+
+        Args:
+            consumer: Only this one's.
+            slot: Only this one of them.
+        """
+        return self._request(lambda: self._changes.restart(consumer, slot))
+
+    def scale(self, consumer: str, workers: int) -> Future[Change]:
+        """Run a consumer with another number of workers, until the next reload."""
+        return self._request(lambda: self._changes.scale(consumer, workers))
+
     # The main loop
 
     async def _until_finished(self) -> None:
@@ -170,17 +217,20 @@ class Supervisor:
             match self._inbox.popleft():
                 case _StopRequest(now):
                     self._stop(now=now)
+                case _Request(call, answer):
+                    self._change(call, answer)
                 case member, report:
                     self._fleet.take(member, report)
         self._fleet.tick()
+        self._sampler.look(time.monotonic())
         self._tell_readiness()
         self._tell_observers()
 
     async def _wait(self) -> None:
-        deadline = self._fleet.next_deadline()
         timeout = self._turn_after
-        if deadline is not None:
-            timeout = min(timeout, deadline - time.monotonic())
+        for deadline in (self._fleet.next_deadline(), self._changes.next_deadline()):
+            if deadline is not None:
+                timeout = min(timeout, deadline - time.monotonic())
         if not self._inbox and timeout > 0:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(timeout):
@@ -191,8 +241,23 @@ class Supervisor:
         second = self._stop_at is not None
         if not second:
             self._stop_at = time.monotonic()
+        self._changes.stop()
         log.info("stopping now" if now or second else "stopping", extra=self._fields())
         self._fleet.stop(now=now or second)
+
+    def _change(self, call: Callable[[], Change], answer: Future[Change]) -> None:
+        if not answer.set_running_or_notify_cancel():
+            return
+        try:
+            if self._stop_at is not None:
+                raise ChangeRefusedError("the supervisor is stopping")
+            change = call()
+        except Exception as error:  # noqa: BLE001 - it is the answer
+            log.error("a change was refused: %s", error, extra=self._fields())  # noqa: TRY400 - no bug
+            answer.set_exception(error)
+        else:
+            log.info("changing", extra={**self._fields(), **asdict(change)})
+            answer.set_result(change)
 
     def _tell_readiness(self) -> None:
         ready = self.ready
@@ -203,7 +268,13 @@ class Supervisor:
     def _tell_observers(self) -> None:
         if not self._observers:
             return
-        fleet = snapshot(self._fleet.members, time.monotonic(), stop_at=self._stop_at)
+        fleet = snapshot(
+            self._fleet.members,
+            time.monotonic(),
+            stop_at=self._stop_at,
+            reloads=self._reloads,
+            reloading=self._changes.rollout.under_way,
+        )
         for observer in tuple(self._observers):
             try:
                 observer(fleet)
@@ -217,7 +288,12 @@ class Supervisor:
         self._inbox.append((member, report))
         self._arrived.set()
 
-    def _put(self, request: _StopRequest) -> None:
+    def _request(self, call: Callable[[], Change]) -> Future[Change]:
+        answer: Future[Change] = Future()
+        self._put(_Request(call, answer))
+        return answer
+
+    def _put(self, request: _StopRequest | _Request) -> None:
         self._inbox.append(request)
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
@@ -241,11 +317,18 @@ class Supervisor:
         return {
             "instance_id": self._instance_id,
             "version": VERSION,
+            "config_hash": fingerprint(self.config),
             "state": "running" if self._stop_at is None else "draining",
             "ready": self.ready,
+            "time": round(time.time(), 3),
             "uptime_seconds": round(now - self._began, 3),
-            "consumers": status.consumers(self._fleet.members, now),
+            "failures": status.failures(self._fleet.failures.latest),
+            "consumers": status.consumers(self._fleet.members, now, self._sampler.measured),
         }
+
+    def history(self) -> dict[str, Any]:
+        """What /history shows: the last quarter of an hour. From any thread."""
+        return self._sampler.history(time.monotonic())
 
     def _unready(self) -> list[str]:
         stopping = [] if self._stop_at is None else ["the supervisor is stopping"]
@@ -265,6 +348,7 @@ class Supervisor:
             healthy=lambda: time.monotonic() - self._turned < STALLED,
             unready=self._unready,
             status=self.status,
+            history=self.history,
         )
         self._http = HttpServer(views, *address)
         try:

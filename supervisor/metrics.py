@@ -16,6 +16,7 @@ from prometheus_client.registry import Collector
 
 from supervisor.restart import ExitClass
 from supervisor.slot import FINAL, SlotState
+from supervisor.status import Measured
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
@@ -89,11 +90,21 @@ class Exposition(Collector):
     Args:
         fold: The workers' part.
         members: Gives the slots of this moment.
+        measured: What a worker does and costs.
+        config_hash: The fingerprint of the configuration of this moment.
     """
 
-    def __init__(self, fold: Fold, members: Callable[[], Sequence[Member]]) -> None:
+    def __init__(
+        self,
+        fold: Fold,
+        members: Callable[[], Sequence[Member]],
+        measured: Callable[[Member], Measured] = lambda _: Measured(),
+        config_hash: Callable[[], str] = str,
+    ) -> None:
         self._fold = fold
         self._members = members
+        self._measured = measured
+        self._config_hash = config_hash
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -106,10 +117,12 @@ class Exposition(Collector):
         """The workers' families, then the supervisor's own."""
         yield from self._fold.collect()
         yield _build_info()
+        yield _config_info(self._config_hash())
         members = self._members()
         yield _states(members)
         yield _up(members)
         yield _restarts(members)
+        yield from _costs(members, self._measured)
 
     def describe(self) -> list[Metric]:
         """Nothing: families come and go with the workers."""
@@ -121,6 +134,16 @@ def _build_info() -> Metric:
         "flowodm_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]
     )
     info.add_metric([VERSION, platform.python_version()], 1)
+    return info
+
+
+def _config_info(fingerprint: str) -> Metric:
+    info = GaugeMetricFamily(
+        "flowodm_config_info",
+        "Always 1; the hash names the configuration's content, secrets and instance_id left out.",
+        labels=["hash"],
+    )
+    info.add_metric([fingerprint], 1)
     return info
 
 
@@ -160,3 +183,26 @@ def _restarts(members: Sequence[Member]) -> Metric:
             labels = [member.consumer, str(member.index), reason.value]
             family.add_metric(labels, member.restarts[reason])
     return family
+
+
+def _costs(
+    members: Sequence[Member], measured: Callable[[Member], Measured]
+) -> tuple[Metric, Metric]:
+    labels = ["consumer", "slot"]
+    cpu = CounterMetricFamily(
+        "flowodm_worker_cpu_seconds",
+        "CPU time of a slot's processes, user and system.",
+        labels=labels,
+    )
+    memory = GaugeMetricFamily(
+        "flowodm_worker_resident_memory_bytes",
+        "Memory of a slot's process; what forked workers share counts in each of them.",
+        labels=labels,
+    )
+    for member in members:
+        cost, of = measured(member), [member.consumer, str(member.index)]
+        if cost.cpu_seconds is not None:
+            cpu.add_metric(of, cost.cpu_seconds)
+        if cost.resident_bytes is not None:
+            memory.add_metric(of, cost.resident_bytes)
+    return cpu, memory

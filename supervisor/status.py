@@ -64,12 +64,12 @@ class Measured:
 
     Attributes:
         records_per_second: Its rate over the last ten seconds.
-        cpu_seconds: CPU time of all its processes.
-        resident_bytes: Memory of its current process.
+        cpu_seconds: CPU time of all its processes; None where the system does not tell.
+        resident_bytes: Memory of its current process; None as above.
     """
 
     records_per_second: float = 0.0
-    cpu_seconds: float = 0.0
+    cpu_seconds: float | None = None
     resident_bytes: int | None = None
 
 
@@ -177,7 +177,7 @@ def _slot(member: Member, now: float, measured: Measured) -> dict[str, Any]:
         "buffered": beat.buffered if beat else 0,
         "lag": beat.lag if beat else None,
         "oldest_handler_seconds": beat.oldest_handler_seconds if beat else 0.0,
-        "cpu_seconds": round(measured.cpu_seconds, 2),
+        "cpu_seconds": measured.cpu_seconds,
         "resident_bytes": measured.resident_bytes,
         "restarts": member.restarts.total(),
         "restarts_by_reason": _by_reason(member.restarts),

@@ -51,7 +51,7 @@ def parsed(pid: int, stat: str, ticks: int, page: int) -> Usage:
     # The command in parentheses, field 2, may itself hold blanks and parentheses.
     fields = stat.rpartition(")")[2].split()
     user, system, started, resident = (int(fields[number - 3]) for number in (14, 15, 22, 24))
-    return Usage((pid, started), (user + system) / ticks, resident * page)
+    return Usage((pid, started), round((user + system) / ticks, 3), resident * page)
 
 
 class Spent:
@@ -68,12 +68,12 @@ class Spent:
         self._current = usage
 
     @property
-    def cpu_seconds(self) -> float:
-        """CPU time of all of them; it never goes down.
+    def cpu_seconds(self) -> float | None:
+        """CPU time of all of them, which never goes down; None if none was ever looked at.
 
         What a process uses after it was last looked at is lost when it ends.
         """
-        return self._before + (self._current.cpu_seconds if self._current else 0.0)
+        return None if self._current is None else self._before + self._current.cpu_seconds
 
     def resident_bytes(self, pid: int | None) -> int | None:
         """Memory of this process; None if it is not the one that was looked at last."""
