@@ -16,6 +16,7 @@ import standins
 from waiting import wait_until, wait_until_async
 
 from supervisor import Supervisor, SupervisorConfig
+from supervisor.daemon import TURN
 from supervisor.slot import READY
 
 TESTS = Path(__file__).parent
@@ -33,10 +34,10 @@ def fleet(consumers, **supervisor):
     return {"supervisor": {**table, **supervisor}, "consumers": tables}
 
 
-def embedded(consumers, **supervisor):
+def embedded(consumers, *, observers=(), turn=TURN, **supervisor):
     """A Supervisor of stand-ins in this process, not yet running."""
     config = SupervisorConfig.model_validate(fleet(consumers, **supervisor))
-    return Supervisor(config, entry=standins.ENTRY)
+    return Supervisor(config, entry=standins.ENTRY, observers=observers, turn=turn)
 
 
 def slots(supervisor):
