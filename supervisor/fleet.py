@@ -42,7 +42,9 @@ from supervisor.slot_events import (
     Finish,
     Garbled,
     LeaveBehind,
+    Release,
     Renew,
+    Replace,
     Retry,
     SendDrain,
     SendDump,
@@ -61,6 +63,7 @@ if TYPE_CHECKING:
 
     from supervisor.forkserver import ForkServer
     from supervisor.member import Member
+    from supervisor.plan import Key
 
 log = logging.getLogger("supervisor")
 
@@ -119,6 +122,15 @@ class _Link:
         self.post(self.member, Unforked(message))
 
 
+WORKER = "supervisor.worker:main"
+"""What workers run, unless a test has them run something else."""
+
+
+def preloaded(entry: str, preload: Sequence[str]) -> list[str]:
+    """The modules that workers find imported."""
+    return [entry.partition(":")[0], *preload] if entry == WORKER else list(preload)
+
+
 def _roll() -> float:
     return random.random()  # noqa: S311 - spreads restarts; nothing to guess
 
@@ -168,6 +180,38 @@ class Fleet:
         """Tell every slot that it is not wanted any more."""
         for member in self.members:
             self._advance(member, Stop(now=now))
+
+    def add(self, member: Member) -> None:
+        """One slot more; its first process starts at its deadline."""
+        self.members = (*self.members, member)
+
+    def retire(self, key: Key) -> None:
+        """Drain a slot that is not wanted any more; `sweep` forgets it once it has ended."""
+        member = self._named(key)
+        member.retired = True
+        self._advance(member, Stop())
+
+    def replace(self, key: Key, reason: ExitClass, *, hold: bool) -> None:
+        """Drain a slot's process; its successor starts then, or when it is released."""
+        self._advance(self._named(key), Replace(reason, hold))
+
+    def release(self, key: Key) -> None:
+        """Let a slot that holds start its process."""
+        self._advance(self._named(key), Release())
+
+    def sweep(self) -> None:
+        """Forget retired slots that have ended."""
+        if any(member.retired for member in self.members):
+            self.members = tuple(
+                m for m in self.members if not (m.retired and m.slot.state in FINAL)
+            )
+
+    def renew_server(self, preload: Sequence[str]) -> None:
+        """Fork the next workers from a new process, which imports its modules anew."""
+        self._server.renew(preloaded(self._entry, preload))
+
+    def _named(self, key: Key) -> Member:
+        return next(member for member in self.members if member.name == key)
 
     def take(self, member: Member, report: Report) -> None:
         """Act on what a slot's process reported."""
@@ -256,6 +300,7 @@ class Fleet:
         match action:
             case SendStart():
                 log.info("worker started", extra=member.fields)
+                member.running = member.start
                 process.send(member.start)
             case SendDump():
                 process.send(Dump())
@@ -278,6 +323,7 @@ class Fleet:
         link = _Link(member, self._post)
         try:
             member.process = WorkerProcess(self._server, self._entry, link)
+            member.spawned += 1
         except OSError as error:
             self._post(member, Unforked(f"the system gives no process: {error.strerror or error}"))
 

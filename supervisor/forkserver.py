@@ -46,6 +46,7 @@ class ForkServer:
         self._process: subprocess.Popen[bytes] | None = None
         self._address = ""
         self._alive: int | None = None
+        self._former: list[subprocess.Popen[bytes]] = []
 
     @property
     def pid(self) -> int | None:
@@ -145,17 +146,28 @@ class ForkServer:
             self._address = ""
         self._process = None
 
+    def renew(self, preload: Sequence[str]) -> None:
+        """Start another server for the workers to come; this one ends with its last worker.
+
+        Raises:
+            OSError: The system gives no process or file descriptor now.
+        """
+        self._former = [former for former in self._former if former.poll() is None]
+        old, self.preload = self._process, list(preload)
+        self._start()
+        if old is not None:
+            self._former.append(old)
+
     async def close(self) -> None:
         """End the server and reap it. Its workers are expected to be gone."""
-        process = self._process
+        processes = [*self._former, *([] if self._process is None else [self._process])]
         self._forget()
-        if process is None:
-            return
         deadline = time.monotonic() + EXIT_TIMEOUT
-        while process.poll() is None:
-            if time.monotonic() > deadline:
-                process.kill()  # a handler's own child may hold its pipe open for ever
-            await asyncio.sleep(0.005)
+        for process in processes:
+            while process.poll() is None:
+                if time.monotonic() > deadline:
+                    process.kill()  # a handler's own child may hold its pipe open for ever
+                await asyncio.sleep(0.005)
 
 
 def _instructions(entry: str) -> bytes:

@@ -7,13 +7,17 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from supervisor.plan import Key, Wanted
 from supervisor.protocol import Heartbeat, Identity, Logging, Start
 from supervisor.restart import ExitClass, ExitCode
 from supervisor.slot import SlotPolicy
 from supervisor.slot_events import Beat
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from supervisor.config import SupervisorConfig
+    from supervisor.consumer_table import ConsumerTable
     from supervisor.process import WorkerProcess
     from supervisor.slot import Slot
 
@@ -73,6 +77,9 @@ class Member:
         start: What its workers are told to run.
         policy: Its time-outs and restart policy.
         slot: The state machine's state.
+        running: What the current process was told, where that is another `start`.
+        spawned: How many processes it has had.
+        retired: It is not wanted any more, and forgotten once it has ended.
         process: The current process, or None.
         pid: The current process's pid once it is known, or None.
         heartbeat: The current process's latest.
@@ -89,6 +96,9 @@ class Member:
     start: Start
     policy: SlotPolicy
     slot: Slot
+    running: Start | None = None
+    spawned: int = 0
+    retired: bool = False
     process: WorkerProcess | None = None
     pid: int | None = None
     heartbeat: Heartbeat | None = None
@@ -103,6 +113,11 @@ class Member:
     def key(self) -> tuple[str, int]:
         """Consumer and number: what tells it from the others."""
         return self.consumer, self.index
+
+    @property
+    def name(self) -> Key:
+        """The same as plans have it."""
+        return Key(self.consumer, self.index)
 
     @property
     def fields(self) -> dict[str, object]:
@@ -135,7 +150,7 @@ class Member:
     def lay_down(self) -> None:
         """Forget the process, but not what it did."""
         self.processed_before = self.processed
-        self.process = self.pid = self.heartbeat = self.heard_at = None
+        self.process = self.pid = self.heartbeat = self.heard_at = self.running = None
         self.complaint = ""
 
 
@@ -154,31 +169,46 @@ def explain(status: int | None, *, killed: bool = False) -> str:
     return f"exit code {status}{names.get(status, '')}"
 
 
-def members_of(
-    config: SupervisorConfig, instance_id: str, logging: Logging, slot: Slot
-) -> list[Member]:
-    """Every slot that a configuration asks for, each in the given state.
+def slots_of(
+    config: SupervisorConfig,
+    instance_id: str,
+    logging: Logging,
+    scaled: Mapping[str, int] | None = None,
+) -> dict[Key, Wanted]:
+    """Every slot that a configuration asks for, and what it is to run.
 
     Args:
         config: The configuration.
         instance_id: The supervisor's name.
         logging: How workers log.
-        slot: The state to begin with.
+        scaled: Consumers that have another number of workers than the configuration says.
     """
-    return [
-        Member(
-            consumer=name,
-            index=index,
-            start=start_frame(config, Identity(instance_id, name, index), partitions, logging),
-            policy=SlotPolicy(
+    return {
+        Key(name, index): Wanted(
+            start_frame(config, Identity(instance_id, name, index), partitions, logging),
+            SlotPolicy(
                 restart=table.restart.restart_policy(),
                 drain_timeout=config.drain_timeout_of(name),
                 kill_delay=config.supervisor.kill_delay,
             ),
-            slot=slot,
         )
         for name, table in config.consumers.items()
-        for index, partitions in enumerate(table.slots())
+        for index, partitions in enumerate(_groups(table, (scaled or {}).get(name)))
+    }
+
+
+def _groups(table: ConsumerTable, workers: int | None) -> Sequence[tuple[int, ...] | None]:
+    return table.slots() if workers is None else [None] * workers
+
+
+def members_of(
+    config: SupervisorConfig, instance_id: str, logging: Logging, slot: Slot
+) -> list[Member]:
+    """The same as members of a fleet, each slot in the given state."""
+    wanted = slots_of(config, instance_id, logging)
+    return [
+        Member(key.consumer, key.index, what.start, what.policy, slot)
+        for key, what in wanted.items()
     ]
 
 

@@ -96,12 +96,9 @@ class Rollout:
         more = [Replaceable(step, reason) for step in steps if not step <= known]
         return replace(self, waiting=(*self.waiting, *more), halted="")
 
-    def without(self, keys: Iterable[Key]) -> Rollout:
-        """The same without slots that need no replacement any more."""
-        dropped = frozenset(keys)
-        left = (replace(w, step=w.step - dropped) for w in self.waiting)
-        current = None if self.current is None else self.current - dropped
-        return replace(self, waiting=tuple(w for w in left if w.step), current=current or None)
+    def except_for(self, reason: ExitClass) -> Rollout:
+        """The same without the steps that wait for this reason: they are planned anew."""
+        return replace(self, waiting=tuple(w for w in self.waiting if w.reason is not reason))
 
 
 def advance(

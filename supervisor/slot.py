@@ -162,7 +162,7 @@ Step: TypeAlias = "tuple[Slot, tuple[Action, ...]]"
 def step(slot: Slot, event: Event, now: float, policy: SlotPolicy) -> Step:
     """Take one event: the slot's next state, and what has to be done, in order."""
     if slot.state in FINAL:
-        return (_revive(slot, event, now) if isinstance(event, Replace) else slot), ()
+        return _after_the_end(slot, event, now), ()
     match event:
         case Tick():
             return _tick(slot, now, policy)
@@ -261,11 +261,15 @@ def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Step:
     return killed.to(SlotState.DRAINING, now, now + policy.reap_timeout), (SendKill(),)
 
 
-def _revive(slot: Slot, event: Replace, now: float) -> Slot:
-    """A slot that had ended, for good or well, is tried again: the operator asked for it."""
-    if not slot.wanted:
-        return slot
-    return _afresh(slot, now, hold=event.hold)
+def _after_the_end(slot: Slot, event: Event, now: float) -> Slot:
+    """A slot that had ended, for good or well, is tried again if the operator asks for it."""
+    match event:
+        case Stop():
+            return replace(slot, wanted=False)
+        case Replace(_, hold) if slot.wanted:
+            return _afresh(slot, now, hold=hold)
+        case _:
+            return slot
 
 
 def _afresh(slot: Slot, now: float, *, hold: bool) -> Slot:

@@ -55,13 +55,22 @@ Observer = Callable[[Snapshot], None]
 """Called at the end of each turn of the main loop, by it: what blocks holds up the fleet."""
 
 
-def snapshot(members: Sequence[Member], now: float, *, stop_at: float | None) -> Snapshot:
+def snapshot(
+    members: Sequence[Member],
+    now: float,
+    *,
+    stop_at: float | None,
+    reloads: int = 0,
+    reloading: bool = False,
+) -> Snapshot:
     """The fleet now.
 
     Args:
         members: All slots.
         now: Monotonic seconds.
         stop_at: When somebody first asked to stop; None if nobody did.
+        reloads: How many reloads have begun.
+        reloading: Whether the latest is under way.
     """
     states = Counter(member.slot.state for member in members)
     unready = len(status.unready(members, now))
@@ -79,6 +88,8 @@ def snapshot(members: Sequence[Member], now: float, *, stop_at: float | None) ->
         drain_deadline=None
         if stop_at is None
         else stop_at + max((_longest_end(member.policy) for member in members), default=0.0),
+        reloads=reloads,
+        reloading=reloading,
     )
 
 

@@ -102,9 +102,10 @@ def test_what_waits_already_is_not_replaced_twice():
     assert [waiting.step for waiting in more.waiting] == [{A}, {B}, {C}]
 
 
-def test_what_needs_no_replacement_any_more_is_left_out():
-    assert rollout({A}, {B}).without([A]).slots == {B}
-    assert not rollout({A}).without([A]).under_way
+def test_steps_that_are_planned_anew_are_left_out_and_others_stay():
+    mixed = rollout({A}).then([frozenset({B})], ExitClass.RESTARTED)
+
+    assert mixed.except_for(REASON).slots == {B}
 
 
 @given(st.data())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -189,7 +191,7 @@ def test_in_any_order_of_events_the_machine_never_fails_and_a_final_state_is_fin
         before = slot
         slot, actions = step(slot, event, now, POLICY)
         if before.state in FINAL and not (isinstance(event, Replace) and before.wanted):
-            assert (slot, actions) == (before, ())
+            assert (slot, actions) == (replace(before, wanted=slot.wanted), ())
         assert slot.deadline is None or slot.deadline >= slot.since
         if slot.state is SlotState.DRAINING:
             assert slot.deadline is not None, "a drain without a deadline could last for ever"
@@ -377,4 +379,10 @@ def test_a_worker_that_hangs_is_dumped_drained_terminated_killed_and_replaced():
 @pytest.mark.parametrize("state", list(FINAL))
 def test_nothing_happens_in_a_final_state(state):
     slot = running().to(state, 5.0)
-    assert step(slot, Stop(now=True), 6.0, POLICY) == (slot, ())
+    assert step(slot, Stop(now=True), 6.0, POLICY) == (replace(slot, wanted=False), ())
+
+
+def test_a_slot_that_failed_for_good_is_not_tried_again_once_the_fleet_stops():
+    slot, _ = drive((10, Exited(78, 0.5)), (11, Stop()), slot=running())
+
+    assert drive((20, Replace(ExitClass.RELOADED)), slot=slot) == (slot, [])

@@ -1,0 +1,247 @@
+"""What an operator changes while the fleet runs: reloads, restarts, scaling.
+
+Everything happens on the main loop, between two of its turns. A change is planned as a whole
+before anything is done; what is refused has changed nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from supervisor.member import Member, slots_of
+from supervisor.plan import Key, Plan, Wanted, plan
+from supervisor.restart import ExitClass
+from supervisor.rollout import Begin, Free, Rollout, View, advance
+from supervisor.slot import FINAL, READY, Slot
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from supervisor.config import SupervisorConfig
+    from supervisor.fleet import Fleet
+    from supervisor.protocol import Logging
+
+log = logging.getLogger("supervisor")
+
+FIXED = ("instance_id", "http", "log_level", "log_format")
+"""Keys of [supervisor] that a running supervisor cannot change."""
+PATIENCE = 120.0
+"""Seconds that a successor may take to be at work, before the rest of a rollout is given up."""
+SETTLED = 2.0
+"""Seconds after which an assigned worker whose lag nobody knows counts as being at work."""
+
+
+class ChangeRefusedError(Exception):
+    """What was asked for cannot be done; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What a request led to.
+
+    Attributes:
+        added: Slots that are new.
+        removed: Slots that end for good.
+        replaced: Slots whose processes are replaced, one after the other.
+    """
+
+    added: tuple[str, ...] = ()
+    removed: tuple[str, ...] = ()
+    replaced: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, plan: Plan) -> Change:
+        """The same in words."""
+        moved = {*plan.added, *plan.removed}
+        replaced = sorted({key for step in plan.steps for key in step} - moved)
+        names = (plan.added, plan.removed, replaced)
+        return cls(*(tuple(map(str, keys)) for keys in names))
+
+
+class Changes:
+    """Changes the slots of a fleet.
+
+    Args:
+        config: What it runs.
+        instance_id: The supervisor's name.
+        logging: How workers log.
+        fleet: The slots.
+
+    Attributes:
+        config: What it is to run from the latest accepted change on.
+        rollout: What is being replaced.
+    """
+
+    def __init__(
+        self, config: SupervisorConfig, instance_id: str, logging: Logging, fleet: Fleet
+    ) -> None:
+        self.config = config
+        self.rollout = Rollout()
+        self._instance_id = instance_id
+        self._logging = logging
+        self._fleet = fleet
+        self._scaled: dict[str, int] = {}
+
+    # Requests
+
+    def reload(self, config: SupervisorConfig) -> Change:
+        """Run another configuration; only what differs is touched.
+
+        Consumers that were scaled have the configured number of workers again.
+
+        Raises:
+            ChangeRefusedError: It changes what a running supervisor cannot change.
+        """
+        before, after = self.config.supervisor, config.supervisor
+        fixed = [key for key in FIXED if getattr(before, key) != getattr(after, key)]
+        if fixed:
+            names = ", ".join(f"supervisor.{key}" for key in fixed)
+            raise ChangeRefusedError(f"{names} cannot change while it runs; start it anew")
+        if before.preload != after.preload:
+            self._fleet.renew_server(after.preload)
+        self._scaled.clear()
+        return self._apply(config)
+
+    def scale(self, consumer: str, workers: int) -> Change:
+        """Run a consumer with another number of workers, until the next reload.
+
+        Raises:
+            ChangeRefusedError: There is no such consumer, its partitions are pinned, or the
+                number is out of range.
+        """
+        table = self.config.consumers.get(consumer)
+        if table is None:
+            raise ChangeRefusedError(self._unknown(consumer))
+        if table.partition_groups is not None:
+            raise ChangeRefusedError(
+                f"{consumer} has pinned partitions: change its partition_groups and reload"
+            )
+        if not 1 <= workers <= 1000:  # noqa: PLR2004 - as the configuration has it
+            raise ChangeRefusedError(f"workers must be from 1 to 1000, not {workers}")
+        self._scaled[consumer] = workers
+        return self._apply(self.config)
+
+    def restart(self, consumer: str | None = None, slot: int | None = None) -> Change:
+        """Replace processes one after the other; they load new code.
+
+        Slots that had failed for good are tried again.
+
+        Args:
+            consumer: Only this consumer's.
+            slot: Only this one of them.
+
+        Raises:
+            ChangeRefusedError: There is no such consumer or slot.
+        """
+        if consumer is not None and consumer not in self.config.consumers:
+            raise ChangeRefusedError(self._unknown(consumer))
+        keys = [
+            member.name
+            for member in self._fleet.members
+            if not member.retired
+            and consumer in {None, member.consumer}
+            and slot in {None, member.index}
+        ]
+        if not keys:
+            raise ChangeRefusedError(f"{consumer} has no slot {slot}")
+        self._fleet.renew_server(self.config.supervisor.preload)
+        return self._roll([frozenset({key}) for key in keys], ExitClass.RESTARTED)
+
+    def recycle(self, key: Key) -> None:
+        """Replace one process that has reached its age, number of records or size."""
+        if key not in self.rollout.slots:
+            self._roll([frozenset({key})], ExitClass.RECYCLED)
+
+    # The main loop
+
+    def turn(self) -> None:
+        """Go on with what is being replaced, and forget slots that have ended for good."""
+        self._fleet.sweep()
+        while True:
+            before = self.rollout
+            now = time.monotonic()
+            self.rollout, orders = advance(before, self._views(now), now, PATIENCE)
+            for order in orders:
+                match order:
+                    case Begin(key, reason, hold):
+                        self._fleet.replace(key, reason, hold=hold)
+                    case Free(key):
+                        self._fleet.release(key)
+            if self.rollout.halted and not before.halted:
+                log.error("the rollout is given up: %s", self.rollout.halted)
+            if self.rollout == before:
+                return
+
+    def next_deadline(self) -> float | None:
+        """When `turn` matters next although nothing was reported."""
+        return self.rollout.deadline if self.rollout.current else None
+
+    def stop(self) -> None:
+        """Replace nothing more: the fleet ends."""
+        self.rollout = Rollout()
+
+    # Inside
+
+    def _apply(self, config: SupervisorConfig) -> Change:
+        wanted = slots_of(config, self._instance_id, self._logging, self._scaled)
+        members = {m.name: m for m in self._fleet.members if not m.retired}
+        running = {key: Wanted(m.running or m.start, m.policy) for key, m in members.items()}
+        made = plan(running, wanted)
+        self.config = config
+        for key, what in wanted.items():
+            if key in members:
+                members[key].start, members[key].policy = what.start, what.policy
+        held = {key for step in made.steps for key in step if len(step) > 1}
+        now = time.monotonic()
+        for key in made.added:
+            slot = Slot.held(now) if key in held else Slot.new(now)
+            self._fleet.add(Member(key.consumer, key.index, *_parts(wanted[key]), slot))
+        for key in made.removed:
+            self._fleet.retire(key)
+        self.rollout = self.rollout.except_for(ExitClass.RELOADED)
+        self._revive(made, members)
+        self._roll(made.steps, ExitClass.RELOADED)
+        return Change.of(made)
+
+    def _revive(self, made: Plan, members: Mapping[Key, Member]) -> None:
+        """Whatever failed for good is tried again after a reload, changed or not."""
+        changed = {key for step in made.steps for key in step}
+        for key, member in members.items():
+            if key not in changed and not member.retired and member.slot.state in FINAL:
+                self._fleet.replace(key, ExitClass.RELOADED, hold=False)
+
+    def _roll(self, steps: Any, reason: ExitClass) -> Change:
+        steps = list(steps)
+        self.rollout = self.rollout.then(steps, reason)
+        return Change(replaced=tuple(str(key) for step in steps for key in sorted(step)))
+
+    def _views(self, now: float) -> dict[Key, View]:
+        return {member.name: _view(member, now) for member in self._fleet.members}
+
+    def _unknown(self, consumer: str) -> str:
+        names = ", ".join(self.config.consumers)
+        return f"there is no consumer {consumer!r}; there are {names}"
+
+
+def _parts(wanted: Wanted) -> tuple[Any, Any]:
+    return wanted.start, wanted.policy
+
+
+def _view(member: Member, now: float) -> View:
+    beat, state = member.heartbeat, member.slot.state
+    at_work = (
+        state in READY
+        and beat is not None
+        and (
+            beat.processed > 0
+            or beat.in_flight > 0
+            or beat.lag == 0
+            or not beat.assigned
+            or (beat.lag is None and now - member.slot.since > SETTLED)
+        )
+    )
+    alive = member.process is not None
+    return View(member.spawned if alive else 0, at_work, over=state in FINAL)
