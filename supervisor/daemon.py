@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor import logs, status
 from supervisor.changes import Change, ChangeRefusedError, Changes
+from supervisor.embedding import Embeddable
 from supervisor.fingerprint import fingerprint
 from supervisor.fleet import WORKER, Fleet, Report, preloaded
 from supervisor.forkserver import ForkServer
@@ -35,8 +36,6 @@ from supervisor.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
-    from types import TracebackType
-    from typing import Self
 
     from supervisor.config import SupervisorConfig
     from supervisor.snapshot import Observer
@@ -64,7 +63,7 @@ class _Request:
     answer: Future[Change]
 
 
-class Supervisor:
+class Supervisor(Embeddable):
     """Runs the workers of a configuration until it is told to stop.
 
     Use it once, in one of three ways::
@@ -96,6 +95,7 @@ class Supervisor:
         observers: Sequence[Observer] = (),
         turn: float = TURN,
     ) -> None:
+        super().__init__()
         self.config = config
         self.report: RunReport | None = None
         """How the run ended; None until then."""
@@ -122,14 +122,9 @@ class Supervisor:
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
-        self._opened = asyncio.Event()
-        self._started = threading.Event()
         self._began = self._turned = time.monotonic()
         self._stop_at: float | None = None
         self._was_ready = False
-        self._task: asyncio.Task[RunReport] | None = None
-        self._thread: threading.Thread | None = None
-        self._error: BaseException | None = None
 
     async def run(self) -> RunReport:
         """Run until `stop`, or until every worker has ended for good.
@@ -144,8 +139,7 @@ class Supervisor:
             self._loop = asyncio.get_running_loop()
         try:
             async with self._serving():
-                self._opened.set()
-                self._started.set()
+                self._begun()
                 log.info("supervisor started", extra=self._fields())
                 await self._until_finished()
         finally:
@@ -249,8 +243,7 @@ class Supervisor:
         if not answer.set_running_or_notify_cancel():
             return
         try:
-            if self._stop_at is not None:
-                raise ChangeRefusedError("the supervisor is stopping")
+            self._refuse_when_stopping()
             change = call()
         except Exception as error:  # noqa: BLE001 - it is the answer
             log.error("a change was refused: %s", error, extra=self._fields())  # noqa: TRY400 - no bug
@@ -258,6 +251,10 @@ class Supervisor:
         else:
             log.info("changing", extra={**self._fields(), **asdict(change)})
             answer.set_result(change)
+
+    def _refuse_when_stopping(self) -> None:
+        if self._stop_at is not None:
+            raise ChangeRefusedError("the supervisor is stopping")
 
     def _tell_readiness(self) -> None:
         ready = self.ready
@@ -298,6 +295,12 @@ class Supervisor:
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
                 self._loop.call_soon_threadsafe(self._arrived.set)
+
+    @property
+    def _asked_to_stop(self) -> bool:
+        return self._stop_at is not None or any(
+            isinstance(message, _StopRequest) for message in self._inbox
+        )
 
     # What is shown
 
@@ -364,57 +367,3 @@ class Supervisor:
             yield
         finally:
             await self._http.close()
-
-    # Inside another program
-
-    def _stop_unless_asked(self) -> None:
-        if self._stop_at is None and not any(isinstance(m, _StopRequest) for m in self._inbox):
-            self.stop()
-
-    async def __aenter__(self) -> Self:
-        self._task = asyncio.create_task(self.run())
-        opened = asyncio.create_task(self._opened.wait())
-        await asyncio.wait({self._task, opened}, return_when=asyncio.FIRST_COMPLETED)
-        if not opened.done():
-            opened.cancel()
-            await self._task  # raises what it ended with
-        return self
-
-    async def __aexit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._stop_unless_asked()
-        if self._task is not None:
-            await self._task
-
-    def __enter__(self) -> Self:
-        self._thread = threading.Thread(target=self._run_in_thread, name="flowodm-supervisor")
-        self._thread.start()
-        self._started.wait()
-        if self._error is not None:
-            self._thread.join()
-            raise self._error
-        return self
-
-    def __exit__(
-        self,
-        _kind: type[BaseException] | None,
-        _error: BaseException | None,
-        _traceback: TracebackType | None,
-    ) -> None:
-        self._stop_unless_asked()
-        if self._thread is not None:
-            self._thread.join()
-        if self._error is not None:
-            raise self._error
-
-    def _run_in_thread(self) -> None:
-        try:
-            asyncio.run(self.run())
-        except BaseException as error:  # noqa: BLE001 - raised again in the thread that waits
-            self._error = error
-        finally:
-            self._started.set()
