@@ -25,6 +25,10 @@ CLOSING = 10.0
 _MICROSECONDS = 1_000_000
 
 
+Progress = tuple[int, int]
+"""Records settled, workers ended."""
+
+
 @dataclass(frozen=True, slots=True)
 class Told:
     """What the service manager knows.
@@ -48,7 +52,7 @@ class Told:
     status: str = ""
     status_at: float = -inf
     alive_at: float = -inf
-    progress: int = 0
+    progress: Progress = (0, 0)
     extended_at: float = -inf
 
 
@@ -128,14 +132,15 @@ def _extension(told: Told, fleet: Snapshot) -> Step:
         return told, []
     progress = _progress(fleet)
     seconds = min(EXTENSION, fleet.drain_deadline + CLOSING - fleet.at)
-    if progress <= told.progress or seconds <= 0:
+    # Also where it went down: a worker that a reload removed has ended, and is forgotten.
+    if progress == told.progress or seconds <= 0:
         return told, []
     line = f"EXTEND_TIMEOUT_USEC={int(seconds * _MICROSECONDS)}"
     return replace(told, progress=progress, extended_at=fleet.at), [line]
 
 
-def _progress(fleet: Snapshot) -> int:
-    return fleet.settled + fleet.ended
+def _progress(fleet: Snapshot) -> Progress:
+    return fleet.settled, fleet.ended
 
 
 def _status(told: Told, fleet: Snapshot) -> Step:

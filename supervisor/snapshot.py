@@ -28,7 +28,7 @@ class Snapshot:
         backing_off: How many wait to be started again.
         failed: How many have failed for good.
         ended: How many have ended for good, failed or not.
-        settled: Records settled by all workers so far; never goes down.
+        settled: Records settled so far by the workers of all slots that there are.
         ready: Whether every worker is assigned, and nobody asked to stop.
         stopping: Whether somebody asked to stop, or every worker has ended for good.
         drain_deadline: When the last worker will have ended, or been killed and given up, at

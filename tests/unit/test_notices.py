@@ -150,14 +150,22 @@ def test_a_fleet_that_ended_by_itself_stops_too_and_asks_for_no_time():
     assert manager.names(later(ended, 2, settled=9)) == []
 
 
-@pytest.mark.parametrize("progress", [{"settled": 1}, {"ended": 1}])
+@pytest.mark.parametrize(
+    "progress",
+    [
+        {"settled": 501},
+        {"ended": 1},
+        {"settled": 400, "workers": 3},  # one that a reload had removed ended, and is forgotten
+    ],
+)
 def test_a_drain_gets_more_time_when_records_were_settled_or_workers_ended(progress):
     manager = Manager()
-    assert manager.names(DRAINING) == ["STOPPING"]
-    assert manager.names(later(DRAINING, 1)) == []
-    (extended,) = manager.hear(later(DRAINING, 2, **progress))
+    draining = replace(DRAINING, settled=500)
+    assert manager.names(draining) == ["STOPPING"]
+    assert manager.names(later(draining, 1)) == []
+    (extended,) = manager.hear(later(draining, 2, **progress))
     assert extended["EXTEND_TIMEOUT_USEC"] == "30000000"
-    assert manager.names(later(DRAINING, 9, **progress)) == []
+    assert manager.names(later(draining, 9, **progress)) == []
 
 
 def test_what_was_settled_before_the_drain_is_no_progress_of_it():
