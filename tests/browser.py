@@ -1,0 +1,135 @@
+"""A headless Chromium, driven over the WebDriver protocol (W3C) with nothing but the standard library."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import http.client
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import tempfile
+from typing import TYPE_CHECKING, Any
+
+from waiting import wait_until
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+DRIVER = shutil.which("chromedriver")
+MISSING = (
+    None
+    if CHROMIUM and DRIVER
+    else "no Chromium here; on Debian: apt-get install chromium chromium-driver"
+)
+PATIENCE = 20.0
+_FLAGS = (
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--disable-dev-shm-usage",
+    "--no-first-run",
+    "--no-proxy-server",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+)
+
+
+class Browser:
+    """One session of a running chromedriver."""
+
+    def __init__(self, port: int, profile: str) -> None:
+        self._port = port
+        options = {"binary": CHROMIUM, "args": [*_FLAGS, f"--user-data-dir={profile}"]}
+        wanted = {"goog:chromeOptions": options, "goog:loggingPrefs": {"browser": "ALL"}}
+        session = self._call("POST", "/session", {"capabilities": {"alwaysMatch": wanted}})
+        self._session = f"/session/{session['sessionId']}"
+
+    def _call(self, method: str, path: str, body: object = None) -> Any:
+        connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=PATIENCE * 2)
+        with contextlib.closing(connection):
+            sent = None if body is None else json.dumps(body)
+            connection.request(method, path, sent, {"Content-Type": "application/json"})
+            answer = connection.getresponse()
+            value = json.loads(answer.read())["value"]
+        assert answer.status == 200, value
+        return value
+
+    def open(self, url: str) -> None:
+        self._call("POST", f"{self._session}/url", {"url": url})
+
+    def run(self, script: str, *arguments: object) -> Any:
+        """What a function body returns."""
+        body = {"script": script, "args": arguments}
+        return self._call("POST", f"{self._session}/execute/sync", body)
+
+    def text(self, selector: str = "main") -> str:
+        """What a person reads there; nothing where there is no such element."""
+        script = "return document.querySelector(arguments[0])?.innerText ?? ''"
+        text: str = self.run(script, selector)
+        return text
+
+    def until(self, script: str, what: str) -> Any:
+        return wait_until(lambda: self.run(script), PATIENCE, what)
+
+    def devtools(self, command: str, **parameters: object) -> Any:
+        body = {"cmd": command, "params": parameters}
+        return self._call("POST", f"{self._session}/goog/cdp/execute", body)
+
+    def look_like(self, *, width: int, scheme: str = "light", motion: str = "no-preference") -> None:
+        """Take a width in CSS pixels and what a person prefers."""
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=900,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
+        each = [{"name": name, "value": value} for name, value in features.items()]
+        self.devtools("Emulation.setEmulatedMedia", features=each)
+
+    def complaints(self) -> list[str]:
+        """What it wrote to its console since the last time, as a breach of the page's policy."""
+        logged = self._call("POST", f"{self._session}/se/log", {"type": "browser"})
+        return [entry["message"] for entry in logged]
+
+    def screenshot(self, path: Path) -> None:
+        """The whole page, beyond what fits on the screen too."""
+        shot = self.devtools("Page.captureScreenshot", captureBeyondViewport=True)
+        path.write_bytes(base64.b64decode(shot["data"]))
+
+    def quit(self) -> None:
+        self._call("DELETE", self._session)
+
+
+@contextlib.contextmanager
+def browser() -> Iterator[Browser]:
+    """A Chromium with an empty profile, gone with all its processes afterwards."""
+    assert DRIVER is not None
+    with (
+        tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
+        subprocess.Popen(
+            [DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True, process_group=0
+        ) as driver,
+    ):
+        try:
+            assert driver.stdout is not None
+            ports = (re.search(r"started successfully on port (\d+)", line) for line in driver.stdout)
+            port = next(int(port[1]) for port in ports if port)
+            session = Browser(port, profile)
+            try:
+                yield session
+            finally:
+                session.quit()
+        finally:
+            # The browser is in the driver's process group.
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(driver.pid, signal.SIGKILL)
