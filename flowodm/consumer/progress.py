@@ -12,8 +12,6 @@ NOTE: Final = "flowodm-replay:1:"
 #: A longer note is the last one: a broker takes ``offset.metadata.max.bytes``, 4,096 by default,
 #: and what one more batch adds has to fit, too.
 LONGEST_NOTE: Final = 3_500
-#: Bytes of the largest bitmap that a note is unpacked to.
-_LARGEST_BITMAP = 4 * 1024 * 1024
 
 
 class ReplayProgress:
@@ -24,21 +22,22 @@ class ReplayProgress:
     behind it are done: a compressed bitmap, of a few bytes where they stand together.
 
     Args:
-        offset: What is committed; None if nothing is.
+        offset: What is committed, or else where the partition begins. Nothing below it is
+            looked at.
         note: The commit's metadata; what somebody else wrote says nothing.
     """
 
-    __slots__ = ("_before", "_done", "_hole", "_next")
+    __slots__ = ("_base", "_bits", "_hole", "_next")
 
-    def __init__(self, offset: int | None = None, note: str = "") -> None:
-        self._next = offset
+    def __init__(self, offset: int, note: str = "") -> None:
+        self._base = self._next = offset
+        self._bits = bytearray(_bitmap(note))
         self._hole: int | None = None
-        self._done: set[int] = set()
-        self._before = frozenset() if offset is None else _noted(offset, note)
 
     def is_done(self, offset: int) -> bool:
         """Whether an earlier replay has put it back."""
-        return offset in self._before
+        place, bit = divmod(offset - self._base, 8)
+        return 0 <= place < len(self._bits) and bool(self._bits[place] >> bit & 1)
 
     def left(self, offset: int) -> None:
         """It was looked at, and stays."""
@@ -46,40 +45,33 @@ class ReplayProgress:
 
     def done(self, offset: int) -> None:
         """It was put back, now or earlier, and whatever lies before it was looked at."""
-        self._next = max(self._next or 0, offset + 1)
-        if self._hole is not None and offset > self._hole:
-            self._done.add(offset)
+        self._next = max(self._next, offset + 1)
+        if self._hole is None or offset < self._hole:
+            return
+        place, bit = divmod(offset - self._base, 8)
+        self._bits.extend(bytes(max(place + 1 - len(self._bits), 0)))
+        self._bits[place] |= 1 << bit
 
     @property
-    def offset(self) -> int | None:
-        """The offset to commit; None if there is nothing to commit."""
+    def offset(self) -> int:
+        """The offset to commit."""
         return self._next if self._hole is None else self._hole
 
     @property
     def note(self) -> str:
-        """The metadata to commit with it."""
-        first = self.offset or 0
-        behind = [offset - first for offset in self._done | self._before if offset >= first]
-        if not behind:
+        """The metadata to commit with it. Costs in proportion to what lies behind the offset."""
+        bits = int.from_bytes(self._bits, "little") >> (self.offset - self._base)
+        if not bits:
             return ""
-        bitmap = bytearray(max(behind) // 8 + 1)
-        for distance in behind:
-            bitmap[distance // 8] |= 1 << distance % 8
-        return NOTE + b64encode(zlib.compress(bytes(bitmap), 9)).decode()
+        bitmap = bits.to_bytes((bits.bit_length() + 7) // 8, "little")
+        return NOTE + b64encode(zlib.compress(bitmap)).decode()
 
 
-def _noted(offset: int, note: str) -> frozenset[int]:
+def _bitmap(note: str) -> bytes:
     if not note.startswith(NOTE):
-        return frozenset()
+        return b""
     try:
-        packed = b64decode(note[len(NOTE) :], validate=True)
-        bitmap = zlib.decompressobj().decompress(packed, _LARGEST_BITMAP)
+        # What has 4 kB is no more than 4 MB unpacked: zlib packs a thousand bytes to one at best.
+        return zlib.decompress(b64decode(note[len(NOTE) :], validate=True))
     except (binascii.Error, zlib.error, ValueError):
-        return frozenset()
-    return frozenset(
-        offset + 8 * place + bit
-        for place, byte in enumerate(bitmap)
-        if byte
-        for bit in range(8)
-        if byte >> bit & 1
-    )
+        return b""

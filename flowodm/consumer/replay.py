@@ -196,18 +196,13 @@ class _Reader:
             lambda: Extent(*consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT))
         )
 
-    def progress(self, numbers: list[int]) -> dict[int, ReplayProgress]:
-        """What the group has noted for each partition."""
+    def committed(self, numbers: list[int]) -> dict[int, tuple[int, str]]:
+        """Offset and note of those partitions for which the group has committed one."""
         places = [TopicPartition(self.topic, number) for number in numbers]
         found = self.ask(
             lambda: _answered(self._consumer.committed(places, timeout=ANSWER_TIMEOUT))
         )
-        return {
-            place.partition: ReplayProgress(place.offset, place.metadata or "")
-            if place.offset >= 0
-            else ReplayProgress()
-            for place in found
-        }
+        return {p.partition: (p.offset, p.metadata or "") for p in found if p.offset >= 0}
 
     def commit(self, places: list[TopicPartition]) -> None:
         """Commit, and wait for the broker's answer."""
@@ -281,13 +276,13 @@ class _Replay:
     def run(self) -> Replayed:
         """Batch after batch: hand over, wait for the acknowledgements, commit."""
         extents = self._reader.extents()
-        self._progress = self._reader.progress(sorted(extents))
+        committed = self._reader.committed(sorted(extents))
         for number, extent in extents.items():
-            offset = self._progress[number].offset
-            if offset is None or offset > extent.end:  # a topic that was made anew begins anew
-                self._progress[number] = ReplayProgress()
-            else:
-                extents[number] = Extent(max(offset, extent.first), extent.end)
+            offset, note = committed.get(number, (extent.first, ""))
+            if offset > extent.end:  # the topic was made anew
+                offset, note = extent.first, ""
+            self._progress[number] = ReplayProgress(offset, note)
+            extents[number] = Extent(max(offset, extent.first), extent.end)
         complete = all(map(self._replay, self._reader.read(extents)))
         return Replayed(self._count, self._left, complete)
 
@@ -363,8 +358,7 @@ class _Replay:
         places = []
         for number in numbers:
             offset, note = self._progress[number].offset, self._progress[number].note
-            if offset is not None:
-                places.append(TopicPartition(self._reader.topic, number, offset, note))
+            places.append(TopicPartition(self._reader.topic, number, offset, note))
             self._note_is_full = self._note_is_full or len(note) > LONGEST_NOTE
         self._reader.commit(places)
 

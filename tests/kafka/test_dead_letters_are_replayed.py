@@ -324,6 +324,21 @@ def test_transactions_leave_gaps_that_hold_up_nothing(shop, kafka):
     assert replay_dead_letters(shop.dead) == Replayed(0, 0, complete=True)
 
 
+def test_what_comes_behind_a_gap_at_the_end_is_not_taken_for_what_was_there(shop, kafka):
+    producer = Producer({"bootstrap.servers": kafka, "transactional.id": shop.dead})
+    producer.init_transactions(PATIENCE)
+    for value, end in ((b"0", producer.commit_transaction), (b"1", producer.abort_transaction)):
+        producer.begin_transaction()
+        producer.produce(shop.dead, value, partition=0)
+        producer.flush(PATIENCE)
+        end()
+
+    listing = list_dead_letters(shop.dead)
+    produce(kafka, shop.dead, [Raw(b"late", b"k", 0)])
+
+    assert [letter.value for letter in listing] == [b"0"]
+
+
 def test_deleted_dead_letters_are_passed_over(shop):
     shop.bury(*numbered(10))
     replay_dead_letters(shop.dead, limit=2)
