@@ -1,0 +1,99 @@
+"""Connections to the brokers break while offsets are committed and partitions move."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import Counter
+
+import pytest
+from brokers.clients import IMPATIENT
+from brokers.cutter import CuttableKafka
+from loops import BOTH, PATIENCE, brisk
+from members import PROTOCOLS
+from waiting import wait_until
+
+from flowodm.consumer.committer import Committer
+from flowodm.events import Committed
+
+
+@pytest.fixture(scope="module")
+def server(kafka_parts):
+    intervals = ("group.consumer.heartbeat.interval.ms", "group.consumer.min.heartbeat.interval.ms")
+    with CuttableKafka(dict.fromkeys(intervals, "200")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def kafka(server) -> str:
+    return server.bootstrap_servers
+
+
+def member(protocol: str):
+    return brisk(max_poll_records=100, extra_config={**PROTOCOLS[protocol], **IMPATIENT})
+
+
+@pytest.mark.parametrize("protocol", PROTOCOLS)
+def test_a_connection_that_breaks_with_the_commit_at_a_revoke_repeats_nothing(
+    new_bench, server, monkeypatch, protocol
+):
+    """The next owner begins where the revoked member ended, though its first request was lost."""
+    cuts: list[int] = []
+    commit = Committer.commit_in_callback
+
+    def commit_without_connection(self, offsets, timeout):
+        if offsets:
+            cuts.append(server.cutter.cut())
+        return commit(self, offsets, timeout)
+
+    monkeypatch.setattr(Committer, "commit_in_callback", commit_without_connection)
+    bench, seen, lock = new_bench(partitions=4), Counter(), threading.Lock()
+    bench.produce(range(4_000), partition=lambda n: n % 4)
+
+    def handle(message) -> None:
+        time.sleep(0.001)  # work
+        with lock:
+            seen[message.n] += 1
+
+    options = {"settings": member(protocol), "commit_interval": 60.0}
+    with bench.run("sync", handle, **options) as first:
+        wait_until(lambda: len(seen) > 100, PATIENCE, "the first is at work")
+        with bench.run("sync", handle, **options) as second:
+            second.joined(2)
+            wait_until(lambda: len(seen) == 4_000, PATIENCE, "all is handled")
+            second.stop()
+        first.stop()
+
+    assert cuts
+    assert min(cuts) > 0
+    assert [n for n, times in seen.items() if times > 1] == []
+    assert bench.committed() == bench.ends()
+
+
+@pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
+@pytest.mark.parametrize("kind", BOTH)
+def test_connections_that_break_all_the_time_lose_and_repeat_nothing_nor_move_an_offset_back(
+    new_bench, server, kind, strategy
+):
+    bench, seen, lock = new_bench(partitions=4), Counter(), threading.Lock()
+    bench.produce(range(1_500), partition=lambda n: n % 4, key=lambda n: b"%d" % (n % 40))
+
+    def handle(message) -> None:
+        time.sleep(0.001)  # work
+        with lock:
+            seen[message.n] += 1
+
+    options = {"settings": member("cooperative"), "commit_strategy": strategy}
+    with bench.run(kind, handle, **options, commit_interval=0.05) as running:
+        running.joined(4)
+        with server.cutting(0.15):
+            wait_until(lambda: len(seen) == 1_500, PATIENCE, "all is handled")
+        wait_until(lambda: bench.committed() == bench.ends(), PATIENCE, "and committed")
+        running.stop()
+
+    assert max(seen.values()) == 1
+    furthest: Counter[tuple[str, int]] = Counter()
+    for event in running.events.of(Committed):
+        for tp, offset in event.offsets.items():
+            assert offset >= furthest[tp], "requests go forward"
+            furthest[tp] = offset
