@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 #: Seconds that cancelled handlers get to end.
 CANCEL_GRACE = 5.0
-#: Seconds after which handlers that never wait let others on the event loop run. A run of 500
-#: records that take 5 ms each would otherwise hold it up for 2.5 s.
+#: Seconds for all handlers together, or one record each, before others on the event loop run. A
+#: run of 500 records that take 5 ms each and never wait would otherwise hold it up for 2.5 s.
 TURN = 0.01
 
 
@@ -150,6 +150,8 @@ class _Crew:
         self._woken = False
         self._dismissed = False
         self._timer: asyncio.TimerHandle | None = None
+        self._turn_ends = 0.0
+        self._turn_is_over = False
         self.over: asyncio.Future[None] = self._loop.create_future()
         self.session: Session
 
@@ -225,16 +227,27 @@ class _Crew:
                 elif run.halted or run.done == len(run.records):
                     break
                 else:
-                    await asyncio.sleep(0)
+                    await self._give_way()
         except BaseException:  # cancelled, SystemExit: the record is not settled
             dispatch.left(run)
             raise
         dispatch.finished(run)
 
+    async def _give_way(self) -> None:
+        """Let everything else on the event loop run; after that another turn begins for all."""
+        if not self._turn_is_over:
+            self._turn_is_over = True
+            self._loop.call_soon(self._next_turn)
+        await asyncio.sleep(0)
+
+    def _next_turn(self) -> None:
+        self._turn_is_over = False
+        self._turn_ends = time.monotonic() + TURN
+
     async def _handle(self, run: Run, end: int | None = None) -> Failure | None:
         """The hot path: what every record costs stands in this loop.
 
-        It comes back without a failure at the end of the run, or of its turn.
+        It comes back without a failure at the end of the run, or of the turn.
         """
         recipe = self.session.recipe
         decode, call, accepts, tombstone = (
@@ -245,13 +258,12 @@ class _Crew:
         )
         new_context, limit = self._context.copy, recipe.attempt_timeout
         tick, clock = run.ticks.append, time.monotonic
-        now = clock()
-        turn_ends = now + TURN
+        now = 0.0
         record: Any = None
         message = None
         try:
             for record in run.records[run.done : end]:
-                if run.halted or now > turn_ends:
+                if run.halted or now > self._turn_ends:
                     break
                 value = record.value()
                 message = None
