@@ -118,6 +118,7 @@ class Supervisor(Embeddable):
         self._http: HttpServer | None = None
         self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)
         self._reloads = 0
+        self._over = False
         self._inbox: deque[_StopRequest | _Request | tuple[Member, Report]] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -144,6 +145,8 @@ class Supervisor(Embeddable):
                 await self._until_finished()
         finally:
             await self._fleet.close()
+            self._over = True
+            self._refuse_the_rest()
         seconds = 0.0 if self._stop_at is None else time.monotonic() - self._stop_at
         ended = (member.ended for member in self._fleet.members)
         self.report = RunReport(tuple(end for end in ended if end is not None), seconds)
@@ -215,6 +218,7 @@ class Supervisor(Embeddable):
                     self._change(call, answer)
                 case member, report:
                     self._fleet.take(member, report)
+        self._changes.turn()
         self._fleet.tick()
         self._sampler.look(time.monotonic())
         self._tell_readiness()
@@ -253,8 +257,8 @@ class Supervisor(Embeddable):
             answer.set_result(change)
 
     def _refuse_when_stopping(self) -> None:
-        if self._stop_at is not None:
-            raise ChangeRefusedError("the supervisor is stopping")
+        if self._stop_at is not None or self._over:
+            raise ChangeRefusedError("the supervisor is stopping, or has ended")
 
     def _tell_readiness(self) -> None:
         ready = self.ready
@@ -270,7 +274,7 @@ class Supervisor(Embeddable):
             time.monotonic(),
             stop_at=self._stop_at,
             reloads=self._reloads,
-            reloading=self._changes.rollout.under_way,
+            reloading=self.changing,
         )
         for observer in tuple(self._observers):
             try:
@@ -288,7 +292,17 @@ class Supervisor(Embeddable):
     def _request(self, call: Callable[[], Change]) -> Future[Change]:
         answer: Future[Change] = Future()
         self._put(_Request(call, answer))
+        if self._over:
+            self._refuse_the_rest()
         return answer
+
+    def _refuse_the_rest(self) -> None:
+        """Nobody will read the inbox any more."""
+        with contextlib.suppress(IndexError):
+            while True:
+                message = self._inbox.popleft()
+                if isinstance(message, _Request):
+                    self._change(message.call, message.answer)
 
     def _put(self, request: _StopRequest | _Request) -> None:
         self._inbox.append(request)
@@ -308,6 +322,11 @@ class Supervisor(Embeddable):
     def ready(self) -> bool:
         """Whether every worker is assigned, and nobody asked to stop. From any thread."""
         return not self._unready()
+
+    @property
+    def changing(self) -> bool:
+        """Whether workers are being replaced. From any thread."""
+        return self._changes.rollout.under_way
 
     @property
     def http_address(self) -> tuple[str, int] | None:
