@@ -1,4 +1,4 @@
-"""A headless Chromium, driven over the WebDriver protocol (W3C) with nothing but the standard library."""
+"""A headless Chromium, driven over the WebDriver protocol (W3C) by the standard library alone."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ MISSING = (
 PATIENCE = 20.0
 _FLAGS = (
     "--headless",
+    "--hide-scrollbars",
     "--no-sandbox",
     "--disable-gpu",
     "--disable-quic",
@@ -63,6 +64,8 @@ class Browser:
         return value
 
     def open(self, url: str) -> None:
+        self._call("POST", f"{self._session}/url", {"url": "about:blank"})
+        self.complaints()  # of the page before
         self._call("POST", f"{self._session}/url", {"url": url})
 
     def run(self, script: str, *arguments: object) -> Any:
@@ -83,7 +86,7 @@ class Browser:
         body = {"cmd": command, "params": parameters}
         return self._call("POST", f"{self._session}/goog/cdp/execute", body)
 
-    def look_like(self, *, width: int, scheme: str = "light", motion: str = "no-preference") -> None:
+    def look_like(self, *, width: int, scheme: str = "light") -> None:
         """Take a width in CSS pixels and what a person prefers."""
         self.devtools(
             "Emulation.setDeviceMetricsOverride",
@@ -92,9 +95,8 @@ class Browser:
             deviceScaleFactor=1,
             mobile=False,
         )
-        features = {"prefers-color-scheme": scheme, "prefers-reduced-motion": motion}
-        each = [{"name": name, "value": value} for name, value in features.items()]
-        self.devtools("Emulation.setEmulatedMedia", features=each)
+        preferred = [{"name": "prefers-color-scheme", "value": scheme}]
+        self.devtools("Emulation.setEmulatedMedia", features=preferred)
 
     def complaints(self) -> list[str]:
         """What it wrote to its console since the last time, as a breach of the page's policy."""
@@ -122,7 +124,9 @@ def browser() -> Iterator[Browser]:
     ):
         try:
             assert driver.stdout is not None
-            ports = (re.search(r"started successfully on port (\d+)", line) for line in driver.stdout)
+            ports = (
+                re.search(r"started successfully on port (\d+)", line) for line in driver.stdout
+            )
             port = next(int(port[1]) for port in ports if port)
             session = Browser(port, profile)
             try:

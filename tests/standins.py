@@ -175,3 +175,12 @@ def _stays(loop: StandInLoop, control: Control, channel: Channel, tell: Callable
     control.wake()
     tell()
     return stubborn(loop, control, channel)
+
+
+MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script>" + "x" * 300
+
+
+def crash_with_markup(_loop: StandInLoop, _control: Control, channel: Channel) -> int:
+    """Fails with a message that a browser would run if it took it for HTML."""
+    channel.send(Failed(kind="crash", message=MARKUP))
+    return ExitCode.CRASH

@@ -133,11 +133,12 @@ function graph(title) {
   return { root: element("figure", {}, caption, svg, axis), title, svg, area, line, most, from };
 }
 
-function draw(made, values, ages, span) {
+function draw(made, values, ages, longest) {
+  const span = Math.min(longest, Math.max(60, ages[0] ?? 0)); // a young fleet fills its graph too
   const known = values.filter((value) => value !== null);
   const top = Math.max(0, ...known);
   const last = known.length ? `, ${amount(values.at(-1))} now` : "";
-  const minutes = `${Math.round(span / 60)} min`;
+  const minutes = duration(span);
   say(made.most, known.length ? `at most ${amount(top)}` : "no history yet");
   say(made.from, `${minutes} ago`);
   set(made.svg, "aria-label",
@@ -167,7 +168,7 @@ function draw(made, values, ages, span) {
 function table(name) {
   const head = COLUMNS.map((title) => element("th", { scope: "col", role: "columnheader" }, title));
   const body = element("tbody", { role: "rowgroup" });
-  const root = element("table", { role: "table" },
+  const root = element("table", { role: "table", class: "workers" },
     element("caption", { class: "hidden" }, `Workers of ${name}`),
     element("thead", { role: "rowgroup" }, element("tr", { role: "row" }, ...head)), body);
   return { root, body };
@@ -263,6 +264,7 @@ function showFailures(failures, now) {
     const worker = element("th", { scope: "row", role: "rowheader" });
     const when = element("td", { role: "cell", "data-label": "When" }, time);
     cells[1].className = "message";
+    cells[2].className = "wide";
     return { root: element("tr", { role: "row" }, when, worker, ...cells), time, worker, cells };
   });
   for (const failure of failures) {
