@@ -8,12 +8,14 @@ if TYPE_CHECKING:
     from supervisor.config import SupervisorConfig
     from supervisor.daemon import StartError, Supervisor
     from supervisor.report import ExitStatus, RunReport
+    from supervisor.snapshot import Snapshot
     from supervisor.toml import ConfigError, load_config
 
 __all__ = [
     "ConfigError",
     "ExitStatus",
     "RunReport",
+    "Snapshot",
     "StartError",
     "Supervisor",
     "SupervisorConfig",
@@ -24,6 +26,7 @@ _WHERE = {
     "ConfigError": "supervisor.toml",
     "ExitStatus": "supervisor.report",
     "RunReport": "supervisor.report",
+    "Snapshot": "supervisor.snapshot",
     "StartError": "supervisor.daemon",
     "Supervisor": "supervisor.daemon",
     "SupervisorConfig": "supervisor.config",

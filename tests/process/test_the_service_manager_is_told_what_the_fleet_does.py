@@ -8,13 +8,16 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
-from fleets import PATIENCE, TESTS, embedded, until
+from fleets import PATIENCE, TESTS, assigned, embedded, fleet, slots, until
 from notify_socket import abstract_address, notify_socket
 from waiting import wait_until
 
+from supervisor import SupervisorConfig
+from supervisor.changes import ChangeRefusedError
 from supervisor.report import ExitStatus
 from supervisor.systemd import Notifier
 
@@ -203,6 +206,39 @@ def test_a_main_loop_that_hangs_is_silent_while_its_process_goes_on(manager):
         finally:
             gate.set()
         wait_until(lambda: len(manager.all("WATCHDOG")) > alive, PATIENCE, "it is heard again")
+
+
+def change(supervisor, commit_interval, **table):
+    """Ask for a reload with one consumer that differs, and wait for the answer."""
+    consumers = {"orders": ("steady", {"workers": 2, "commit_interval": commit_interval})}
+    config = SupervisorConfig.model_validate(fleet(consumers, **table))
+    return supervisor.reload(config).exception(PATIENCE)
+
+
+def test_a_reload_is_told_when_it_begins_and_when_the_last_new_worker_is_assigned(manager):
+    fleet_of_two = {"orders": ("steady", {"workers": 2})}
+    with embedded(fleet_of_two, observers=[Notifier(manager.address)]) as supervisor:
+        manager.until("READY", "1")
+        old = {slot["pid"] for slot in slots(supervisor).values()}
+        before = time.monotonic()
+        assert change(supervisor, "2s") is None
+        wait_until(lambda: names(manager).count("READY") == 2, PATIENCE, "the end is told")
+        now = slots(supervisor).values()
+        assert not old & {slot["pid"] for slot in now}
+        assert all(assigned(slot) for slot in now)
+    told = names(manager)
+    assert told[:4] == ["READY", "RELOADING", "MONOTONIC_USEC", "READY"]
+    (since,) = manager.all("MONOTONIC_USEC")
+    assert before <= int(since) / 1e6 <= time.monotonic()
+
+
+def test_a_refused_reload_is_told_as_begun_and_ended(manager):
+    fleet_of_two = {"orders": ("steady", {"workers": 2})}
+    with embedded(fleet_of_two, observers=[Notifier(manager.address)]) as supervisor:
+        manager.until("READY", "1")
+        assert isinstance(change(supervisor, "2s", instance_id="another"), ChangeRefusedError)
+        wait_until(lambda: names(manager).count("READY") == 2, PATIENCE, "the end is told")
+    assert names(manager)[:4] == ["READY", "RELOADING", "MONOTONIC_USEC", "READY"]
 
 
 async def test_a_supervisor_inside_another_program_does_not_speak_for_it(manager, monkeypatch):
