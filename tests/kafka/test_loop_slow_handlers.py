@@ -9,6 +9,7 @@ from loops import BOTH, KINDS, PATIENCE, Gate, brisk, number
 from waiting import wait_until
 
 from flowodm.events import Trouble
+from flowodm.settings import LongRunningSettings
 
 #: The shortest limit that a classic group allows next to the broker's shortest session.
 CLASSIC = {"session_timeout_ms": 6_000, "max_poll_interval_ms": 7_000}
@@ -112,6 +113,50 @@ def test_many_slow_records_that_are_each_below_the_limit_keep_the_membership(
     assert "lost" not in running.events.rebalances()
     assert running.events.of(Trouble) == []
     assert bench.committed() == {0: 20}
+
+
+def test_a_whole_batch_of_a_hundred_slow_records_keeps_the_membership(new_bench):
+    """LongRunningSettings, with a second for its ten minutes: 100 records a fetch, each slow."""
+    bench = new_bench()
+    bench.produce(range(100))
+    settings = LongRunningSettings(**NEW)
+    assert settings.max_poll_records == 100
+
+    def handle(_message) -> None:
+        time.sleep(0.02)  # work: a fetch takes twice the limit
+
+    with bench.run("sync", handle, settings=settings) as running:
+        wait_until(lambda: running.status().processed == 100, PATIENCE, "all is handled")
+        running.stop()
+
+    assert running.events.rebalances()[:1] == ["assigned"]
+    assert not {"left", "lost"} & set(running.events.rebalances())
+    assert bench.committed() == {0: 100}
+
+
+@pytest.mark.parametrize("strategy", ["before_processing", "after_processing"])
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_handler_just_below_the_limit_keeps_the_membership_attempt_after_attempt(
+    new_bench, kind, strategy
+):
+    """Three attempts and two waits take three times the limit, no attempt reaches it."""
+    bench, attempts = new_bench(), []
+    bench.produce(range(1))
+
+    def handle(message) -> None:
+        time.sleep(0.7)  # work, of the second that it may take
+        attempts.append(message.n)
+        if len(attempts) < 3:
+            raise ValueError("not yet")
+
+    options = {"max_retries": 2, "retry_delay": 0.5, "commit_strategy": strategy}
+    with bench.run(kind, handle, settings=brisk(**NEW), **options) as running:
+        wait_until(lambda: running.status().processed == 1, PATIENCE, "the last attempt worked")
+        running.stop()
+
+    assert attempts == [0, 0, 0]
+    assert not {"left", "lost"} & set(running.events.rebalances())
+    assert bench.committed() == {0: 1}
 
 
 @pytest.mark.parametrize("kind", BOTH)
