@@ -26,6 +26,10 @@ if TYPE_CHECKING:
     from flowodm.consumer.retry import Verdict
     from flowodm.events import TP, Observer, Stage
 
+#: The observers are told at the poller's next turn, at most 0.1 s later; before that if there is as
+#: much as this to tell.
+REPORT_AFTER = 500
+
 _log = logging.getLogger("flowodm.consumer")
 
 #: Seconds for which further failures of an observer are counted and not logged.
@@ -74,7 +78,7 @@ class Dispatch:
         traceback: TracebackType | None,
     ) -> None:
         """Wake who waits, release the lock, report."""
-        reports, self._engine.reports = self._engine.reports, []
+        reports = self._engine.reports.take()
         self._work.notify_all()
         if self._awaited is not None and self._awaited(self._engine):
             self._change.notify_all()
@@ -168,7 +172,8 @@ class Dispatch:
         engine = self._engine
         with self._lock:
             engine.finished(run)
-            reports, engine.reports = engine.reports, []
+            full = engine.reports.records >= REPORT_AFTER or self.over
+            reports = engine.reports.take() if full else ()
             if self._awaited is not None and self._awaited(engine):
                 self._change.notify_all()
         for report in reports:

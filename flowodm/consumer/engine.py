@@ -17,9 +17,10 @@ from flowodm.consumer.letters import WINDOW, DeadLetterLimit
 from flowodm.consumer.ordering import Ordering, ReadyLanes, take
 from flowodm.consumer.partition import Buffer, Partition
 from flowodm.consumer.pressure import Pressure
+from flowodm.consumer.reports import Reports
 from flowodm.consumer.retry import Retry, SendToDeadLetters, Skip, Stop, Verdict
 from flowodm.consumer.window import Intake, in_order_of_arrival, one_by_one
-from flowodm.events import Handled, Outcome, Stage
+from flowodm.events import Outcome, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -51,7 +52,7 @@ class Engine:
         self.stopping = False
         self.partitions: dict[TP, Partition] = {}
         self.schedule = CommitSchedule(rules.commit_interval)
-        self.reports: list[Handled] = []
+        self.reports = Reports()
         self.processed = 0
         self._hands = rules.max_concurrent
         self._before = rules.strategy is CommitStrategy.BEFORE_PROCESSING
@@ -361,18 +362,20 @@ class Engine:
     def _report_lost(self, partition: Partition, records: int) -> None:
         """Records that are committed and not handled: what at most once may cost."""
         if self._before and records:
-            self.reports.append(Handled(*partition.tp, {Outcome.LOST: records}, []))
+            self.reports.lost(partition.tp, records)
 
     def _book(self, run: Run) -> None:
-        report = run.partition.book(run)
-        if report is None:
+        first = run.booked
+        seconds = run.partition.book(run)
+        if not seconds:
             return
-        self.processed += report.outcomes.get(Outcome.PROCESSED, 0)
-        dead = report.outcomes.get(Outcome.DEAD_LETTERED, 0)  # counted when they were allowed
-        self._letters.settled(len(report.seconds) - dead)
-        self.reports.append(report)
+        others = run.others(first)
+        self.processed += len(seconds) - sum(others.values())
+        dead = others.get(Outcome.DEAD_LETTERED, 0)  # counted when they were allowed
+        self._letters.settled(len(seconds) - dead)
+        self.reports.add(run.partition.tp, seconds, others)
         if self._before:
-            self._ahead.measured(len(report.seconds), sum(report.seconds))
+            self._ahead.measured(len(seconds), sum(seconds))
 
     def _quotas(self, now: float) -> dict[Partition, int]:
         """How many records of each partition to commit ahead now."""

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass
 from enum import Enum
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from flowodm.consumer.partition import Partition
     from flowodm.events import Outcome
+
+NONE: Mapping[Outcome, int] = MappingProxyType({})
 
 
 class Ordering(Enum):
@@ -221,6 +224,13 @@ class Run:
     def attempt(self) -> int:
         """The number of the present attempt at the record at ``done``, from 1."""
         return self.failures + 1 if self.failed_at == self.done else 1
+
+    def others(self, first: int) -> Mapping[Outcome, int]:
+        """How many booked records, from this one on, did not end well, by their outcome."""
+        if not self.outcomes:
+            return NONE
+        outcomes = self.outcomes.copy()  # the handler may be adding to it
+        return Counter(what for at, what in outcomes.items() if first <= at < self.booked)
 
     def count_failure(self) -> int:
         """One more failure of the record at ``done``; returns how many in a row."""

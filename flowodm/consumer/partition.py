@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from typing import TYPE_CHECKING
 
 from flowodm.consumer.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.ordering import Lanes, Ordering
-from flowodm.events import Handled, Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -138,11 +136,15 @@ class Partition:
         self.let_go(waiting)
         return len(waiting)
 
-    def book(self, run: Run) -> Handled | None:
-        """Account for what the run has settled since it was last booked."""
+    def book(self, run: Run) -> list[float]:
+        """Account for what the run has settled since it was last booked.
+
+        Returns:
+            The seconds that each of these records took.
+        """
         first, end = run.booked, run.done
         if first == end:
-            return None
+            return []
         run.booked = end
         settled = run.records[first:end]
         self.let_go(settled)
@@ -151,20 +153,13 @@ class Partition:
         else:
             for record in settled:
                 self.watermark.settle(_offset(record))
-        return Handled(*self.tp, _outcomes(run, first, end), _seconds(run, first, end))
+        return _seconds(run, first, end)
 
 
 def _offset(record: Record) -> int:
     offset = record.offset()
     assert offset is not None, "a fetched record has an offset"  # noqa: S101 - for the type
     return offset
-
-
-def _outcomes(run: Run, first: int, end: int) -> dict[Outcome, int]:
-    if not run.outcomes:
-        return {Outcome.PROCESSED: end - first}
-    counts = Counter(run.outcomes.get(i, Outcome.PROCESSED) for i in range(first, end))
-    return dict(counts)
 
 
 def _seconds(run: Run, first: int, end: int) -> list[float]:

@@ -11,7 +11,7 @@ from collections import Counter
 
 import pytest
 from brokers.records import Raw
-from loops import BOTH, KINDS, PATIENCE, POISON, Gate, Running, number
+from loops import BOTH, KINDS, PATIENCE, POISON, Gate, Running, brisk, number
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
 from waiting import wait_until, wait_until_async
@@ -169,6 +169,7 @@ def test_a_retrys_wait_and_a_full_buffer_are_seen_in_the_metrics(new_bench):
         gate.wait()
 
     options = {
+        "settings": brisk(max_poll_records=100),  # the buffer is full with 20 fetches
         "max_concurrent": 2,
         "ordering": "partition",
         "max_retries": 1,
