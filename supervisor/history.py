@@ -1,7 +1,7 @@
 """What the fleet did in the last quarter of an hour, and in the last ten seconds. Pure.
 
-Memory is bounded: a consumer costs at most `SAMPLES` figures, 30 kB, and a worker `POINTS` points,
-3 kB. What is held are tuples that are replaced, so any thread may read them.
+Memory is bounded: a consumer costs at most `SAMPLES` figures, 40 kB, and a worker `POINTS` points,
+4 kB. What is held are tuples that are replaced, so any thread may read them.
 """
 
 from __future__ import annotations
