@@ -3,12 +3,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import re
 
 import pytest
 from fleets import embedded, until
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
 from supervisor import http
+from supervisor import status as status_module
 
 
 @pytest.fixture
@@ -41,7 +44,7 @@ def request(method, path, *headers):
 
 
 async def test_each_page_answers_get_and_head(served):
-    for path in ("/metrics", "/healthz", "/readyz", "/status"):
+    for path in ("/", "/metrics", "/healthz", "/readyz", "/status", "/history"):
         head, body = await ask(served, request("GET", path))
         assert head.startswith("HTTP/1.1 200"), path
         assert body
@@ -58,6 +61,68 @@ async def test_metrics_parse_and_status_is_json(served):
     status = json.loads(body)
     assert status["ready"] is True
     assert status["consumers"]["orders"]["slots"][0]["partitions"] == [["standin", 0]]
+    assert set(status) <= set(re.findall(r"``(\w+)``", status_module.__doc__))
+
+
+async def test_metrics_are_openmetrics_for_those_who_ask(served):
+    accept = "Accept: application/openmetrics-text; version=1.0.0; q=0.9, text/plain; q=0.1"
+    head, body = await ask(served, request("GET", "/metrics", accept))
+    assert "Content-Type: application/openmetrics-text" in head
+    names = {family.name for family in parse_openmetrics(body.decode())}
+    assert {"flowodm_worker_cpu_seconds", "standin_beats"} <= names
+
+
+async def test_workers_are_measured_and_a_history_is_kept(served):
+    def measured():
+        slot = served.status()["consumers"]["orders"]["slots"][0]
+        return slot["records_per_second"] > 0 and slot["resident_bytes"]
+
+    assert await until(measured, "its rate and its memory are known") > 5_000_000
+    assert served.status()["consumers"]["orders"]["slots"][0]["cpu_seconds"] >= 0
+    await until(lambda: served.history()["age_seconds"], "a second sample was taken")
+    _, body = await ask(served, request("GET", "/history"))
+    seen = json.loads(body)["consumers"]["orders"]
+    assert seen["records_per_second"][-1] > 0
+    assert seen["lag"][-1] == 0
+
+
+# What the world may not do with what is served here.
+HEADERS = {
+    "Cache-Control: no-store",
+    "X-Content-Type-Options: nosniff",
+    "Referrer-Policy: no-referrer",
+    "Cross-Origin-Resource-Policy: same-origin",
+    "X-Frame-Options: DENY",
+    "Server: flowodm-supervisor",
+}
+
+
+async def test_every_answer_tells_the_browser_to_keep_and_to_guess_nothing(served):
+    for path in ("/", "/metrics", "/status", "/history", "/readyz", "/no/such/page"):
+        head, _ = await ask(served, request("GET", path))
+        lines = set(head.splitlines())
+        assert lines >= HEADERS, path
+        (policy,) = [line for line in lines if line.startswith("Content-Security-Policy: ")]
+        assert "default-src 'none'" in policy
+        assert "frame-ancestors 'none'" in policy
+        assert "unsafe" not in policy
+
+
+async def test_a_name_that_is_not_ours_is_refused_whatever_it_asks_for(served):
+    for path in ("/", "/metrics", "/status", "/healthz"):
+        asked = (
+            f"GET {path} HTTP/1.1\r\nHost: rebound.example.com:9108\r\nConnection: close\r\n\r\n"
+        )
+        head, body = await ask(served, asked.encode())
+        assert head.startswith("HTTP/1.1 403"), path
+        assert b"orders" not in body
+
+
+async def test_two_hosts_are_refused_and_none_is_fine_for_what_is_no_browser(served):
+    head, _ = await ask(served, request("GET", "/status", "Host: rebound.example.com"))
+    assert head.split()[1] in {"400", "403"}
+    head, _ = await ask(served, b"GET /status HTTP/1.0\r\n\r\n")
+    assert head.split()[1] == "200"
 
 
 @pytest.mark.parametrize("method", ["POST", "PUT", "DELETE", "OPTIONS", "PATCH"])
@@ -70,7 +135,7 @@ async def test_every_other_method_is_refused(served, method):
 async def test_another_path_is_not_found_and_names_those_that_are(served):
     head, body = await ask(served, request("GET", "/etc/passwd"))
     assert head.startswith("HTTP/1.1 404")
-    assert b"/metrics /healthz /readyz /status" in body
+    assert b"/metrics /healthz /readyz /status /history" in body
 
 
 async def test_readyz_is_red_while_it_drains(served):
@@ -82,8 +147,14 @@ async def test_readyz_is_red_while_it_drains(served):
 
 @pytest.mark.parametrize(
     "data",
-    [request("GET", "/" + "x" * 10_000), b"\x00\x01\x02\r\n\r\n", b"GET / HTTP/1.1\r\n\r\n"],
-    ids=["long line", "garbage", "no host"],
+    [
+        request("GET", "/" + "x" * 10_000),
+        request("GET", "/status", "X-Long: " + "x" * 10_000),
+        request("GET", "/status", *[f"X-{n}: x" for n in range(1000)]),
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+    ],
+    ids=["long line", "long header", "many headers", "garbage", "no host"],
 )
 async def test_a_bad_request_is_refused_and_leaves_no_noise_in_the_log(served, data, caplog):
     head, _ = await ask(served, data)

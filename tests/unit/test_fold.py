@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -9,12 +12,15 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse
 
+from flowodm.events import Handled, LoopState, LoopStatus, Outcome
+from flowodm.metrics import PrometheusObserver
 from supervisor.config import SupervisorConfig
 from supervisor.member import members_of
 from supervisor.metrics import Exposition, Fold
 from supervisor.protocol import Logging
 from supervisor.restart import ExitClass
 from supervisor.slot import Slot, SlotState
+from supervisor.status import Measured
 from supervisor.worker import families
 
 
@@ -133,6 +139,42 @@ def test_the_supervisors_own_families_tell_state_life_and_restarts(members):
     assert samples["flowodm_worker_restarts_total", "orders", "signal", "0"] == 3
     assert samples["flowodm_worker_restarts_total", "orders", "crash", "0"] == 0
     assert any(name[0] == "flowodm_build_info" for name in samples)
+
+
+def test_costs_and_the_configuration_are_told(members):
+    costs = {
+        0: Measured(cpu_seconds=1.5, resident_bytes=4096),
+        1: Measured(cpu_seconds=None, resident_bytes=None),  # a system that does not tell
+    }
+    exposition = Exposition(
+        Fold(), lambda: members, lambda member: costs[member.index], lambda: "0123456789ab"
+    )
+    families_ = {f.name: f.samples for f in parse(exposition.render("")[0].decode())}
+    (cpu,) = families_["flowodm_worker_cpu_seconds"]
+    assert (cpu.name, cpu.value) == ("flowodm_worker_cpu_seconds_total", 1.5)
+    assert cpu.labels == {"consumer": "orders", "slot": "0"}
+    (memory,) = families_["flowodm_worker_resident_memory_bytes"]
+    assert memory.value == 4096
+    (config,) = families_["flowodm_config_info"]
+    assert (config.labels, config.value) == ({"hash": "0123456789ab"}, 1)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+def test_promtool_has_nothing_to_say_about_the_whole_exposition(members):
+    fold = Fold()
+    for member in members:
+        registry = CollectorRegistry()
+        observer = PrometheusObserver(registry, consumer="orders", slot=str(member.index))
+        observer(Handled("orders", member.index, {Outcome.PROCESSED: 3}, [0.1] * 3))
+        observer(LoopStatus(LoopState.RUNNING, lags=((("orders", 0), 12),)))
+        fold.update(member.key, families(registry))
+    fold.ended(members[0].key)
+    cost = Measured(cpu_seconds=1.5, resident_bytes=4096)
+    exposition = Exposition(fold, lambda: members, lambda _: cost, lambda: "0123456789ab")
+    promtool = [shutil.which("promtool"), "check", "metrics"]
+    text, _ = exposition.render("text/plain")
+    done = subprocess.run(promtool, input=text, capture_output=True, check=False)
+    assert (done.returncode, done.stdout + done.stderr) == (0, b"")
 
 
 def test_openmetrics_is_there_for_those_who_ask_and_parses(members):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
@@ -99,6 +100,61 @@ def test_the_status_shows_each_slot_and_no_secret(members):
     assert slot["partitions"] == [["orders", 1]]
     assert (slot["processed"], slot["in_flight"], slot["lag"]) == (5, 1, 3)
     assert "hunter2" not in json.dumps(shown)
+
+
+def test_the_status_documents_every_key(members):
+    def keys(value):
+        match value:
+            case dict():
+                return set(value) | {key for each in value.values() for key in keys(each)}
+            case list():
+                return {key for each in value for key in keys(each)}
+        return set()
+
+    members[0].last_failure = Failure(ExitClass.CRASH, "no database", 0.0)
+    shown = list(status.consumers(members, 1.0).values())
+    documented = set(re.findall(r"``(\w+)``", status.__doc__))
+    assert keys(shown) <= documented
+
+
+def test_a_consumer_sums_up_its_workers_and_tells_restarts_by_reason(members):
+    orders = members[:2]
+    for member in orders:
+        member.beat(heartbeat(in_flight=2, buffered=5, lag=10, processed=7), 1.0)
+    orders[0].restarts[ExitClass.SIGNAL] += 2
+    orders[1].restarts[ExitClass.SIGNAL] += 1
+    orders[1].restarts[ExitClass.CRASH] += 1
+    measured = status.Measured(records_per_second=1.25, cpu_seconds=3.5, resident_bytes=1000)
+    shown = status.consumers(orders, 2.0, lambda member, now: measured)["orders"]
+    totals = ("in_flight", "buffered", "lag", "processed", "records_per_second", "restarts")
+    assert [shown[key] for key in totals] == [4, 10, 20, 14, 2.5, 4]
+    assert shown["restarts_by_reason"] == {"signal": 3, "crash": 1}
+    assert shown["slots"][0]["restarts_by_reason"] == {"signal": 2}
+    assert shown["slots"][0]["cpu_seconds"] == 3.5
+    assert shown["slots"][0]["resident_bytes"] == 1000
+
+
+def test_the_lag_of_a_consumer_is_unknown_while_that_of_one_worker_is(members):
+    one, other = members[:2]
+    one.beat(heartbeat(lag=3), 1.0)
+    assert status.lag([one, other]) is None
+    other.beat(heartbeat(lag=None), 1.0)
+    assert status.lag([one, other]) is None
+    other.beat(heartbeat(lag=None, joined=False, assigned=[]), 1.0)
+    assert status.lag([one, other]) is None
+    other.beat(heartbeat(lag=None, assigned=[]), 1.0)
+    assert status.lag([one, other]) == 3
+    other.lay_down()
+    other.slot = other.slot.to(SlotState.GONE, 2.0)
+    assert status.lag([one, other]) == 3
+
+
+def test_a_worker_that_failed_for_good_leaves_its_partitions_to_the_group_unless_pinned(members):
+    for member in members:
+        member.slot = member.slot.to(SlotState.FAILED, 1.0)
+    of_a_group, pinned = members[0], members[2]
+    assert status.lag([of_a_group]) == 0
+    assert status.lag([pinned]) is None
 
 
 def test_what_a_slot_processed_is_kept_over_its_processes(members):
