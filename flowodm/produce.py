@@ -50,6 +50,14 @@ class Delivery:
         if self._callback is not None:
             self._callback(error, message)
 
+    def is_answered(self, producer: Producer, deadline: float) -> bool:
+        """Wait as :meth:`wait` does, and tell whether the broker has said anything."""
+        if get_kafka_connection().polls(producer):
+            self._done.wait(max(0.0, deadline - time.monotonic()))
+        while not self._done.is_set() and time.monotonic() < deadline:
+            producer.poll(_POLL_INTERVAL)  # a producer of the caller's own, which nobody polls
+        return self._done.is_set()
+
     def wait(self, producer: Producer, deadline: float) -> None:
         """Wait for this message, not for the queue.
 
@@ -62,11 +70,7 @@ class Delivery:
                 latter case it may still be delivered: librdkafka keeps trying for
                 ``message.timeout.ms``.
         """
-        if get_kafka_connection().polls(producer):
-            self._done.wait(max(0.0, deadline - time.monotonic()))
-        while not self._done.is_set() and time.monotonic() < deadline:
-            producer.poll(_POLL_INTERVAL)  # a producer of the caller's own, which nobody polls
-        if not self._done.is_set():
+        if not self.is_answered(producer, deadline):
             raise ProducerError(
                 f"topic {self._topic}: the broker has not confirmed the message in time; "
                 "it may still be delivered"

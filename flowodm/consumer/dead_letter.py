@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,8 @@ from flowodm.exceptions import ConfigurationError, ProducerError, TopicError, su
 from flowodm.produce import Delivery, enqueue
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from confluent_kafka import Message
 
 _log = logging.getLogger("flowodm.consumer")
@@ -30,17 +33,26 @@ _POLL_INTERVAL = 0.1
 _NOT_YET = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE}
 
 
+class LoopEndedError(ProducerError):
+    """The loop's time was over before the broker has said anything about a dead letter."""
+
+
 class DeadLetterTopic:
     """Takes the records that a loop gives up. Thread-safe; uses the process's producer.
 
     Args:
         topic: Where they go. The partition follows from the key, as for any other record.
         group: The loop's consumer group, for the dead letters' headers.
+        last_moment: When the loop has to end, in monotonic seconds, as far as that is known now;
+            asked again and again while a dead letter is under way.
     """
 
-    def __init__(self, topic: str, group: str) -> None:
+    def __init__(
+        self, topic: str, group: str, last_moment: Callable[[], float] = lambda: math.inf
+    ) -> None:
         self.topic = topic
         self._group = group
+        self._last_moment = last_moment
 
     def check(self, source_topic: str) -> None:
         """Find out before the first failure that the topic is wrong. Blocks, for some seconds.
@@ -75,6 +87,7 @@ class DeadLetterTopic:
         that the topic's retention counts from the failure.
 
         Raises:
+            LoopEndedError: It was not acknowledged before the loop's last moment.
             ProducerError: It was not acknowledged. It may be there nevertheless.
             ConfigurationError: There is no producer to be had.
         """
@@ -82,6 +95,8 @@ class DeadLetterTopic:
         place = f"topic {record.topic()}, partition {record.partition()}, offset {record.offset()}"
         try:
             self._deliver(record, error, deadline, brief=False)
+        except LoopEndedError:
+            raise
         except ProducerError as refused:
             if not too_large(refused):
                 raise ProducerError(f"dead letter of {place}: {refused}") from refused
@@ -92,6 +107,8 @@ class DeadLetterTopic:
     ) -> None:
         try:
             self._deliver(record, error, deadline, brief=True)
+        except LoopEndedError:
+            raise
         except ProducerError as refused:
             way_out = (
                 f"; even without its stack trace it is too large: raise max.message.bytes of "
@@ -108,6 +125,12 @@ class DeadLetterTopic:
         headers = letter_headers(record, error, self._group, brief=brief)
         content = {"key": record.key(), "value": record.value(), "headers": list(headers)}
         enqueue(producer, delivery, {"topic": self.topic, **content}, deadline)
+        while not delivery.is_answered(producer, time.monotonic() + _POLL_INTERVAL):
+            now = time.monotonic()
+            if now >= self._last_moment():
+                raise LoopEndedError(f"topic {self.topic}: not confirmed before the loop ends")
+            if now >= deadline:
+                break
         delivery.wait(producer, deadline)
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, assert_never
 
 from flowodm.avro.codec import SchemaNotLoadedError
+from flowodm.consumer.dead_letter import LoopEndedError
 from flowodm.consumer.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
 from flowodm.events import DeadLettered, Outcome, Stage
 from flowodm.exceptions import DeserializationError, RecordError, SchemaRegistryError, summary
@@ -164,6 +165,9 @@ def _bury(
         yield Blocking(lambda: send(record, error))
     except MemoryError:
         raise
+    except LoopEndedError:  # as a handler that did not finish in time: the record comes again
+        dispatch.left(run)
+        return False
     except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
         dispatch.failed(run, Stage.DEAD_LETTER, failure)
         failure.add_note(f"while handling: {summary(error)}")

@@ -55,7 +55,9 @@ class Session:
         self.dispatch = Dispatch(engine, [journal, *options.observers], wake)
         self._letters: DeadLetterTopic | None = None
         if options.dead_letter_topic is not None:
-            self._letters = DeadLetterTopic(options.dead_letter_topic, options.group)
+            self._letters = DeadLetterTopic(
+                options.dead_letter_topic, options.group, lambda: switch.deadline
+            )
         self.poller = Poller(source, self.dispatch, switch, self._prepare)
         self.recipe = self._recipe(options)
 

@@ -169,11 +169,12 @@ def test_a_dead_letter_under_way_holds_up_no_other_partition(
         monkeypatch.setattr(DeadLetterTopic, "send", send_later)
         kind = "threads" if kind == "sync" else kind
         with yard.run(kind, fails_at(0, seen=seen)) as running:
-            wait_until(lambda: len(seen) == 99, PATIENCE, "the other partition is through")
-            assert gate.waiting == 1
+            wait_until(lambda: gate.waiting == 1, PATIENCE, "the dead letter is under way")
+            yard.bench.produce([100], partition=lambda _: 1)
+            wait_until(lambda: len(seen) == 100, PATIENCE, "the other partition is through")
             gate.open()
             running.stop()
-    assert yard.bench.committed() == {0: 1, 1: 99}
+    assert yard.bench.committed() == {0: 1, 1: 100}
 
 
 def test_a_broker_that_does_not_acknowledge_ends_the_loop_at_the_record(
@@ -366,6 +367,27 @@ def test_what_a_hard_stop_leaves_under_way_comes_again(yard, kind, monkeypatch):
         wait_until(yard.is_committed(1), PATIENCE, "the next run has settled it")
         running.stop()
     assert yard.count() >= 1
+
+
+@pytest.mark.parametrize("now", [False, True], ids=["drain deadline", "now"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_no_stop_waits_longer_for_a_silent_broker_than_its_deadline(yard, kind, now, monkeypatch):
+    """The dead letter itself would have a minute."""
+    yard.bench.produce(range(3))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(dead_letter, "enqueue", lambda *_: None)  # nothing is sent, nobody answers
+        with yard.run(kind, fails_at(1), drain_timeout=30.0 if now else 0.5) as running:
+            wait_until(lambda: running.events.of(Failed), PATIENCE, "the handler has failed")
+            running.loop.stop(now=now)
+            running.end(10)
+
+    assert yard.bench.committed() == {0: 1}
+    assert [event.consequence for event in running.events.of(Failed)] == ["dead_letter"]
+    with yard.run(kind, fails_at(1)) as running:
+        wait_until(yard.is_committed(3), PATIENCE, "the next run has settled it")
+        running.stop()
+    assert yard.count() == 1
 
 
 # ---- around them -----------------------------------------------------------------------------
