@@ -241,7 +241,10 @@ class Engine:
         if partition is None:
             return
         known = partition.confirmed
-        if known is None or position.offset >= known.offset:
+        newer = known is None or position.offset >= known.offset
+        # Lower and no late answer: the log has begun anew below it (a topic made again, a
+        # truncated log). Without this the same offset would be committed for ever.
+        if newer or position == partition.uncommitted:
             partition.confirmed = position
 
     # ---- back-pressure and health --------------------------------------------------------

@@ -197,6 +197,20 @@ class TestAfterProcessing:
 
         assert (e.buffered, e.next_run(0.0)) == (0, None)
 
+    @pytest.mark.parametrize("ordering", list(Ordering))
+    def test_offsets_that_begin_anew_are_committed_once_too(self, ordering):
+        """The topic was made again, and the consumer was reset to its beginning."""
+        e = engine(ordering=ordering)
+        for first, count in ((0, 100), (0, 10)):
+            e.fetched(A, fake_records(first, count))
+            while (run := e.next_run(0.0)) is not None:
+                handle(run)
+                e.finished(run)
+            assert e.to_commit() == {A: Position(count)}
+            e.committed(A, Position(count))
+
+            assert e.to_commit() == {}
+
 
 class TestFailures:
     def test_a_retry_waits_in_its_lane_while_other_partitions_go_on(self):
