@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("supervisor")
 
-FIXED = ("instance_id", "http", "log_level", "log_format")
+FIXED = ("instance_id", "http", "http_hosts", "control_socket", "log_level", "log_format")
 """Keys of [supervisor] that a running supervisor cannot change."""
 PATIENCE = 120.0
 """Seconds that a successor may take to be at work, before the rest of a rollout is given up."""
@@ -96,7 +96,7 @@ class Changes:
             ChangeRefusedError: It changes what a running supervisor cannot change.
         """
         before, after = self.config.supervisor, config.supervisor
-        fixed = [key for key in FIXED if getattr(before, key) != getattr(after, key)]
+        fixed = [key for key in FIXED if getattr(before, key, None) != getattr(after, key, None)]
         if fixed:
             names = ", ".join(f"supervisor.{key}" for key in fixed)
             raise ChangeRefusedError(f"{names} cannot change while it runs; start it anew")

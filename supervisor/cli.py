@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -13,9 +15,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from supervisor import logs
+from supervisor import cli_control, logs
 from supervisor.report import ExitStatus
-from supervisor.toml import ConfigError, load_config
+from supervisor.toml import ConfigError, Problem, load_config
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
@@ -30,6 +32,8 @@ Exit status:
   2   wrong command line
   3   at the end a worker was killed, crashed or left handlers unfinished
   4   a worker failed for good
+  5   the running supervisor refused what it was asked for
+  69  no supervisor answers
   71  the system refused something at the start, such as a port in use
   74  the output could not be written
   78  the configuration is not valid and nothing was started
@@ -66,6 +70,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
+cli_control.register(app)
+
 ConfigFile = Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file.")]
 
 
@@ -96,8 +102,9 @@ def _options(
 def run(file: ConfigFile) -> None:
     """Run the workers of FILE until SIGTERM or Ctrl-C.
 
-    SIGTERM, SIGINT (Ctrl-C) and SIGHUP drain: workers finish what they have begun, within
-    supervisor.drain_timeout, and commit. A second one, or SIGQUIT, kills them.
+    SIGTERM and SIGINT (Ctrl-C) drain: workers finish what they have begun, within
+    supervisor.drain_timeout, and commit. A second one, or SIGQUIT, kills them. SIGHUP reloads
+    FILE; from a terminal that goes away it drains.
 
     The log goes to stderr: for people on a terminal, JSON lines elsewhere (see
     supervisor.log_format). Modules that FILE names are looked for in this directory first.
@@ -112,7 +119,7 @@ def run(file: ConfigFile) -> None:
         secrets=config.kafka.secrets(),
     )
     try:
-        report = asyncio.run(_run(config))
+        report = asyncio.run(_run(file, config))
     except StartError as error:
         _errors().print(Text(f"flowodm-supervisor: {error}"))
         raise typer.Exit(ExitStatus.UNAVAILABLE) from None
@@ -122,18 +129,34 @@ def run(file: ConfigFile) -> None:
     raise typer.Exit(report.status)
 
 
-async def _run(config: SupervisorConfig) -> RunReport:
+async def _run(file: Path, config: SupervisorConfig) -> RunReport:
+    from supervisor.control_socket import default_path  # noqa: PLC0415 - as above
     from supervisor.daemon import TURN, Supervisor  # noqa: PLC0415 - as above
     from supervisor.signals import handled  # noqa: PLC0415 - as above
     from supervisor.systemd import notifier  # noqa: PLC0415 - as above
 
     service = notifier(os.environ, os.getpid())
-    if service is None:
-        supervisor = Supervisor(config)
-    else:
-        supervisor = Supervisor(config, observers=[service], turn=min(TURN, service.turn))
+    supervisor = Supervisor(
+        config,
+        observers=[] if service is None else [service],
+        turn=TURN if service is None else min(TURN, service.turn),
+        control=default_path(config.supervisor.instance_id or socket.gethostname()),
+        read=partial(_valid, file),
+    )
     with handled(supervisor):
         return await supervisor.run()
+
+
+def _valid(file: Path) -> SupervisorConfig:
+    """Read FILE for a reload: with all that `check` finds, before anything is changed."""
+    from supervisor.checking import check as check_config  # noqa: PLC0415 - as above
+
+    config = load_config(file)
+    wrong = [problem for consumer in check_config(config) for problem in consumer.problems]
+    if wrong:
+        parts = (problem.partition(": ") for problem in dict.fromkeys(wrong))
+        raise ConfigError(str(file), tuple(Problem(key, what) for key, _, what in parts))
+    return config
 
 
 @app.command()

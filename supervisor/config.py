@@ -33,6 +33,8 @@ class SupervisorTable(Table):
             members' group.instance.id are built on it. None: the host's name.
         http: Address of /metrics, /healthz, /readyz and /status; port 0 takes a free one; ""
             for none.
+        control_socket: Path of the Unix socket for reload, restart, scale, status and stop; "auto"
+            is one named after instance_id in the user's runtime folder; "" for none.
         drain_timeout: How long a worker may take to finish what it has when it is stopped.
         kill_delay: How long it may take after SIGTERM, which follows, before SIGKILL.
         preload: Modules that are imported once, in the process that workers are forked from.
@@ -43,6 +45,7 @@ class SupervisorTable(Table):
 
     instance_id: InstanceId | None = None
     http: str = Field(default="127.0.0.1:9108", examples=["127.0.0.1:9108"])
+    control_socket: str = Field(default="auto", examples=["/run/flowodm/control.sock"])
     drain_timeout: PositiveSeconds = Field(default=30.0, examples=["30s"])
     kill_delay: PositiveSeconds = Field(default=5.0, examples=["5s"])
     preload: tuple[ModuleName, ...] = ()

@@ -14,12 +14,13 @@ import socket
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from supervisor import logs, status
-from supervisor.changes import Change, ChangeRefusedError, Changes
+from supervisor.changes import Changes
+from supervisor.control_socket import ControlSocket, ControlSocketError
 from supervisor.embedding import Embeddable
 from supervisor.fingerprint import fingerprint
 from supervisor.fleet import WORKER, Fleet, Report, preloaded
@@ -29,6 +30,7 @@ from supervisor.member import Member, members_of
 from supervisor.metrics import Exposition
 from supervisor.protocol import Logging
 from supervisor.report import RunReport
+from supervisor.requests import Request, Requests
 from supervisor.sampling import Sampler
 from supervisor.slot import Slot
 from supervisor.snapshot import snapshot
@@ -36,7 +38,9 @@ from supervisor.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
+    from concurrent.futures import Future
 
+    from supervisor.changes import Change
     from supervisor.config import SupervisorConfig
     from supervisor.snapshot import Observer
 
@@ -55,12 +59,6 @@ class StartError(Exception):
 @dataclass(frozen=True, slots=True)
 class _StopRequest:
     now: bool
-
-
-@dataclass(frozen=True, slots=True)
-class _Request:
-    call: Callable[[], Change]
-    answer: Future[Change]
 
 
 class Supervisor(Embeddable):
@@ -85,6 +83,8 @@ class Supervisor(Embeddable):
         observers: Each is called with a `Snapshot` at the end of every turn of the main loop,
             by it: it must not block. One that raises is logged and not called again.
         turn: Seconds after which the main loop turns although nothing happened.
+        control: Path of the control socket, where the configuration says "auto"; None: none.
+        read: Reads the configuration anew, for `reload`; it may block, and raises ConfigError.
     """
 
     def __init__(
@@ -94,6 +94,8 @@ class Supervisor(Embeddable):
         entry: str = WORKER,
         observers: Sequence[Observer] = (),
         turn: float = TURN,
+        control: Path | None = None,
+        read: Callable[[], SupervisorConfig] | None = None,
     ) -> None:
         super().__init__()
         self.config = config
@@ -117,9 +119,11 @@ class Supervisor(Embeddable):
         )
         self._http: HttpServer | None = None
         self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)
-        self._reloads = 0
-        self._over = False
-        self._inbox: deque[_StopRequest | _Request | tuple[Member, Report]] = deque()
+        path = table.control_socket
+        own = control if path == "auto" else Path(path) if path else None
+        self._control = None if own is None else ControlSocket(own, self)
+        self._requests = Requests(self._changes, read, self._put)
+        self._inbox: deque[_StopRequest | Request | tuple[Member, Report]] = deque()
         self._arrived = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
         self._lock = threading.Lock()
@@ -145,8 +149,7 @@ class Supervisor(Embeddable):
                 await self._until_finished()
         finally:
             await self._fleet.close()
-            self._over = True
-            self._refuse_the_rest()
+            self._requests.close()
         seconds = 0.0 if self._stop_at is None else time.monotonic() - self._stop_at
         ended = (member.ended for member in self._fleet.members)
         self.report = RunReport(tuple(end for end in ended if end is not None), seconds)
@@ -161,23 +164,20 @@ class Supervisor(Embeddable):
         """
         self._put(_StopRequest(now))
 
-    def reload(self, config: SupervisorConfig) -> Future[Change]:
+    def reload(self, config: SupervisorConfig | None = None) -> Future[Change]:
         """Run another configuration: only what differs is touched, one worker at a time.
 
         Safe from any thread, as are `restart` and `scale`. The answer comes when the change is
-        planned; `status` tells how far it has come. (In a coroutine: asyncio.wrap_future.)
+        planned; `changing` and `status` tell how far it has come. (In a coroutine:
+        asyncio.wrap_future.)
+
+        Args:
+            config: The configuration; None reads it anew from where it came from.
 
         Returns:
-            What is changed, or ChangeRefusedError: then nothing is.
+            What is changed, or the reason why nothing is: ConfigError, ChangeRefusedError.
         """
-
-        def call() -> Change:
-            self._reloads += 1
-            change = self._changes.reload(config)
-            self.config = self._changes.config
-            return change
-
-        return self._request(call)
+        return self._requests.reload(config)
 
     def restart(self, consumer: str | None = None, slot: int | None = None) -> Future[Change]:
         """Replace workers one after the other, all or some; the new ones load new code.
@@ -186,11 +186,11 @@ class Supervisor(Embeddable):
             consumer: Only this one's.
             slot: Only this one of them.
         """
-        return self._request(lambda: self._changes.restart(consumer, slot))
+        return self._requests.restart(consumer, slot)
 
     def scale(self, consumer: str, workers: int) -> Future[Change]:
         """Run a consumer with another number of workers, until the next reload."""
-        return self._request(lambda: self._changes.scale(consumer, workers))
+        return self._requests.scale(consumer, workers)
 
     # The main loop
 
@@ -214,8 +214,9 @@ class Supervisor(Embeddable):
             match self._inbox.popleft():
                 case _StopRequest(now):
                     self._stop(now=now)
-                case _Request(call, answer):
-                    self._change(call, answer)
+                case Request() as request:
+                    self._requests.carry_out(request)
+                    self.config = self._changes.config
                 case member, report:
                     self._fleet.take(member, report)
         self._changes.turn()
@@ -239,26 +240,10 @@ class Supervisor(Embeddable):
         second = self._stop_at is not None
         if not second:
             self._stop_at = time.monotonic()
+        self._requests.close()
         self._changes.stop()
         log.info("stopping now" if now or second else "stopping", extra=self._fields())
         self._fleet.stop(now=now or second)
-
-    def _change(self, call: Callable[[], Change], answer: Future[Change]) -> None:
-        if not answer.set_running_or_notify_cancel():
-            return
-        try:
-            self._refuse_when_stopping()
-            change = call()
-        except Exception as error:  # noqa: BLE001 - it is the answer
-            log.error("a change was refused: %s", error, extra=self._fields())  # noqa: TRY400 - no bug
-            answer.set_exception(error)
-        else:
-            log.info("changing", extra={**self._fields(), **asdict(change)})
-            answer.set_result(change)
-
-    def _refuse_when_stopping(self) -> None:
-        if self._stop_at is not None or self._over:
-            raise ChangeRefusedError("the supervisor is stopping, or has ended")
 
     def _tell_readiness(self) -> None:
         ready = self.ready
@@ -273,7 +258,7 @@ class Supervisor(Embeddable):
             self._fleet.members,
             time.monotonic(),
             stop_at=self._stop_at,
-            reloads=self._reloads,
+            reloads=self._requests.reloads,
             reloading=self.changing,
         )
         for observer in tuple(self._observers):
@@ -289,22 +274,7 @@ class Supervisor(Embeddable):
         self._inbox.append((member, report))
         self._arrived.set()
 
-    def _request(self, call: Callable[[], Change]) -> Future[Change]:
-        answer: Future[Change] = Future()
-        self._put(_Request(call, answer))
-        if self._over:
-            self._refuse_the_rest()
-        return answer
-
-    def _refuse_the_rest(self) -> None:
-        """Nobody will read the inbox any more."""
-        with contextlib.suppress(IndexError):
-            while True:
-                message = self._inbox.popleft()
-                if isinstance(message, _Request):
-                    self._change(message.call, message.answer)
-
-    def _put(self, request: _StopRequest | _Request) -> None:
+    def _put(self, request: _StopRequest | Request) -> None:
         self._inbox.append(request)
         if self._loop is not None:
             with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
@@ -325,8 +295,8 @@ class Supervisor(Embeddable):
 
     @property
     def changing(self) -> bool:
-        """Whether workers are being replaced. From any thread."""
-        return self._changes.rollout.under_way
+        """Whether a change is asked for or under way. From any thread."""
+        return self._requests.waiting or self._changes.rollout.under_way
 
     @property
     def http_address(self) -> tuple[str, int] | None:
@@ -343,6 +313,7 @@ class Supervisor(Embeddable):
             "state": "running" if self._stop_at is None else "draining",
             "ready": self.ready,
             "time": round(time.time(), 3),
+            "changing": self.changing,
             "uptime_seconds": round(now - self._began, 3),
             "failures": status.failures(self._fleet.failures.latest),
             "consumers": status.consumers(self._fleet.members, now, self._sampler.measured),
@@ -361,7 +332,21 @@ class Supervisor(Embeddable):
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        """Serve HTTP meanwhile. The port comes first: if it is taken, nothing is started."""
+        """Serve HTTP meanwhile. The addresses come first: if one is taken, nothing is started."""
+        if self._control is not None:
+            try:
+                await self._control.start()
+            except ControlSocketError as error:
+                raise StartError(str(error)) from error
+        try:
+            async with self._serving_views():
+                yield
+        finally:
+            if self._control is not None:
+                await self._control.close()
+
+    @contextlib.asynccontextmanager
+    async def _serving_views(self) -> AsyncIterator[None]:
         if (address := self.config.supervisor.http_address) is None:
             yield
             return

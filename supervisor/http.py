@@ -91,7 +91,7 @@ class HttpServer:
             "/status": self._status,
             "/history": self._history,
         }
-        self._web: _Bounded | None = None
+        self._web: Bounded | None = None
         self._listening: asyncio.Server | None = None
 
     async def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -100,7 +100,7 @@ class HttpServer:
         Raises:
             OSError: The address is in use, not this machine's, or not allowed.
         """
-        self._web = _Bounded(
+        self._web = Bounded(
             self._answer,
             loop=loop,
             access_log=None,
@@ -179,7 +179,7 @@ def _text(text: str, *, ok: bool) -> web.Response:
     return web.Response(status=200 if ok else 503, text=text + "\n")
 
 
-class _Bounded(web.Server):
+class Bounded(web.Server):
     """aiohttp's server with a limit on how many connections there are, and for how long."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
@@ -187,6 +187,7 @@ class _Bounded(web.Server):
         self._ends: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Begin to count a connection's time."""
         super().connection_made(handler, transport)
         lifetime = CONNECTION_LIFETIME if len(self.connections) <= MAX_CONNECTIONS else 0
         self._ends[handler] = self._loop.call_later(lifetime, handler.force_close)
@@ -194,6 +195,7 @@ class _Bounded(web.Server):
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
     ) -> None:
+        """Forget a connection."""
         super().connection_lost(handler, exc)
         if end := self._ends.pop(handler, None):
             end.cancel()

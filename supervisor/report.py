@@ -21,6 +21,10 @@ class ExitStatus(IntEnum):
     """At the end a worker was killed, crashed, or left handlers unfinished."""
     FAILED = 4
     """A consumer, or one of its workers, failed for good."""
+    REFUSED = 5
+    """The running supervisor refused what it was asked for, and changed nothing."""
+    UNREACHABLE = 69
+    """No supervisor answers at the control socket (EX_UNAVAILABLE)."""
     UNAVAILABLE = 71
     """The system refuses something at the start, such as a port in use (EX_OSERR)."""
     CONFIGURATION = 78

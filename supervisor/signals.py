@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import signal
 import time
 from functools import partial
@@ -39,9 +40,10 @@ class _Terminations:
 def handled(supervisor: Supervisor) -> Iterator[None]:
     """Let signals stop the supervisor while the context is open.
 
-    SIGTERM and SIGINT drain, and the second of them means now; SIGQUIT means now. SIGHUP, which
-    a terminal sends when it goes away, drains, unless it was ignored (nohup). The handlers
-    only put a request into the supervisor's inbox.
+    SIGTERM and SIGINT drain, and the second of them means now; SIGQUIT means now. SIGHUP reloads
+    the configuration. A process with a controlling terminal gets it when that goes away, and
+    drains then, unless it was ignored (nohup). The handlers only put a request into the
+    supervisor's inbox.
 
     A SIGTERM within `REPETITION` of the first is ignored: coreutils' timeout and tini -g signal
     the process and its group, which is one request that arrives twice. SIGINT and SIGQUIT are
@@ -54,7 +56,7 @@ def handled(supervisor: Supervisor) -> Iterator[None]:
         signal.SIGQUIT: partial(supervisor.stop, now=True),
     }
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
-        actions[signal.SIGHUP] = supervisor.stop
+        actions[signal.SIGHUP] = supervisor.stop if _has_terminal() else _reloading(supervisor)
     for number, action in actions.items():
         loop.add_signal_handler(number, action)
     try:
@@ -62,3 +64,19 @@ def handled(supervisor: Supervisor) -> Iterator[None]:
     finally:
         for number in actions:
             loop.remove_signal_handler(number)
+
+
+def _has_terminal() -> bool:
+    """Whether the process has a controlling terminal (man 4 tty)."""
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return False
+    return True
+
+
+def _reloading(supervisor: Supervisor) -> Callable[[], None]:
+    def reload() -> None:
+        supervisor.reload()  # what is wrong with it is logged
+
+    return reload

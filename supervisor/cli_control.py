@@ -1,0 +1,198 @@
+"""The commands that talk to a running supervisor: status, reload, restart, scale, stop."""
+
+from __future__ import annotations
+
+import json
+import socket
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+from rich.console import Console, Group
+from rich.live import Live
+from rich.table import Table
+from rich.text import Text
+
+from supervisor.client import RefusedError, UnreachableError, ask
+from supervisor.report import ExitStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+REFRESH = 1.0
+"""Seconds between two looks of `status --watch`."""
+
+ConfigFile = Annotated[
+    Path | None,
+    typer.Argument(metavar="[FILE]", help="The running supervisor's TOML file."),
+]
+SocketPath = Annotated[
+    Path | None,
+    typer.Option("--socket", help="Its control socket.", envvar="FLOWODM_CONTROL_SOCKET"),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON, for scripts.")]
+Consumer = Annotated[str | None, typer.Option(help="Only this consumer.")]
+SlotNumber = Annotated[int | None, typer.Option(help="Only this one of its workers.", min=0)]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    for command in (status, reload, restart, scale, stop):
+        app.command()(command)
+
+
+def status(
+    file: ConfigFile = None,
+    socket_path: SocketPath = None,
+    as_json: AsJson = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Until Ctrl-C.")] = False,
+) -> None:
+    """Show consumers and workers. Exit status 0 if every worker is assigned, else 1."""
+    path = _socket(file, socket_path)
+    told = _asked(lambda: ask(path, "GET", "/status"))
+    if as_json:
+        _print(told)
+    elif watch:
+        _watch(path, told)
+    else:
+        Console(highlight=False).print(_shown(told))
+    raise typer.Exit(0 if told["ready"] else 1)
+
+
+def reload(
+    file: ConfigFile = None, socket_path: SocketPath = None, as_json: AsJson = False
+) -> None:
+    """Read the configuration anew and run it: only what differs is touched.
+
+    It is validated as a whole first. Where it is not valid, nothing is changed, all that is
+    wrong is said, and the exit status is 78.
+    """
+    _change(_socket(file, socket_path), "/reload", as_json)
+
+
+def restart(
+    file: ConfigFile = None,
+    consumer: Consumer = None,
+    slot: SlotNumber = None,
+    socket_path: SocketPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Replace workers one after the other; the new ones load new code."""
+    _change(_socket(file, socket_path), "/restart", as_json, consumer=consumer, slot=slot)
+
+
+def scale(
+    consumer: Annotated[str, typer.Argument(help="The consumer.")],
+    workers: Annotated[int, typer.Argument(help="How many workers it is to have.")],
+    file: ConfigFile = None,
+    socket_path: SocketPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Run a consumer with another number of workers, until the next reload."""
+    path = _socket(file, socket_path)
+    _change(path, "/scale", as_json, consumer=consumer, workers=workers)
+
+
+def stop(
+    file: ConfigFile = None,
+    socket_path: SocketPath = None,
+    now: Annotated[bool, typer.Option("--now", help="Kill instead of draining.")] = False,
+) -> None:
+    """Drain all workers and end the supervisor. Returns at once."""
+    path = _socket(file, socket_path)
+    _asked(lambda: ask(path, "POST", "/stop", now=now or None))
+
+
+def _socket(file: Path | None, given: Path | None) -> Path:
+    """The option's, else the file's, else the only one that there is for this host's name."""
+    from supervisor.control_socket import default_path  # noqa: PLC0415 - `--help` is quick without
+    from supervisor.toml import ConfigError, load_config  # noqa: PLC0415 - as above
+
+    if given is not None:
+        return given
+    if file is None:
+        folder = default_path("any").parent
+        found = sorted(folder.glob("*.sock")) if folder.is_dir() else []
+        if len(found) > 1:
+            names = ", ".join(map(str, found))
+            _fail(
+                f"several supervisors run here: name a FILE, or one of them with --socket: {names}"
+            )
+        return found[0] if found else default_path(socket.gethostname())
+    try:
+        table = load_config(file).supervisor
+    except ConfigError as error:
+        _fail(f"{file} is not valid, so say which supervisor is meant by --socket\n{error}")
+    if table.control_socket == "auto":
+        return default_path(table.instance_id or socket.gethostname())
+    if not table.control_socket:
+        _fail(f'{file}: supervisor.control_socket is "": this supervisor takes no commands')
+    return Path(table.control_socket)
+
+
+def _change(path: Path, what: str, as_json: bool, **arguments: Any) -> None:
+    change = _asked(lambda: ask(path, "POST", what, **arguments))
+    if as_json:
+        _print(change)
+        return
+    lines = [f"{how}: {', '.join(names)}" for how, names in change.items() if names]
+    Console(highlight=False, soft_wrap=True).print("\n".join(lines) or "nothing to change")
+
+
+def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    try:
+        return question()
+    except UnreachableError as error:
+        _fail(str(error), ExitStatus.UNREACHABLE)
+    except RefusedError as error:
+        wrong = ExitStatus.CONFIGURATION if error.problems else ExitStatus.REFUSED
+        _fail("\n".join([*error.problems, str(error)]), wrong)
+
+
+def _fail(message: str, status: int = ExitStatus.USAGE) -> NoReturn:
+    text = Text(f"flowodm-supervisor: {message}")
+    Console(stderr=True, highlight=False, soft_wrap=True).print(text)
+    raise typer.Exit(status)
+
+
+def _print(answer: dict[str, Any]) -> None:
+    sys.stdout.write(json.dumps(answer, ensure_ascii=False, indent=2) + "\n")
+
+
+def _watch(path: Path, told: dict[str, Any]) -> None:
+    try:
+        with Live(_shown(told), auto_refresh=False) as live:
+            while True:
+                time.sleep(REFRESH)
+                live.update(_shown(_asked(lambda: ask(path, "GET", "/status"))), refresh=True)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _shown(told: dict[str, Any]) -> Group:
+    table = Table(
+        "worker", "state", "pid", "partitions", "in flight", "lag", "processed", "restarts"
+    )
+    failures = []
+    for name, consumer in told["consumers"].items():
+        for slot in consumer["slots"]:
+            partitions = ",".join(str(number) for _, number in slot["partitions"]) or "-"
+            lag = "-" if slot["lag"] is None else str(slot["lag"])
+            table.add_row(
+                f"{name}/{slot['slot']}",
+                slot["state"],
+                str(slot["pid"] or "-"),
+                partitions,
+                str(slot["in_flight"]),
+                lag,
+                str(slot["processed"]),
+                str(slot["restarts"]),
+                style="red" if slot["state"] in {"failed", "backing_off"} else "",
+            )
+            if slot["last_failure"] and slot["state"] in {"failed", "backing_off"}:
+                failures.append(f"{name}/{slot['slot']}: {slot['last_failure']['message']}")
+    ready = "ready" if told["ready"] else "not ready"
+    head = Text(f"{told['instance_id']}: {told['state']}, {ready}")
+    return Group(head, table, *(Text(line, style="red") for line in failures))
