@@ -52,6 +52,44 @@ class Handling:
     end: float | None = None
 
 
+class CommittedOffsets:
+    """What a group has committed, looked at again and again by a client of another kind."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._samples: list[dict[int, int]] = []
+        self._done = threading.Event()
+        self._sampler = threading.Thread(target=self._sample, daemon=True)
+
+    def __enter__(self) -> Self:
+        self._sampler.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        self._sampler.join()
+
+    def now(self) -> dict[int, int]:
+        return self._samples[-1] if self._samples else {}
+
+    def went_back(self) -> list[tuple[int, int, int]]:
+        """Partition, committed offset, and the smaller one that followed it."""
+        return [
+            (partition, before[partition], after.get(partition, 0))
+            for before, after in itertools.pairwise(self._samples)
+            for partition in before
+            if after.get(partition, 0) < before[partition]
+        ]
+
+    def _sample(self) -> None:
+        places = [TopicPartition(self._bench.topic, n) for n in self._bench.ends()]
+        with consumer_of(self._bench.kafka, self._bench.group) as observer:
+            while not self._done.wait(0.02):
+                with contextlib.suppress(KafkaException):
+                    found = observer.committed(places, timeout=5)
+                    self._samples.append({p.partition: p.offset for p in found if p.offset >= 0})
+
+
 class Member:
     """A process that is a member of the group."""
 
@@ -146,20 +184,17 @@ class Members:
         }
         self.all: list[Member] = []
         self.killed: set[str] = set()
-        self._samples: list[dict[int, int]] = []
-        self._done = threading.Event()
-        self._sampler = threading.Thread(target=self._sample, daemon=True)
+        self._committed = CommittedOffsets(bench)
 
     def __enter__(self) -> Self:
-        self._sampler.start()
+        self._committed.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         for member in self.all:
             if member.process.poll() is None:
                 member.kill()
-        self._done.set()
-        self._sampler.join()
+        self._committed.__exit__()
 
     def start(self, name: str, kind: str = "sync") -> Member:
         told = {**self._told, "kind": kind}
@@ -180,9 +215,7 @@ class Members:
     def until_committed(self) -> None:
         """Until the group has committed all that there is."""
         ends = self._bench.ends()
-        wait_until(
-            lambda: self._samples and self._samples[-1] == ends, PATIENCE, f"committed: {ends}"
-        )
+        wait_until(lambda: self._committed.now() == ends, PATIENCE, f"committed: {ends}")
 
     def handlings(self) -> list[Handling]:
         return [handling for member in self.all for handling in member.handlings()]
@@ -190,13 +223,7 @@ class Members:
     # ---- what has to be true of every history ----------------------------------------------
 
     def offsets_went_back(self) -> list[tuple[int, int, int]]:
-        """Partition, committed offset, and the smaller one that followed it."""
-        return [
-            (partition, before[partition], after.get(partition, 0))
-            for before, after in itertools.pairwise(self._samples)
-            for partition in before
-            if after.get(partition, 0) < before[partition]
-        ]
+        return self._committed.went_back()
 
     def numbers(self) -> set[int]:
         """What was handled, to the end."""
@@ -251,14 +278,6 @@ class Members:
         """Whether every record that nobody finished was in a partition that this member had."""
         partitions = {handling.partition for handling in member.handlings()}
         return {number % self._partitions() for number in numbers} <= partitions
-
-    def _sample(self) -> None:
-        places = [TopicPartition(self._bench.topic, n) for n in range(self._partitions())]
-        with consumer_of(self._bench.kafka, self._bench.group) as observer:
-            while not self._done.wait(0.02):
-                with contextlib.suppress(KafkaException):
-                    found = observer.committed(places, timeout=5)
-                    self._samples.append({p.partition: p.offset for p in found if p.offset >= 0})
 
     def _partitions(self) -> int:
         return len(self._bench.ends())
