@@ -216,6 +216,8 @@ class LoopStatus:
         state: Where the loop is in its life.
         assigned: The partitions it owns.
         joined: An assignment was received, even an empty one; false again after leaving.
+        member_id: Its id in the group, from joining on (KIP-848: from the start on); None while
+            there is none, and with pinned partitions.
         in_flight: Handlers that run now.
         buffered: Fetched records that are not settled, those in flight included.
         waiting: Records whose next attempt is waited for; others of their lanes wait behind them.
@@ -229,6 +231,7 @@ class LoopStatus:
     state: LoopState
     assigned: tuple[TP, ...] = ()
     joined: bool = False
+    member_id: str | None = None
     in_flight: int = 0
     buffered: int = 0
     waiting: int = 0

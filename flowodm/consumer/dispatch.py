@@ -62,6 +62,7 @@ class Dispatch:
         self._state = LoopState.CREATED
         self.over = False
         self.joined = False
+        self.member_id: str | None = None
         self.lags: dict[TP, int] = {}
 
     # ---- both sides --------------------------------------------------------------------
@@ -118,6 +119,7 @@ class Dispatch:
                 state=self._state,
                 assigned=tuple(engine.partitions),
                 joined=self.joined,
+                member_id=self.member_id,
                 in_flight=engine.in_flight,
                 buffered=engine.buffered,
                 waiting=engine.waiting,

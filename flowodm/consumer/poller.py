@@ -83,6 +83,7 @@ class Poller:
     ) -> None:
         self._source = source
         self._prepare = prepare
+        self.before_join: Callable[[], None] | None = None
         self._dispatch = dispatch
         self._switch = switch
         self._slice = min(source.poll_timeout, SLICE)
@@ -158,6 +159,9 @@ class Poller:
             self._serve,
             self._blame,
         )
+        self._membership.look_at_id()
+        if self.before_join is not None:
+            self.before_join()  # the client looks for its coordinator meanwhile
         self._membership.join()
 
     def _turn(self) -> None:
@@ -181,6 +185,8 @@ class Poller:
         self._committer.commit_if_due()
         self._apply_pressure()
         self._membership.check_handlers()
+        if not self._dispatch.joined:
+            self._membership.look_at_id()
         if self.error is not None:
             raise self.error
 

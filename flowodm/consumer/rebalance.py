@@ -119,6 +119,15 @@ class Membership:
         if _member_epoch(self._consumer.consumer_group_metadata()) > 0:
             self._dispatch.joined = True
 
+    def look_at_id(self) -> None:
+        """Tell the member's id as soon as there is one: who reaps a dead member needs it."""
+        if self._source.partitions is not None:
+            return
+        member_id = self._consumer.memberid() or None
+        if member_id is not None and member_id != self._dispatch.member_id:
+            self._dispatch.member_id = member_id
+            self._dispatch.tell(self._dispatch.status())
+
     def _leave(self) -> None:
         self._committer.await_answer(self._serve)
         with self._dispatch as engine:
@@ -141,6 +150,7 @@ class Membership:
         except ConsumerError as error:
             self._fail(error)  # and what comes from these partitions is dropped
             return
+        self.look_at_id()
         with self._dispatch as engine:
             engine.assigned(tps, committed)
             self._dispatch.joined = True

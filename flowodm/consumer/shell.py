@@ -23,7 +23,11 @@ class Loop:
 
     Attributes:
         options: The checked arguments.
+        before_join: Called in the poller's thread when the consumer has been made and before it
+            joins its group; what it raises ends the loop. For whoever supervises the loop.
     """
+
+    before_join: Callable[[], None] | None = None
 
     def __init__(self, options: Options) -> None:
         self.options = options
@@ -65,6 +69,7 @@ class Loop:
             raise ConsumerError("this loop is already running; make a second one to run twice")
         try:
             self._session = session = Session(self.options, self._switch, wake)
+            session.poller.before_join = self.before_join
             yield session
         finally:
             self._switch = StopSwitch(self.options.drain_timeout)
