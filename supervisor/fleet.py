@@ -329,7 +329,7 @@ class Fleet:
 
     def _retrying(self, member: Member, retry: Retry) -> None:
         member.restarts[retry.reason] += 1
-        self._remember(member, retry.reason, f"the next one starts in {retry.delay:.3g} s")
+        self._remember(member, retry.reason, f"next start after {retry.delay:.3g} s")
         log.warning(
             "worker ended: %s; the next one starts in %.3g s",
             member.complaint,
