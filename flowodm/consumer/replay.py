@@ -18,7 +18,14 @@ from flowodm.consumer.committer import CALL_TIMEOUT, bounded
 from flowodm.consumer.dead_letter import ANSWER_TIMEOUT, SEND_TIMEOUT, partitions_of, too_large
 from flowodm.consumer.letters import DeadLetter
 from flowodm.consumer.progress import LONGEST_NOTE, ReplayProgress
-from flowodm.exceptions import ConfigurationError, ConsumerError, ProducerError, summary
+from flowodm.exceptions import (
+    ConfigurationError,
+    ConsumerError,
+    FlowODMError,
+    ProducerError,
+    TopicError,
+    summary,
+)
 from flowodm.produce import Delivery, enqueue
 
 if TYPE_CHECKING:
@@ -26,9 +33,12 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
+    Where = Callable[[DeadLetter], bool]
+
 _log = logging.getLogger("flowodm.consumer")
 
 T = TypeVar("T")
+E = TypeVar("E", bound=FlowODMError)
 
 #: Seconds without a record after which reading gives up, and in which an error may pass.
 READ_TIMEOUT = 30.0
@@ -108,7 +118,7 @@ def replay_dead_letters(
     to: str | None = None,
     limit: int | None = None,
     group_id: str | None = None,
-    where: Callable[[DeadLetter], bool] | None = None,
+    where: Where | None = None,
 ) -> Replayed:
     """Put dead letters back where they failed, each once over all calls with the same group.
 
@@ -256,16 +266,12 @@ class _Replay:
     """One call of :func:`replay_dead_letters`."""
 
     def __init__(
-        self,
-        reader: _Reader,
-        to: str | None,
-        limit: int | None,
-        where: Callable[[DeadLetter], bool] | None,
+        self, reader: _Reader, to: str | None, limit: int | None, where: Where | None
     ) -> None:
         self._reader = reader
         self._to = to
         self._limit = limit
-        self._where = where
+        self._wants = where or (lambda _: True)
         self._producer = get_kafka_connection().producer
         self._progress: dict[int, ReplayProgress] = {}
         self._partitions: dict[str, list[int]] = {}
@@ -303,11 +309,16 @@ class _Replay:
         target = self._to or letter.original_topic
         if progress.is_done(letter.offset):
             progress.done(letter.offset)
-        elif target in {None, letter.topic} or not (self._where is None or self._where(letter)):
+        elif (
+            not target or target == letter.topic or not (self._where is None or self._where(letter))
+        ):
             progress.left(letter.offset)
             self._left += 1
         else:
-            self._pending.append((letter, self._hand_over(letter, deadline)))
+            try:
+                self._pending.append((letter, self._hand_over(letter, deadline)))
+            except (ProducerError, TopicError) as error:
+                raise _placed(error, letter) from error
 
     def _hand_over(self, letter: DeadLetter, deadline: float) -> Delivery:
         target = self._to or str(letter.original_topic)
@@ -335,8 +346,7 @@ class _Replay:
                 self._await(letter, delivery, deadline)
             except ProducerError as error:
                 progress.left(letter.offset)
-                place = f"{letter.topic}, partition {letter.partition}, offset {letter.offset}"
-                failure = failure or ProducerError(f"dead letter at topic {place}: {error}")
+                failure = failure or _placed(error, letter)
             else:
                 progress.done(letter.offset)
                 self._count += 1
@@ -363,6 +373,12 @@ class _Replay:
         self._reader.commit(places)
 
 
+def _placed(error: E, letter: DeadLetter) -> E:
+    place = f"topic {letter.topic}, partition {letter.partition}, offset {letter.offset}"
+    way_out = "where= can leave it, to= put it elsewhere"
+    return type(error)(f"dead letter at {place}: {error} ({way_out})")
+
+
 def _answered(places: list[TopicPartition] | None) -> list[TopicPartition]:
     for place in places or ():
         if place.error is not None:
@@ -371,10 +387,8 @@ def _answered(places: list[TopicPartition] | None) -> list[TopicPartition]:
 
 
 def _may_pass(error: TimeoutError | KafkaException) -> bool:
-    if isinstance(error, TimeoutError):
-        return True
-    reason = error.args[0]
-    return bool(reason.retriable()) or reason.code() in _PASSING
+    reason = None if isinstance(error, TimeoutError) else error.args[0]
+    return reason is None or reason.retriable() or reason.code() in _PASSING
 
 
 def _take(record: Message, ends: dict[int, int]) -> bool:

@@ -470,8 +470,30 @@ def test_an_original_topic_that_does_not_exist_is_said_with_its_name(shop):
     headers = (("kafka_dlt-original-topic", b"deleted-orders"),)
     produce(shop.kafka, shop.dead, [Raw(b"v", b"k", 0, headers)])
 
-    with pytest.raises(TopicError, match="deleted-orders"):
+    with pytest.raises(TopicError, match=r"offset 0: topic deleted-orders: .*to= put it"):
         replay_dead_letters(shop.dead)
+
+
+@pytest.mark.parametrize("name", [b"", b"\xff\xff", b"not a topic!"])
+def test_one_whose_original_topic_is_no_topic_can_be_left(shop, name):
+    produce(shop.kafka, shop.dead, [Raw(b"v", b"k", 0, (("kafka_dlt-original-topic", name),))])
+    shop.bury(*numbered(1))
+
+    if name:
+        with pytest.raises(TopicError, match="where= can leave it"):
+            replay_dead_letters(shop.dead)
+    assert replay_dead_letters(shop.dead, where=wants(b"0")) == Replayed(1, 1, complete=True)
+    assert shop.values() == [b"0"]
+
+
+def test_one_that_is_too_large_for_the_producer_is_named_and_can_be_left(shop):
+    place = (("kafka_dlt-original-topic", shop.source.encode()),)
+    produce(shop.kafka, shop.dead, [Raw(b"x" * 900_000, b"k", 0, place), Raw(b"0", b"k", 0, place)])
+    connect(producer_config={"message.max.bytes": 10_000})
+
+    with pytest.raises(ProducerError, match=f"{shop.dead}, partition 0, offset 0: .*where="):
+        replay_dead_letters(shop.dead)
+    assert replay_dead_letters(shop.dead, where=wants(b"0")) == Replayed(1, 1, complete=True)
 
 
 def test_a_topic_is_not_replayed_to_itself():
