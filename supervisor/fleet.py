@@ -6,7 +6,7 @@ import logging
 import random
 import signal
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, assert_never
 
 from supervisor.failures import Failures
@@ -25,6 +25,7 @@ from supervisor.protocol import (
     Start,
     State,
 )
+from supervisor.removal import Removals
 from supervisor.restart import ExitClass
 from supervisor.slot import (
     FINAL,
@@ -158,6 +159,7 @@ class Fleet:
         self._server = server
         self._entry = entry
         self._post = post
+        self._removals = Removals(server) if entry == WORKER else None
 
     @property
     def finished(self) -> bool:
@@ -228,6 +230,7 @@ class Fleet:
             case Died(status):
                 member.complaint = member.complaint or explain(status, killed=member.slot.killed)
                 self.fold.ended(member.key)
+                member.died(status)
                 self._advance(member, Exited(status, _roll()))
                 member.lay_down()
             case _:
@@ -301,7 +304,7 @@ class Fleet:
             case SendStart():
                 log.info("worker started", extra=member.fields)
                 member.running = member.start
-                process.send(member.start)
+                process.send(replace(member.start, evict=list(member.departed.dead)))
             case SendDump():
                 process.send(Dump())
             case SendDrain():
@@ -390,6 +393,9 @@ class Fleet:
             killed=slot.killed,
             failed=failed,
         )
+        for_good = member.retired or slot.wanted
+        if for_good and self._removals is not None:
+            self._removals.remove(member)
         return member.ended
 
     async def close(self) -> None:
@@ -397,4 +403,6 @@ class Fleet:
         for member in self.members:
             if member.process is not None:
                 member.process.abandon()
+        if self._removals is not None:
+            self._removals.close()
         await self._server.close()

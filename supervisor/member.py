@@ -7,6 +7,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from supervisor.departed import Departed
 from supervisor.plan import Key, Wanted
 from supervisor.protocol import Heartbeat, Identity, Logging, Start
 from supervisor.restart import ExitClass, ExitCode
@@ -89,6 +90,7 @@ class Member:
         complaint: What the current process said is wrong with it.
         last_failure: The latest bad end.
         ended: How it ended for good; None while it has not.
+        departed: What its dead processes may have left behind in their group.
     """
 
     consumer: str
@@ -108,6 +110,7 @@ class Member:
     complaint: str = ""
     last_failure: Failure | None = None
     ended: Ended | None = None
+    departed: Departed = field(default_factory=Departed)
 
     @property
     def key(self) -> tuple[str, int]:
@@ -144,8 +147,15 @@ class Member:
         self.heard_at = now
         before = self.heartbeat.processed if self.heartbeat else 0
         self.heartbeat = heartbeat
+        if heartbeat.joined:
+            self.departed = self.departed.succeeded()
         busy = heartbeat.in_flight > 0 or heartbeat.processed > before
         return Beat(joined=heartbeat.joined, busy=busy)
+
+    def died(self, status: int | None) -> None:
+        """Its process is dead, beyond doubt: what it was in its group may be evicted."""
+        member_id = self.heartbeat.member_id if self.heartbeat else None
+        self.departed = self.departed.after(member_id, status)
 
     def lay_down(self) -> None:
         """Forget the process, but not what it did."""

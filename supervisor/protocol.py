@@ -77,6 +77,7 @@ class Start:
         secrets: The values among all these which must not appear in a log line.
         logging: How to log.
         drain_timeout: Seconds that the worker may take to end once its supervisor is gone.
+        evict: Ids of group members whose processes are dead, to be evicted before it joins.
     """
 
     identity: Identity
@@ -85,6 +86,7 @@ class Start:
     secrets: list[str] = field(repr=False)
     logging: Logging
     drain_timeout: float
+    evict: list[str] = field(default_factory=list)
     type: Literal["start"] = "start"
 
 
@@ -139,6 +141,7 @@ class Heartbeat:
         oldest_handler_seconds: How long the oldest running handler has been running.
         metrics: All its metric families, cumulative; None if they are as in the last
             heartbeat, which is what an idle worker says.
+        member_id: Its id in the consumer group, once it has one.
     """
 
     joined: bool
@@ -149,6 +152,7 @@ class Heartbeat:
     lag: int | None
     oldest_handler_seconds: float
     metrics: list[Family] | None = field(repr=False)
+    member_id: str | None = None
     type: Literal["heartbeat"] = "heartbeat"
 
 

@@ -36,6 +36,7 @@ from flowodm.model import FlowBaseModel
 from supervisor import logs
 from supervisor.consumer_table import EXCEPTIONS, FUNCTIONS, PROFILES
 from supervisor.control import Channel, Control, SupervisorLostError
+from supervisor.eviction import evict_dead
 from supervisor.objects import DefinitionError, Names, here_first
 from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
 from supervisor.restart import ExitClass, ExitCode, classify
@@ -203,6 +204,7 @@ class _Worker:
         self._channel = channel
         self._registry = CollectorRegistry()
         self._abandoned = 0
+        self._member_id: str | None = None
         self._last_metrics: list[Family] = []
         self._loop: ConsumerLoop | AsyncConsumerLoop | None = None
         self._control = Control(channel, self._heartbeat, start.drain_timeout)
@@ -210,12 +212,7 @@ class _Worker:
     def run(self) -> int:
         """Consume until the end, and say farewell."""
         identity = self._start.identity
-        logs.configure(
-            level=self._start.logging.level,
-            fmt=self._start.logging.format,
-            fields={"consumer": identity.consumer, "slot": identity.slot, "pid": os.getpid()},
-            secrets=self._start.secrets,
-        )
+        _configure_logs(self._start)
         _set_name(f"flowodm:{identity.consumer}/{identity.slot}")
         signal.signal(signal.SIGTERM, lambda _number, _frame: self._control.stop())
         self._control.start()
@@ -266,6 +263,7 @@ class _Worker:
         )
         self._loop = definition.loop(observers=(observer, self._observe))
         self._control.attach(self._loop)
+        self._loop.before_join = self._evict
         if self._control.stopping:
             return
         self._channel.send(State("running"))
@@ -274,12 +272,20 @@ class _Worker:
         else:
             self._loop.run()
 
+    def _evict(self) -> None:
+        """In the poller's thread: its consumer looks for the coordinator meanwhile."""
+        if self._loop is not None:
+            evict_dead(self._loop.options.source().config, self._start.evict)
+
     def _observe(self, event: Event) -> None:
         if isinstance(event, Abandoned):
             self._abandoned += event.records
         elif isinstance(event, StateChanged) and event.state is LoopState.DRAINING:
             self._control.drains()
         elif isinstance(event, Rebalanced | StateChanged):
+            self._control.wake()
+        elif isinstance(event, LoopStatus) and event.member_id != self._member_id:
+            self._member_id = event.member_id
             self._control.wake()
 
     def _heartbeat(self) -> Heartbeat:
@@ -294,6 +300,7 @@ class _Worker:
             lag=status.lag,
             oldest_handler_seconds=status.oldest_handler_seconds,
             metrics=self._changed_metrics(),
+            member_id=status.member_id,
         )
 
     def _changed_metrics(self) -> list[Family] | None:
@@ -303,6 +310,16 @@ class _Worker:
             return None
         self._last_metrics = current
         return current
+
+
+def _configure_logs(start: Start) -> None:
+    identity = start.identity
+    logs.configure(
+        level=start.logging.level,
+        fmt=start.logging.format,
+        fields={"consumer": identity.consumer, "slot": identity.slot, "pid": os.getpid()},
+        secrets=start.secrets,
+    )
 
 
 def _cut(text: str) -> str:
@@ -344,6 +361,31 @@ def _resolved(start: Start) -> Definition:
     if lasting:
         raise DefinitionError("; ".join(lasting))
     raise errors[0]
+
+
+def remove(fds: list[int]) -> int:
+    """Take dead members out of their group, of a slot that is gone for good, and end.
+
+    Args:
+        fds: As for `main`.
+    """
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=fds[0]), None)
+    try:
+        start = channel.first()
+    except SupervisorLostError:
+        return ExitCode.DONE
+    return ExitCode.DONE if isinstance(start, Start) and _removed(start) else ExitCode.CRASH
+
+
+def _removed(start: Start) -> bool:
+    _configure_logs(start)
+    try:
+        config = _resolved(start).loop().options.source().config
+    except Exception:
+        log.exception("the slot cannot be taken out of its group")
+        return False
+    return evict_dead(config, start.evict, successor=False)
 
 
 def rehearse(start: Start) -> tuple[dict[str, str], list[BaseException]]:
