@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from supervisor.member import Member
 
 
+LOOK = 1.0
+"""Seconds between two looks at what the workers did; each beats once in that time."""
+
+
 @dataclass(slots=True)
 class _Seen:
     rate: Rate = field(default_factory=Rate)
@@ -32,9 +36,13 @@ class Sampler:
         self._members = members
         self._seen: dict[tuple[str, int], _Seen] = {}
         self._history = History()
+        self._looked: float | None = None
 
     def look(self, now: float) -> None:
-        """Take what is new. To be called at least once a second; most calls cost nothing."""
+        """Take what is new. To be called at least once a second; more often costs nothing."""
+        if self._looked is not None and now - self._looked < LOOK:
+            return
+        self._looked = now
         members = self._members()
         for member in members:
             if member.heard_at is not None:
