@@ -13,6 +13,7 @@ from pydantic import Field, SecretStr, field_validator
 
 from supervisor.consumer_table import ConsumerTable  # noqa: TC001 - Pydantic needs it at run time
 from supervisor.values import (
+    HostName,
     InstanceId,
     LogLevel,
     ModuleName,
@@ -33,6 +34,8 @@ class SupervisorTable(Table):
             members' group.instance.id are built on it. None: the host's name.
         http: Address of /metrics, /healthz, /readyz and /status; port 0 takes a free one; ""
             for none.
+        http_hosts: Further names that requests may ask for: see `supervisor.hosts`. Needed where
+            the fleet is scraped by a full name, such as "shop.default.svc.cluster.local".
         control_socket: Path of the Unix socket for reload, restart, scale, status and stop; "auto"
             is one named after instance_id in the user's runtime folder; "" for none.
         drain_timeout: How long a worker may take to finish what it has when it is stopped.
@@ -45,6 +48,7 @@ class SupervisorTable(Table):
 
     instance_id: InstanceId | None = None
     http: str = Field(default="127.0.0.1:9108", examples=["127.0.0.1:9108"])
+    http_hosts: tuple[HostName, ...] = Field(default=(), examples=[["fleet.example.org"]])
     control_socket: str = Field(default="auto", examples=["/run/flowodm/control.sock"])
     drain_timeout: PositiveSeconds = Field(default=30.0, examples=["30s"])
     kill_delay: PositiveSeconds = Field(default=5.0, examples=["5s"])

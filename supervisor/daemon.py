@@ -23,7 +23,7 @@ from supervisor.changes import Changes
 from supervisor.control_socket import ControlSocket, ControlSocketError
 from supervisor.embedding import Embeddable
 from supervisor.fingerprint import fingerprint
-from supervisor.fleet import WORKER, Fleet, Report, preloaded
+from supervisor.fleet import WORKER, Fleet, preloaded
 from supervisor.forkserver import ForkServer
 from supervisor.http import HttpServer, Views
 from supervisor.member import Member, members_of
@@ -116,6 +116,7 @@ class Supervisor(Embeddable):
             lambda: self._fleet.members,
             lambda member: self._sampler.measured(member, time.monotonic()),
             lambda: fingerprint(self.config),
+            self._fleet.drains,
         )
         self._http: HttpServer | None = None
         self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)
@@ -357,7 +358,7 @@ class Supervisor(Embeddable):
             status=self.status,
             history=self.history,
         )
-        self._http = HttpServer(views, *address)
+        self._http = HttpServer(views, *address, self.config.supervisor.http_hosts)
         try:
             await self._http.start(asyncio.get_running_loop())
         except OSError as error:

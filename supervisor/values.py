@@ -21,6 +21,7 @@ _MODULE = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _REFERENCE = re.compile(rf"{_MODULE}:{_MODULE}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
 """Kafka's own rule: `Topic.validate` of its clients."""
+_HOST_NAME = re.compile(r"\*|\.?[a-z0-9_-]{1,63}(?:\.[a-z0-9_-]{1,63})*")
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
 _MOST = {"offset": 2**63 - 1, "partition": 2**31 - 1}
 _START = 'write "earliest", "latest", a time with its zone, an offset, or {0 = 100, 1 = 250}'
@@ -176,6 +177,17 @@ def _instance_id(value: str) -> str:
     return value
 
 
+def _host_name(value: str) -> str:
+    name = value.lower().removesuffix(".")
+    if not _HOST_NAME.fullmatch(name):
+        raise PydanticCustomError(
+            "host_name",
+            "is no name of a host",
+            {"hint": 'write names without port, ".example.org" for all below it, or "*" for all'},
+        )
+    return name
+
+
 def _option(value: object) -> str:
     """A librdkafka value as text, which librdkafka takes for properties of every type."""
     if isinstance(value, bool):
@@ -225,6 +237,8 @@ ExceptionName = Annotated[str, AfterValidator(_exception)]
 TopicName = Annotated[str, AfterValidator(_topic)]
 StartFrom = Annotated[StartPosition, BeforeValidator(parse_start)]
 """As `parse_start` takes it."""
+HostName = Annotated[str, AfterValidator(_host_name)]
+"""A host's name, ".example.org" for all below it, or "*" for every name; in lower case."""
 ModuleName = Annotated[str, AfterValidator(_module)]
 """A module of the user's: "package.module"."""
 InstanceId = Annotated[str, AfterValidator(_instance_id)]

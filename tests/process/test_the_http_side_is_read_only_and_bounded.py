@@ -118,6 +118,19 @@ async def test_a_name_that_is_not_ours_is_refused_whatever_it_asks_for(served):
         assert b"orders" not in body
 
 
+async def test_names_of_the_configuration_are_answered():
+    names = ["fleet.example.org", ".cluster.local"]
+    async with embedded({"orders": "steady"}, http="127.0.0.1:0", http_hosts=names) as supervisor:
+        for host, status in (
+            ("fleet.example.org", 200),
+            ("shop.default.svc.cluster.local:9108", 200),
+            ("example.org", 403),
+        ):
+            text = f"GET /healthz HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n"
+            head, _ = await ask(supervisor, text.encode())
+            assert head.startswith(f"HTTP/1.1 {status}"), host
+
+
 async def test_two_hosts_are_refused_and_none_is_fine_for_what_is_no_browser(served):
     head, _ = await ask(served, request("GET", "/status", "Host: rebound.example.com"))
     assert head.split()[1] in {"400", "403"}

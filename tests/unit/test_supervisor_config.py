@@ -201,6 +201,14 @@ partition_groups = [[0], [1, 0], []]
         assert words in found[key], key
 
 
+def test_names_of_hosts_are_names_without_port(load, problems):
+    config = load('[supervisor]\nhttp_hosts = ["Fleet.Example.org.", ".local", "*"]' + MINIMAL)
+    assert config.supervisor.http_hosts == ("fleet.example.org", ".local", "*")
+    for wrong in ("fleet:9108", "http://fleet", "a..b", "", "*.example.org"):
+        found = problems(f'[supervisor]\nhttp_hosts = ["{wrong}"]' + MINIMAL)
+        assert "write names without port" in found["supervisor.http_hosts[0]"], wrong
+
+
 def test_a_partition_in_two_groups_is_named(problems):
     found = problems(MINIMAL + "partition_groups = [[0, 1], [1, 2], [2]]")
     assert "two workers: 1, 2" in found["consumers.orders.partition_groups"]
