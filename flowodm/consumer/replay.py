@@ -309,9 +309,7 @@ class _Replay:
         target = self._to or letter.original_topic
         if progress.is_done(letter.offset):
             progress.done(letter.offset)
-        elif (
-            not target or target == letter.topic or not (self._where is None or self._where(letter))
-        ):
+        elif not target or target == letter.topic or not self._wants(letter):
             progress.left(letter.offset)
             self._left += 1
         else:
