@@ -113,6 +113,12 @@ class Engine:
         else:
             partition.offer(records, now)
 
+    def reached_end(self, tp: TP, end: int) -> None:
+        """There is nothing to fetch below this offset any more."""
+        partition = self.partitions.get(tp)
+        if partition is not None:
+            partition.reached(end)
+
     # ---- what the handlers' side asks and says ----------------------------------------
 
     def next_run(self, now: float) -> Run | None:

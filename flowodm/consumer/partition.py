@@ -48,6 +48,7 @@ class Partition:
     __slots__ = (
         "_buffer",
         "_done_before",
+        "_end",
         "_first",
         "_in_order",
         "buffered",
@@ -77,6 +78,7 @@ class Partition:
         self.watermark = Watermark()
         self.confirmed = committed
         self._first: int | None = None  # the first offset that was fetched
+        self._end: int | None = None  # Kafka's, if nothing was fetched since it was told
         self.buffered = 0
         self.gone = False
         self.leaving = False
@@ -90,7 +92,13 @@ class Partition:
 
     @property
     def position(self) -> int | None:
-        """The offset up to which it is settled, as far as that is known."""
+        """The offset up to which it is settled, as far as that is known.
+
+        The markers of transactions and what was aborted take offsets too, and are never fetched:
+        with everything settled it is the end that Kafka tells.
+        """
+        if self._end is not None and not self.buffered:
+            return self._end
         if self.watermark.position is not None:
             return self.watermark.position
         if self._first is not None:
@@ -99,11 +107,16 @@ class Partition:
 
     def hold(self, records: Sequence[Record]) -> None:
         """Count fetched records towards the buffer."""
+        self._end = None
         if self._first is None:
             self._first = _offset(records[0])
         self.buffered += len(records)
         self._buffer.records += len(records)
         self._buffer.size += sum(map(len, records))
+
+    def reached(self, end: int) -> None:
+        """Everything before this offset has been fetched."""
+        self._end = end
 
     def let_go(self, records: Sequence[Record]) -> None:
         """Records leave the buffer, settled or dropped."""

@@ -38,6 +38,7 @@ SAMPLE_INTERVAL = 1.0
 #: has brought it goes on waiting for a record, and the next window may be due by then.
 ANSWER_TICK = 0.002
 
+_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 
 
@@ -143,9 +144,13 @@ class Poller:
     def _open(self) -> None:
         if self._prepare is not None:
             self._prepare()
-        callbacks = {"on_commit": self._committer.answered, "error_cb": self._on_error}
+        own = {
+            "on_commit": self._committer.answered,
+            "error_cb": self._on_error,
+            "enable.partition.eof": True,  # the lag needs it
+        }
         try:
-            self._consumer = Consumer({**self._source.config, **callbacks})
+            self._consumer = Consumer({**self._source.config, **own})
         except (KafkaException, ValueError, TypeError) as error:
             text = f"the consumer's configuration is refused: {summary(error)}"
             raise ConfigurationError(text) from error
@@ -229,12 +234,16 @@ class Poller:
         if more:
             messages += self._consumer.consume(more, 0)
         batches: dict[TP, list[Message]] = {}
+        ends: dict[TP, int] = {}
         for message in messages:
+            tp: TP = (message.topic(), message.partition())  # type: ignore[assignment]  # never None
             error = message.error()
             if error is not None:
-                self._on_error(error)
+                if error.code() == _PARTITION_EOF:
+                    ends[tp] = message.offset() or 0
+                else:
+                    self._on_error(error)
                 continue
-            tp: TP = (message.topic(), message.partition())  # type: ignore[assignment]  # never None
             batch = batches.get(tp)
             if batch is None:
                 batches[tp] = [message]
@@ -244,7 +253,9 @@ class Poller:
         with self._dispatch as engine:
             for tp, batch in batches.items():
                 engine.fetched(tp, batch, now)
-        return True
+            for tp, end in ends.items():
+                engine.reached_end(tp, end)
+        return bool(batches)
 
     # ---- back-pressure, health ---------------------------------------------------------------
 
@@ -275,7 +286,7 @@ class Poller:
     def _on_error(self, error: KafkaError) -> None:
         """The client mends most errors itself; what it cannot mend ends the loop."""
         self._check_fatal(error)
-        if error.code() != KafkaError._PARTITION_EOF:  # noqa: SLF001 - the constant's public name
+        if error.code() != _PARTITION_EOF:
             self._dispatch.tell(Trouble(error.name(), error.str()))
 
     def _blame(self, error: BaseException) -> None:

@@ -11,6 +11,7 @@ from collections import Counter
 
 import pytest
 from brokers.records import Raw
+from confluent_kafka import Producer
 from loops import BOTH, KINDS, PATIENCE, POISON, Gate, Running, brisk, number
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
@@ -369,6 +370,33 @@ def test_lag_is_known_while_the_first_handler_stands_still(new_bench, kind):
         )
         gate.open()
         wait_until(lambda: running.status().lag == 0, PATIENCE, "there is no lag any more")
+
+
+@pytest.mark.parametrize("strategy", STRATEGIES)
+@pytest.mark.parametrize("kind", BOTH)
+def test_there_is_no_lag_behind_transactions_whose_records_are_handled(new_bench, kind, strategy):
+    """Their markers, and what was aborted, take offsets that nobody ever fetches."""
+    bench, seen = new_bench(), []
+    producer = Producer({"bootstrap.servers": bench.kafka, "transactional.id": bench.topic})
+    producer.init_transactions(PATIENCE)
+    for n, end in enumerate([producer.commit_transaction, producer.abort_transaction] * 2):
+        producer.begin_transaction()
+        producer.produce(bench.topic, number(n), partition=0)
+        producer.flush(PATIENCE)
+        end(PATIENCE)
+
+    with bench.run(kind, lambda m: seen.append(m.n), commit_strategy=strategy) as running:
+        wait_until(lambda: running.status().lag == 0, PATIENCE, "there is no lag")
+        assert seen == [0, 2]
+        bench.produce([4])
+        wait_until(lambda: seen == [0, 2, 4], PATIENCE, "the next record is handled")
+        wait_until(lambda: running.status().lag == 0, PATIENCE, "there is no lag again")
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_an_empty_partition_has_no_lag(new_bench, kind):
+    with new_bench().run(kind, lambda _: None) as running:
+        wait_until(lambda: running.status().lag == 0, PATIENCE, "the lag is known")
 
 
 def test_a_status_counts_the_handlers_that_run(new_bench):
