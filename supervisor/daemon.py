@@ -42,6 +42,7 @@ if TYPE_CHECKING:
 
     from supervisor.changes import Change
     from supervisor.config import SupervisorConfig
+    from supervisor.link import Report
     from supervisor.snapshot import Observer
 
 log = logging.getLogger("supervisor")

@@ -6,12 +6,13 @@ import logging
 import random
 import signal
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from supervisor.failures import Failures
+from supervisor.link import Died, Forked, Garbage, Link, Report, Unforked
 from supervisor.member import Ended, Failure, explain
-from supervisor.metrics import Fold
+from supervisor.metrics import Drains, Fold
 from supervisor.process import WorkerProcess
 from supervisor.protocol import (
     Abort,
@@ -69,60 +70,6 @@ if TYPE_CHECKING:
 log = logging.getLogger("supervisor")
 
 
-@dataclass(frozen=True, slots=True)
-class Forked:
-    """A worker's process exists."""
-
-    pid: int
-
-
-@dataclass(frozen=True, slots=True)
-class Unforked:
-    """A worker's process could not be made."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Garbage:
-    """A worker wrote something that is no frame."""
-
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class Died:
-    """A worker's death is confirmed."""
-
-    status: int | None
-
-
-Report = Frame | Forked | Unforked | Garbage | Died
-
-
-@dataclass(frozen=True, slots=True)
-class _Link:
-    """Turns what a process tells into reports about its slot."""
-
-    member: Member
-    post: Callable[[Member, Report], None]
-
-    def spawned(self, pid: int) -> None:
-        self.post(self.member, Forked(pid))
-
-    def received(self, frame: Frame) -> None:
-        self.post(self.member, frame)
-
-    def garbled(self, message: str) -> None:
-        self.post(self.member, Garbage(message))
-
-    def ended(self, status: int | None) -> None:
-        self.post(self.member, Died(status))
-
-    def unspawned(self, message: str) -> None:
-        self.post(self.member, Unforked(message))
-
-
 WORKER = "supervisor.worker:main"
 """What workers run, unless a test has them run something else."""
 
@@ -156,6 +103,7 @@ class Fleet:
         self.members = tuple(members)
         self.fold = Fold()
         self.failures = Failures()
+        self.drains = Drains()
         self._server = server
         self._entry = entry
         self._post = post
@@ -323,7 +271,7 @@ class Fleet:
                 assert_never(action)
 
     def _spawn(self, member: Member) -> None:
-        link = _Link(member, self._post)
+        link = Link(member, self._post)
         try:
             member.process = WorkerProcess(self._server, self._entry, link)
             member.spawned += 1
@@ -346,6 +294,7 @@ class Fleet:
 
     def _renewed(self, member: Member, reason: ExitClass, seconds: float) -> None:
         member.restarts[reason] += 1
+        self.drains.add(member.consumer, seconds)
         facts = {"reason": reason.value, "left": member.left, "drain_seconds": round(seconds, 3)}
         log.info("worker replaced", extra={**member.fields, **facts})
 
@@ -393,6 +342,8 @@ class Fleet:
             killed=slot.killed,
             failed=failed,
         )
+        if slot.asked is not None:
+            self.drains.add(member.consumer, member.ended.seconds)
         for_good = member.retired or slot.wanted
         if for_good and self._removals is not None:
             self._removals.remove(member)
