@@ -9,7 +9,7 @@ from __future__ import annotations
 import platform
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
@@ -84,6 +84,29 @@ def _add(total: dict[str, _Folded], families: Iterable[Family]) -> None:
         total.setdefault(name, _Folded(kind, text)).add(family)
 
 
+class Drains(Collector):
+    """How long workers took to end once they were to."""
+
+    def __init__(self) -> None:
+        self._seconds = Histogram(
+            "flowodm_worker_drain_seconds",
+            "From the moment that a worker was to end until its end.",
+            ["consumer"],
+            registry=None,
+            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
+        )
+
+    def add(self, consumer: str, seconds: float) -> None:
+        """Take the drain of one worker."""
+        self._seconds.labels(consumer).observe(seconds)
+
+    def collect(self) -> Iterator[Metric]:
+        """The histogram, without its moments of creation, as in `Fold`."""
+        for metric in self._seconds.collect():
+            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
+            yield metric
+
+
 class Exposition(Collector):
     """The fleet's /metrics, on a registry of its own.
 
@@ -92,6 +115,7 @@ class Exposition(Collector):
         members: Gives the slots of this moment.
         measured: What a worker does and costs.
         config_hash: The fingerprint of the configuration of this moment.
+        drains: How long workers took to end.
     """
 
     def __init__(
@@ -100,11 +124,13 @@ class Exposition(Collector):
         members: Callable[[], Sequence[Member]],
         measured: Callable[[Member], Measured] = lambda _: Measured(),
         config_hash: Callable[[], str] = str,
+        drains: Drains | None = None,
     ) -> None:
         self._fold = fold
         self._members = members
         self._measured = measured
         self._config_hash = config_hash
+        self._drains = drains or Drains()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -123,6 +149,7 @@ class Exposition(Collector):
         yield _up(members)
         yield _restarts(members)
         yield from _costs(members, self._measured)
+        yield from self._drains.collect()
 
     def describe(self) -> list[Metric]:
         """Nothing: families come and go with the workers."""

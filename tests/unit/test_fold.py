@@ -16,7 +16,7 @@ from flowodm.events import Handled, LoopState, LoopStatus, Outcome
 from flowodm.metrics import PrometheusObserver
 from supervisor.config import SupervisorConfig
 from supervisor.member import members_of
-from supervisor.metrics import Exposition, Fold
+from supervisor.metrics import Drains, Exposition, Fold
 from supervisor.protocol import Logging
 from supervisor.restart import ExitClass
 from supervisor.slot import Slot, SlotState
@@ -159,6 +159,20 @@ def test_costs_and_the_configuration_are_told(members):
     assert (config.labels, config.value) == ({"hash": "0123456789ab"}, 1)
 
 
+def test_drains_are_told_by_how_long_they_took(members):
+    drains = Drains()
+    for seconds in (0.2, 3.0):
+        drains.add("orders", seconds)
+    exposition = Exposition(Fold(), lambda: members, drains=drains)
+    families_ = {f.name: f.samples for f in parse(exposition.render("")[0].decode())}
+    samples = families_["flowodm_worker_drain_seconds"]
+    told = {(s.name.rpartition("_")[2], s.labels.get("le")): s.value for s in samples}
+    assert told["count", None] == 2
+    assert told["sum", None] == 3.2
+    assert (told["bucket", "0.25"], told["bucket", "5.0"]) == (1, 2)
+    assert not any(kind == "created" for kind, _ in told)
+
+
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
 def test_promtool_has_nothing_to_say_about_the_whole_exposition(members):
     fold = Fold()
@@ -170,7 +184,9 @@ def test_promtool_has_nothing_to_say_about_the_whole_exposition(members):
         fold.update(member.key, families(registry))
     fold.ended(members[0].key)
     cost = Measured(cpu_seconds=1.5, resident_bytes=4096)
-    exposition = Exposition(fold, lambda: members, lambda _: cost, lambda: "0123456789ab")
+    drains = Drains()
+    drains.add("orders", 1.5)
+    exposition = Exposition(fold, lambda: members, lambda _: cost, lambda: "0123456789ab", drains)
     promtool = [shutil.which("promtool"), "check", "metrics"]
     text, _ = exposition.render("text/plain")
     done = subprocess.run(promtool, input=text, capture_output=True, check=False)
