@@ -20,7 +20,7 @@ from supervisor.demo.audit import partitions_of, summary, tally
 from supervisor.demo.fleet import FleetProcess
 from supervisor.demo.producer import OrderProducer
 from supervisor.demo.screen import screen
-from supervisor.demo.view import Worker, drain_report, logged, matters, workers_of
+from supervisor.demo.view import Worker, drain_report, logged, matters, of_the_drain, workers_of
 from supervisor.report import ExitStatus
 from supervisor.slot import READY
 
@@ -283,7 +283,7 @@ class _Demo:
 
     def _tell(self) -> None:
         for entry in self._fleet.log():
-            if "drain_seconds" in entry:
+            if of_the_drain(entry):
                 self._drained.append(entry)
             self._last_words = str(entry["event"])
             if matters(entry):

@@ -137,6 +137,11 @@ def logged(entry: Entry) -> str:
     return " ".join(part for part in (clock, f"{who}{pid}:", str(entry["event"]), rest) if part)
 
 
+def of_the_drain(entry: Entry) -> bool:
+    """Whether it is the supervisor's line about a worker's end; the worker's loop has one too."""
+    return "drain_seconds" in entry and "killed" in entry
+
+
 def drain_report(entries: Iterable[Entry]) -> list[str]:
     """A line for each worker that ended because the fleet was stopped."""
     return [
@@ -144,5 +149,5 @@ def drain_report(entries: Iterable[Entry]) -> list[str]:
         f"{entry['drain_seconds']:.2f} s after the request, {entry['left']} records left"
         + (", killed" if entry["killed"] else "")
         for entry in entries
-        if "drain_seconds" in entry
+        if of_the_drain(entry)
     ]

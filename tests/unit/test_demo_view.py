@@ -117,6 +117,7 @@ def test_the_drain_report_is_made_from_how_workers_ended():
     ended = {"event": "worker ended", "consumer": "packing", "slot": 0, "reason": "done"}
     entries = [
         {"event": "draining"},
+        {"event": "loop ended", "reason": "stopped", "drain_seconds": 0.2},  # a worker's own
         {**ended, "drain_seconds": 0.25, "left": 0, "killed": False},
         {**ended, "slot": 1, "reason": "killed", "drain_seconds": 9, "left": 4, "killed": True},
     ]
