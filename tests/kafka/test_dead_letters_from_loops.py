@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import struct
 import threading
+import time
 
 import pytest
 from brokers.records import Raw, committed_offsets, end_offsets, read_all
@@ -207,6 +209,27 @@ def test_a_broker_that_does_not_acknowledge_ends_the_loop_at_the_record(
     assert yard.bench.committed() == {0: 2}
 
 
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_broker_that_is_silent_for_a_moment_ends_nothing(yard, kafka_server, kind):
+    yard.bench.produce(range(5))
+    frozen = contextlib.ExitStack()
+
+    def handle(message) -> None:
+        if message.n == 2:
+            wait_until(lambda: yard.bench.committed() == {0: 2}, PATIENCE, "2 are committed")
+            frozen.enter_context(kafka_server.frozen())
+            raise FlakyError
+
+    with frozen, yard.run(kind, handle, commit_interval=0.05) as running:
+        wait_until(lambda: running.events.of(Failed), PATIENCE, "the handler has failed")
+        assert running.events.of(DeadLettered) == []
+        frozen.close()
+        wait_until(yard.is_committed(5), PATIENCE, "all is settled")
+        running.stop()
+
+    assert yard.count() == 1
+
+
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_dead_letter_that_is_refused_ends_the_loop_and_the_next_run_begins_with_it(
@@ -388,6 +411,31 @@ def test_no_stop_waits_longer_for_a_silent_broker_than_its_deadline(yard, kind, 
         wait_until(yard.is_committed(3), PATIENCE, "the next run has settled it")
         running.stop()
     assert yard.count() == 1
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_members_that_come_and_go_lose_no_dead_letter(new_bench, new_topic, kind):
+    yard, seen = Yard(new_bench(4), new_topic(2)), []
+    yard.bench.produce(range(2_000), partition=lambda n: n % 4)
+    bad = range(0, 2_000, 20)
+
+    def handle(message) -> None:
+        time.sleep(0.001)  # work, so that there is something under way
+        if message.n in bad:
+            raise FlakyError
+        seen.append(message.n)
+
+    with yard.run(kind, handle) as first:
+        wait_until(lambda: len(seen) > 100, PATIENCE, "the first one works")
+        with yard.run(kind, handle) as second:
+            second.joined()
+            first.stop()
+            ends = dict.fromkeys(range(4), 500)
+            wait_until(lambda: yard.bench.committed() == ends, PATIENCE, "all is settled")
+            second.stop()
+
+    assert set(seen) == set(range(2_000)) - set(bad)
+    assert {letter.value() for letter in yard.letters()} == {number(n) for n in bad}
 
 
 # ---- around them -----------------------------------------------------------------------------
