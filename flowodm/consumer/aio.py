@@ -211,8 +211,8 @@ class _Crew:
             except (SystemExit, KeyboardInterrupt) as error:
                 # Out of a task they would end the event loop before this loop has drained.
                 self.session.fail(error)
-            # Handlers that never wait would otherwise keep everybody else from running.
-            await asyncio.sleep(0)
+            if time.monotonic() >= self._turn_ends:
+                await self._give_way()
             run, _ = self.session.dispatch.take_now()
 
     async def _work_off(self, run: Run) -> None:
