@@ -27,9 +27,10 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
 SCHEMA: Any = fastavro.parse_schema(record_schema(Order))
-#: Where keys have chains, nothing is fetched while more records than this wait. A batch that Kafka
-#: sends is of one partition, so with little room most of the keys would have nothing to do.
-MOST_WAITING = 10_000
+#: Where keys have chains, nothing is fetched while as many records as this wait: two batches, as
+#: one does it at first; or, as one does it who has measured, so many that all keys have work. For
+#: a batch that Kafka sends is of one partition, and so of a quarter of the keys here.
+TWO_BATCHES, EVERY_KEY = 1_000, 10_000
 PLACES = 100
 
 
@@ -173,6 +174,7 @@ async def with_a_chain_for_each_key(
     topic: str,
     handle: Callable[[Order], Awaitable[None]],
     over: threading.Event,
+    most_waiting: int = TWO_BATCHES,
 ) -> None:
     """A task for each key that has records, at most 100 handlers at a time."""
     loop = asyncio.get_running_loop()
@@ -191,7 +193,7 @@ async def with_a_chain_for_each_key(
                 await handle(decode(message))
             finished.finish(message)
             waiting -= 1
-            if waiting == MOST_WAITING - 1:
+            if waiting == most_waiting - 1:
                 room.set()
         del backlogs[key]
 
@@ -209,7 +211,7 @@ async def with_a_chain_for_each_key(
                 task = loop.create_task(work(key, backlog))
                 tasks.add(task)
                 task.add_done_callback(tasks.discard)
-            if waiting >= MOST_WAITING:
+            if waiting >= most_waiting:
                 room.clear()
                 await room.wait()
             commits.if_due(finished.positions)

@@ -7,6 +7,7 @@ beyond that is its overhead, and the time that its places stand empty.
 from __future__ import annotations
 
 import asyncio
+import functools
 import uuid
 from typing import TYPE_CHECKING
 
@@ -20,7 +21,8 @@ if TYPE_CHECKING:
 
 RECORDS = 10_000
 SEMAPHORE = "by hand, semaphore"
-CHAINS = "by hand, a chain for each of 100 keys"
+CHAINS = "by hand, a chain for each key, 1,000 fetched ahead"
+LONG_CHAINS = "by hand, a chain for each key, 10,000 fetched ahead"
 UNORDERED = 'AsyncConsumerLoop, ordering="unordered"'
 BY_KEY = 'AsyncConsumerLoop, ordering="key"'
 
@@ -38,7 +40,7 @@ def run(ground: Ground, rounds: int) -> list[Row]:
         ),
         *durations(
             "ordered by 100 keys, handlers of 0 to 5 ms",
-            {name: seconds[name] for name in (CHAINS, BY_KEY)},
+            {name: seconds[name] for name in (CHAINS, LONG_CHAINS, BY_KEY)},
             CHAINS,
             {BY_KEY: 1.0},
         ),
@@ -73,5 +75,8 @@ def contenders(bootstrap: str, topic: str) -> dict[str, Callable[[], float]]:
         SEMAPHORE: lambda: hand(by_hand.with_a_semaphore),
         UNORDERED: lambda: library("unordered"),
         CHAINS: lambda: hand(by_hand.with_a_chain_for_each_key),
+        LONG_CHAINS: lambda: hand(
+            functools.partial(by_hand.with_a_chain_for_each_key, most_waiting=by_hand.EVERY_KEY)
+        ),
         BY_KEY: lambda: library("key"),
     }
