@@ -116,7 +116,7 @@ def run(file: ConfigFile) -> None:
         level=config.supervisor.log_level,
         fmt=logs.resolve(config.supervisor.log_format),
         fields={"pid": os.getpid()},
-        secrets=config.kafka.secrets(),
+        secrets=config.secrets(),
     )
     try:
         report = asyncio.run(_run(file, config))

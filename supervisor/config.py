@@ -6,24 +6,22 @@ flowodm: the supervising process stays free of Kafka and of the user's code.
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, ValidationInfo, field_validator
 
 from supervisor.consumer_table import ConsumerTable  # noqa: TC001 - Pydantic needs it at run time
+from supervisor.defaults import DefaultsTable, inherited
+from supervisor.kafka_table import KafkaTable
 from supervisor.values import (
     HostName,
     InstanceId,
     LogLevel,
     ModuleName,
-    Options,
     PositiveSeconds,
     Table,
     parse_address,
 )
-
-_SECRET_OPTION = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
 
 
 class SupervisorTable(Table):
@@ -69,59 +67,17 @@ class SupervisorTable(Table):
         return parse_address(self.http) if self.http else None
 
 
-class KafkaTable(Table):
-    """[kafka]: how workers reach Kafka and the schema registry.
-
-    What is not set here comes from the environment, as flowodm.connect documents. Each secret
-    can be given as NAME_file instead, the path of a file that holds it.
-
-    Attributes:
-        bootstrap_servers: Comma-separated "host:port".
-        security_protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
-        sasl_mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 …
-        sasl_username: Name for SASL.
-        sasl_password: Password for SASL.
-        schema_registry_url: Base URL of the registry; without one, records are bare Avro.
-        schema_registry_api_key: API key for the registry.
-        schema_registry_api_secret: API secret for the registry.
-        schema_registry_basic_auth_user_info: "user:password" for the registry.
-        options: Any other librdkafka property, for consumers and producers alike.
-    """
-
-    bootstrap_servers: str | None = Field(default=None, examples=["localhost:9092"])
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = None
-    sasl_mechanism: str | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    schema_registry_url: str | None = None
-    schema_registry_api_key: str | None = None
-    schema_registry_api_secret: SecretStr | None = None
-    schema_registry_basic_auth_user_info: SecretStr | None = None
-    options: Options = Field(default_factory=dict, repr=False)
-
-    def revealed(self) -> dict[str, Any]:
-        """Everything that is set, secrets in the clear: for a worker, not for eyes."""
-        values = {name: getattr(self, name) for name in type(self).model_fields}
-        return {
-            name: value.get_secret_value() if isinstance(value, SecretStr) else value
-            for name, value in values.items()
-            if value is not None
-        }
-
-    def secrets(self) -> list[str]:
-        """Every value that must not be shown."""
-        return [
-            value.get_secret_value()
-            for name in type(self).model_fields
-            if isinstance(value := getattr(self, name), SecretStr)
-        ] + [value for name, value in self.options.items() if _SECRET_OPTION.search(name)]
-
-
 ConsumerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=100)]
 
 
 class SupervisorConfig(Table):
     """A whole configuration. `supervisor.load_config` reads one from a file.
+
+    Attributes:
+        supervisor: The daemon itself.
+        kafka: How workers reach Kafka and the schema registry.
+        defaults: What holds for every consumer that does not say otherwise.
+        consumers: By name; what [defaults] gave them is in them.
 
     Raises:
         pydantic.ValidationError: When made in Python from values that are wrong.
@@ -129,7 +85,25 @@ class SupervisorConfig(Table):
 
     supervisor: SupervisorTable = Field(default_factory=SupervisorTable)
     kafka: KafkaTable = Field(default_factory=KafkaTable)
+    defaults: DefaultsTable = Field(default_factory=DefaultsTable)
     consumers: dict[ConsumerName, ConsumerTable] = Field(min_length=1)
+
+    @field_validator("consumers", mode="before")
+    @classmethod
+    def _inherit(cls, value: object, info: ValidationInfo) -> object:
+        defaults = info.data.get("defaults")
+        if not isinstance(value, dict) or not isinstance(defaults, DefaultsTable):
+            return value
+        return {name: inherited(table, defaults) for name, table in value.items()}
+
+    def kafka_of(self, consumer: str) -> KafkaTable:
+        """How this consumer's workers reach Kafka: its own table over the common one."""
+        return self.consumers[consumer].kafka.over(self.kafka)
+
+    def secrets(self) -> list[str]:
+        """Every value that must not be shown."""
+        tables = (self.kafka, *(consumer.kafka for consumer in self.consumers.values()))
+        return list(dict.fromkeys(secret for table in tables for secret in table.secrets()))
 
     def drain_timeout_of(self, consumer: str) -> float:
         """Seconds that a worker of this consumer may take to drain."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from supervisor.kafka_table import KafkaTable
 from supervisor.restart import RestartMode, RestartPolicy
 from supervisor.values import (
     ExceptionName,
@@ -43,9 +44,9 @@ FUNCTIONS = (
 """The keys of a consumer that name a function."""
 EXCEPTIONS = ("retry_on", "never_retry")
 """The keys of a consumer that name exception classes."""
-NOT_THE_LOOPS = frozenset({"workers", "partition_groups", "membership", "restart"})
+NOT_THE_LOOPS = frozenset({"workers", "partition_groups", "membership", "restart", "kafka"})
 """The keys of a consumer that are the supervisor's; all others are the loops' arguments."""
-_NEEDS = {
+NEEDS = {
     "retry_delay": "max_retries",
     "retry_backoff": "max_retries",
     "retry_max_delay": "retry_backoff",
@@ -55,7 +56,23 @@ _NEEDS = {
     "dead_letter_limit": "dead_letter_topic",
     "batch_timeout": "batch_size",
 }
-"""Keys without effect, and the key that each of them needs."""
+"""Keys that have no effect alone, and the key that each of them needs."""
+
+
+def _profile(value: str) -> str:
+    if value in PROFILES or is_reference(value):
+        return value
+    names = ", ".join(f'"{name}"' for name in PROFILES)
+    raise PydanticCustomError(
+        "profile", "is no settings profile", {"hint": f'write {names}, or "module:name"'}
+    )
+
+
+def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
+    if not value:
+        hint = "name the errors to try again, or remove it for all; max_retries = 0 is for none"
+        raise PydanticCustomError("empty", "names no error", {"hint": hint})
+    return value
 
 
 class RestartTable(Table):
@@ -104,6 +121,7 @@ class ConsumerTable(Table):
         start_from: "earliest", "latest", a time with its zone, an offset, or a table of offsets
             by partition.
         restart: What follows when a worker ends.
+        kafka: What is different from [kafka] for this consumer's workers.
     """
 
     model: Reference = Field(examples=["shop.orders:OrderEvent"])
@@ -116,7 +134,9 @@ class ConsumerTable(Table):
         default=None, examples=[[[0, 1], [2, 3]]]
     )
     membership: Literal["static", "dynamic"] = "static"
-    settings: str | None = Field(default=None, examples=["long_running"])
+    settings: Annotated[str, AfterValidator(_profile)] | None = Field(
+        default=None, examples=["long_running"]
+    )
     group_id: Annotated[str, Field(min_length=1)] | None = None
     commit_strategy: Literal["before_processing", "after_processing"] | None = None
     max_retries: Annotated[Whole, Field(ge=0)] | None = None
@@ -124,7 +144,7 @@ class ConsumerTable(Table):
     retry_backoff: float | None = Field(default=None, ge=1, allow_inf_nan=False, examples=[2.0])
     retry_max_delay: Seconds | None = Field(default=None, examples=["1m"])
     retry_jitter: float | None = Field(default=None, ge=0, le=1, examples=[0.2])
-    retry_on: tuple[ExceptionName, ...] | None = Field(
+    retry_on: Annotated[tuple[ExceptionName, ...], AfterValidator(_not_empty)] | None = Field(
         default=None, examples=[["TimeoutError", "shop.orders:Unavailable"]]
     )
     never_retry: tuple[ExceptionName, ...] | None = Field(default=None, examples=[["ValueError"]])
@@ -144,21 +164,12 @@ class ConsumerTable(Table):
     poll_timeout: PositiveSeconds | None = Field(default=None, examples=["1s"])
     drain_timeout: PositiveSeconds | None = Field(default=None, examples=["30s"])
     restart: RestartTable = Field(default_factory=RestartTable)
+    kafka: KafkaTable = Field(default_factory=KafkaTable)
 
-    @field_validator("settings")
-    @classmethod
-    def _settings(cls, value: str | None) -> str | None:
-        if value is None or value in PROFILES or is_reference(value):
-            return value
-        names = ", ".join(f'"{name}"' for name in PROFILES)
-        raise PydanticCustomError(
-            "profile", "is no settings profile", {"hint": f'write {names}, or "module:name"'}
-        )
-
-    @field_validator(*_NEEDS)
+    @field_validator(*NEEDS)
     @classmethod
     def _needed(cls, value: object, info: ValidationInfo) -> object:
-        needed = _NEEDS[str(info.field_name)]
+        needed = NEEDS[str(info.field_name)]
         if value is not None and needed in info.data and info.data[needed] is None:
             raise PydanticCustomError(
                 "without_effect",
@@ -175,14 +186,6 @@ class ConsumerTable(Table):
             raise PydanticCustomError(
                 "contradiction", 'contradicts ordering = "key"', {"hint": hint}
             )
-        return value
-
-    @field_validator("retry_on")
-    @classmethod
-    def _retry_on(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        if value == ():
-            hint = "name the errors to try again, or remove it for all; max_retries = 0 is for none"
-            raise PydanticCustomError("empty", "names no error", {"hint": hint})
         return value
 
     @field_validator("never_retry")

@@ -17,7 +17,7 @@ def fingerprint(config: SupervisorConfig) -> str:
     differs between hosts that run the same file.
     """
     content = config.model_dump(mode="json", exclude={"supervisor": {"instance_id"}})
-    text = json.dumps(_without(content, frozenset(config.kafka.secrets())), sort_keys=True)
+    text = json.dumps(_without(content, frozenset(config.secrets())), sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 

@@ -239,8 +239,8 @@ def start_frame(
     return Start(
         identity=identity,
         consumer=consumer,
-        kafka=config.kafka.revealed(),
-        secrets=config.kafka.secrets(),
+        kafka=config.kafka_of(identity.consumer).revealed(),
+        secrets=config.kafka_of(identity.consumer).secrets(),
         logging=logging,
         drain_timeout=drain_timeout,
     )

@@ -14,8 +14,10 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from pydantic import BaseModel, SecretStr, ValidationError
 
-from supervisor.config import KafkaTable, SupervisorConfig, SupervisorTable
+from supervisor.config import SupervisorConfig, SupervisorTable
 from supervisor.consumer_table import ConsumerTable, RestartTable
+from supervisor.defaults import DefaultsTable
+from supervisor.kafka_table import KafkaTable
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -123,17 +125,22 @@ class _Reading:
 
     def config(self) -> SupervisorConfig:
         expanded = self._expand(self._written, ())
-        kafka = expanded.get("kafka")
-        if isinstance(kafka, dict):
-            self._read_secrets(kafka)
+        for path in (("kafka",), *(("consumers", name, "kafka") for name in _names(expanded))):
+            kafka = _found(expanded, path)
+            if isinstance(kafka, dict):
+                self._read_secrets(kafka, path)
         config = None
         try:
             config = SupervisorConfig.model_validate(expanded)
         except ValidationError as error:
+            errors = error.errors(include_url=False, include_input=False)
+            # Where [defaults] are wrong, nothing was taken over, and some keys seem alone.
+            alone = any(details["loc"][0] == "defaults" for details in errors)
             self._problems += [
                 _problem(details, self._written)
-                for details in error.errors(include_url=False, include_input=False)
+                for details in errors
                 if details["loc"] not in self._unread
+                and not (alone and details["type"] == "without_effect")
             ]
         if config is None or self._problems:
             raise ConfigError(str(self._file), tuple(self._problems)) from None
@@ -153,12 +160,12 @@ class _Reading:
             return value
         return _VARIABLE.sub(lambda match: _value(match, self._environment), value)
 
-    def _read_secrets(self, kafka: dict[str, Any]) -> None:
+    def _read_secrets(self, kafka: dict[str, Any], table: KeyPath) -> None:
         for name, field in KafkaTable.model_fields.items():
             key = f"{name}_file"
             if SecretStr not in get_args(field.annotation) or key not in kafka:
                 continue
-            file, path = kafka.pop(key), ("kafka", key)
+            file, path = kafka.pop(key), (*table, key)
             if name in kafka:
                 hint = "keep one of the two"
                 self._problems.append(Problem(key_path(path), f"contradicts {name}", hint))
@@ -209,6 +216,21 @@ def key_path(path: KeyPath) -> str:
     return text or "file"
 
 
+def _names(tables: dict[str, Any]) -> list[str]:
+    consumers = tables.get("consumers")
+    return list(consumers) if isinstance(consumers, dict) else []
+
+
+def _found(tables: Any, path: KeyPath) -> Any:
+    """What is written there, or None."""
+    for part in path:
+        try:
+            tables = tables[part]
+        except (KeyError, IndexError, TypeError):
+            return None
+    return tables
+
+
 def _problem(details: ErrorDetails, written: Any) -> Problem:
     path = tuple(part for part in details["loc"] if part != "[key]")
     key, last = key_path(path), str(path[-1])
@@ -223,44 +245,40 @@ def _problem(details: ErrorDetails, written: Any) -> Problem:
         return Problem(key, "is no name for a consumer", hint)
     what = details["msg"].removeprefix("Input ")
     hint = (details.get("ctx") or {}).get("hint") or _example(path)
+    if _found(written, path) is None and _found(written, ("defaults", *path[2:])) is not None:
+        what += " (it comes from [defaults])"
     # What stands under [kafka] may be a secret in the wrong place.
-    shown = "" if path[0] == "kafka" else _shown(path, written)
+    shown = "" if "kafka" in path else _shown(path, written)
     return Problem(key, f"{shown}{what[0].lower()}{what[1:]}", hint)
 
 
-def _table(path: KeyPath) -> type[BaseModel] | None:
-    """The model of the table at this path."""
-    match path:
-        case ():
-            return SupervisorConfig
-        case ("supervisor",):
-            return SupervisorTable
-        case ("kafka",):
-            return KafkaTable
-        case ("consumers", _):
-            return ConsumerTable
-        case ("consumers", _, "restart"):
-            return RestartTable
-        case _:
-            return None
-
-
 _TABLES: dict[str, type[BaseModel]] = {
+    "[]": SupervisorConfig,
     "[supervisor]": SupervisorTable,
     "[kafka]": KafkaTable,
     "[consumers.NAME]": ConsumerTable,
     "[consumers.NAME.restart]": RestartTable,
+    "[consumers.NAME.kafka]": KafkaTable,
+    "[defaults]": DefaultsTable,
+    "[defaults.restart]": RestartTable,
 }
+
+
+def _table(path: KeyPath) -> type[BaseModel] | None:
+    """The model of the table at this path."""
+    named = len(path) > 1 and path[0] == "consumers"
+    parts = ("consumers", "NAME", *path[2:]) if named else path
+    return _TABLES.get(f"[{'.'.join(map(str, parts))}]")
 
 
 def _did_you_mean(key: str, path: KeyPath) -> str:
     table = _table(path)
     known = list(table.model_fields) if table else []
-    if close := difflib.get_close_matches(key, known, n=1):
-        return f'did you mean "{close[0]}"?'
     for name, other in _TABLES.items():
         if key in other.model_fields:
-            return f"it belongs in {name}"
+            return f"it belongs in {name}" if name != "[]" else f"it belongs at the top: [{key}]"
+    if close := difflib.get_close_matches(key, known, n=1):
+        return f'did you mean "{close[0]}"?'
     if table is KafkaTable:
         return "librdkafka's own properties go in [kafka.options], in quotes if they have dots"
     return f"known here: {', '.join(known)}" if known else "remove it"
@@ -276,10 +294,8 @@ def _example(path: KeyPath) -> str:
 
 def _shown(path: KeyPath, written: Any) -> str:
     """The value as it is written, before any variable was replaced, if it is short enough."""
-    for part in path:
-        try:
-            written = written[part]
-        except (KeyError, IndexError, TypeError):
-            return ""
-    text = json.dumps(written, ensure_ascii=False, default=str)
+    value = _found(written, path)
+    if value is None:
+        return ""
+    text = json.dumps(value, ensure_ascii=False, default=str)
     return f"{text} " if len(text) <= LONGEST_SHOWN else ""
