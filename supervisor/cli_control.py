@@ -6,6 +6,8 @@ import json
 import socket
 import sys
 import time
+from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -39,7 +41,7 @@ SlotNumber = Annotated[int | None, typer.Option(help="Only this one of its worke
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, reload, restart, scale, stop):
+    for command in (status, states, reload, restart, scale, stop):
         app.command()(command)
 
 
@@ -59,6 +61,39 @@ def status(
     else:
         Console(highlight=False).print(_shown(told))
     raise typer.Exit(0 if told["ready"] else 1)
+
+
+def states(
+    file: ConfigFile = None,
+    socket_path: SocketPath = None,
+    as_json: AsJson = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Until Ctrl-C.")] = False,
+) -> None:
+    """Show the latest changes of state of all workers, a line each."""
+    path, known = _socket(file, socket_path), 0
+    try:
+        while True:
+            for change in _asked(partial(ask, path, "GET", f"/states?after={known}"))["states"]:
+                known = change["number"]
+                _write(json.dumps(change, ensure_ascii=False) if as_json else _line(change))
+            if not follow:
+                return
+            time.sleep(REFRESH)
+    except KeyboardInterrupt:
+        raise typer.Exit(0) from None
+
+
+def _line(change: dict[str, Any]) -> str:
+    moment = datetime.fromtimestamp(change["at"]).astimezone().isoformat(timespec="milliseconds")
+    pid = "" if change["pid"] is None else f" pid {change['pid']}"
+    why = f": {change['why']}" if change["why"] else ""
+    worker = f"{change['consumer']}/{change['slot']}{pid}"
+    return f"{moment} {worker} {change['before']} -> {change['after']}{why}"
+
+
+def _write(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
 
 
 def reload(

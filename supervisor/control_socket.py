@@ -1,6 +1,7 @@
 """The control socket: JSON over HTTP over a Unix socket, for whoever runs the supervisor.
 
     GET  /status                     what the page shows
+    GET  /states?after=N             changes of state, behind the one of this number
     POST /reload                     read the configuration anew
     POST /restart  {"consumer", "slot"}   replace workers, all or some
     POST /scale    {"consumer", "workers"}
@@ -53,6 +54,9 @@ class Controllable(Protocol):
 
     def status(self) -> dict[str, Any]:
         """Everything that is shown."""
+
+    def state_changes(self, after: int = 0) -> list[dict[str, Any]]:
+        """The latest changes of state."""
 
     def reload(self) -> Future[Change]:
         """Read the configuration anew."""
@@ -140,6 +144,11 @@ class ControlSocket:
         match request.method, request.path:
             case "GET", "/status":
                 return self._supervisor.status()
+            case "GET", "/states":
+                after = request.query.get("after", "0")
+                if not after.isascii() or not after.isdigit():
+                    raise _NonsenseError(400, f"after must be a number, not {after!r}")
+                return {"states": self._supervisor.state_changes(int(after))}
             case "POST", "/reload":
                 await _arguments(request)
                 return await _through(self._supervisor.reload())

@@ -325,6 +325,14 @@ class Supervisor(Embeddable):
         """What /history shows: the last quarter of an hour. From any thread."""
         return self._sampler.history(time.monotonic())
 
+    def state_changes(self, after: int = 0) -> list[dict[str, Any]]:
+        """The latest changes of state of all slots, oldest first. From any thread.
+
+        Args:
+            after: Only those behind the change of this number; they are numbered from 1.
+        """
+        return [change.shown() for change in self._fleet.states.after(after)]
+
     def _unready(self) -> list[str]:
         stopping = [] if self._stop_at is None else ["the supervisor is stopping"]
         return stopping + status.unready(self._fleet.members, time.monotonic())

@@ -59,6 +59,7 @@ from supervisor.slot_events import (
     Stop,
     Tick,
 )
+from supervisor.statelog import StateLog
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -77,6 +78,16 @@ WORKER = "supervisor.worker:main"
 def preloaded(entry: str, preload: Sequence[str]) -> list[str]:
     """The modules that workers find imported."""
     return [entry.partition(":")[0], *preload] if entry == WORKER else list(preload)
+
+
+_WHY = {
+    "Stop": "it is not wanted any more",
+    "Replace": "it is replaced",
+    "Hung": "it hangs",
+    "DrainBegun": "it drains by itself",
+    "Garbled": "it does not keep to the protocol",
+}
+"""What an event says to people, where the worker itself has said nothing."""
 
 
 def _roll() -> float:
@@ -103,6 +114,7 @@ class Fleet:
         self.members = tuple(members)
         self.fold = Fold()
         self.failures = Failures()
+        self.states = StateLog()
         self.drains = Drains()
         self._server = server
         self._entry = entry
@@ -215,12 +227,14 @@ class Fleet:
         before = member.slot
         member.slot, actions = step(before, event, time.monotonic(), member.policy)
         if member.slot.state is not before.state:
-            self._tell(member, before.state)
+            self._tell(member, before.state, type(event).__name__)
         for action in actions:
             self._act(member, action)
 
-    def _tell(self, member: Member, before: SlotState) -> None:
+    def _tell(self, member: Member, before: SlotState, event: str) -> None:
         state = member.slot.state
+        why = member.complaint or _WHY.get(event, "")
+        self.states.add(member.key, member.pid, before, state, at=time.time(), why=why)
         if state in READY and before not in READY and member.heartbeat is not None:
             partitions = [f"{topic}/{number}" for topic, number in member.heartbeat.assigned]
             log.info("assigned", extra={**member.fields, "partitions": partitions})

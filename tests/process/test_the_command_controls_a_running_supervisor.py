@@ -131,7 +131,10 @@ def test_reload_changes_what_the_file_changes_and_says_so(command, supervisor):
 @pytest.mark.parametrize(
     ("more", "what"),
     [
-        ("max_retrys = 3", 'consumers.orders.max_retrys: is an unknown key; did you mean "max_retries"?'),
+        (
+            "max_retrys = 3",
+            'consumers.orders.max_retrys: is an unknown key; did you mean "max_retries"?',
+        ),
         ('error_handler = "shop_standins:nobody"', "shop_standins has no nobody"),
     ],
 )
@@ -174,6 +177,20 @@ def test_scale_and_its_refusal(command, supervisor):
 
     assert status == 5
     assert "there is no consumer 'order'; there are orders" in said
+
+
+def test_states_tells_what_happened_and_why(command, supervisor):
+    command("restart", "fleet.toml", "--consumer", "orders", "--slot", "1")
+    wait_until(command.settled, PATIENCE, "it is through")
+
+    status, told, _ = command("states", "fleet.toml", "--json")
+
+    changes = [json.loads(line) for line in told.splitlines()]
+    assert status == 0
+    assert {(c["slot"], c["after"]) for c in changes} >= {(0, "starting"), (1, "draining")}
+    replaced = [c for c in changes if c["after"] == "draining"]
+    assert [(c["slot"], c["why"]) for c in replaced] == [(1, "it is replaced")]
+    assert "orders/1" in command("states", "fleet.toml")[1]
 
 
 def test_stop_drains(command, supervisor):
