@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from flowodm.consumer.offsets import Position
     from flowodm.consumer.ordering import Record, Run
+    from flowodm.consumer.partition import LogEnd
     from flowodm.consumer.rules import Rules
     from flowodm.consumer.window import Window
     from flowodm.events import TP
@@ -102,10 +103,26 @@ class Engine:
         for run in self._active:
             run.halted = run.halted or run.partition.gone
 
-    def fetched(self, tp: TP, records: Sequence[Record], now: float = 0.0) -> None:
-        """Records arrived, in offset order; those of a partition that is not ours are dropped."""
+    def fetched(
+        self,
+        tp: TP,
+        records: Sequence[Record],
+        now: float = 0.0,
+        log_end: LogEnd | None = None,
+    ) -> None:
+        """Records arrived, in offset order; those of a partition that is not ours are dropped.
+
+        Args:
+            tp: The partition.
+            records: At least one.
+            now: Monotonic seconds.
+            log_end: Tells where its log ends; see :meth:`Partition.unseen`.
+        """
         partition = self.partitions.get(tp)
         if partition is None or self.stopping:
+            return
+        records = partition.unseen(records, log_end)
+        if not records:
             return
         partition.hold(records)
         if self._before:

@@ -8,10 +8,13 @@ from flowodm.consumer.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.ordering import Lanes, Ordering
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from flowodm.consumer.ordering import ReadyLanes, Record, Run
     from flowodm.events import TP
+
+    #: Where a partition's log ends, as far as that is known.
+    LogEnd = Callable[[TP], int | None]
 
 
 class Buffer:
@@ -51,6 +54,7 @@ class Partition:
         "_end",
         "_first",
         "_in_order",
+        "_next",
         "buffered",
         "confirmed",
         "gone",
@@ -78,6 +82,7 @@ class Partition:
         self.watermark = Watermark()
         self.confirmed = committed
         self._first: int | None = None  # the first offset that was fetched
+        self._next: int | None = None  # the one behind the last that was fetched
         self._end: int | None = None  # Kafka's, if nothing was fetched since it was told
         self.buffered = 0
         self.gone = False
@@ -104,6 +109,23 @@ class Partition:
         if self._first is not None:
             return self._first
         return None if self.confirmed is None else self.confirmed.offset
+
+    def unseen(self, records: Sequence[Record], log_end: LogEnd | None) -> Sequence[Record]:
+        """The records without those that this assignment has fetched before.
+
+        librdkafka may go back by itself: where a rebalance comes while it looks up where to
+        begin, an old timer sets a partition back to the beginning half a second after it was
+        started. Only where the log ends below what was fetched (a topic that was made again, a
+        log that was cut) are lower offsets other records.
+        """
+        expected = self._next
+        if expected is not None and _offset(records[0]) < expected:
+            end = None if log_end is None else log_end(self.tp)
+            if end is not None and end >= expected:
+                records = [record for record in records if _offset(record) >= expected]
+        if records:
+            self._next = _offset(records[-1]) + 1
+        return records
 
     def hold(self, records: Sequence[Record]) -> None:
         """Count fetched records towards the buffer."""

@@ -252,10 +252,15 @@ class Poller:
         now = time.monotonic()
         with self._dispatch as engine:
             for tp, batch in batches.items():
-                engine.fetched(tp, batch, now)
+                engine.fetched(tp, batch, now, self._log_end)
             for tp, end in ends.items():
                 engine.reached_end(tp, end)
         return bool(batches)
+
+    def _log_end(self, tp: TP) -> int | None:
+        """As the last fetch told it; does not ask the broker."""
+        end = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
+        return end if end >= 0 else None
 
     # ---- back-pressure, health ---------------------------------------------------------------
 

@@ -211,6 +211,40 @@ class TestAfterProcessing:
 
             assert e.to_commit() == {}
 
+    @pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
+    def test_records_that_come_again_within_an_assignment_are_dropped(self, strategy):
+        """The client went back by itself: the log still ends where it did, or further on."""
+        e = engine(strategy, ordering=Ordering.PARTITION)
+        handled = []
+        for first, end in ((0, 10), (0, 10), (5, 15), (12, 20)):
+            e.fetched(A, fake_records(first, end - first), 0.0, lambda _: 15)
+            while e.buffered:
+                if (window := e.window(0.0)) is not None:
+                    e.window_answered(window, ok=True)
+                run = e.next_run(0.0)
+                handled += [record.offset() for record in run.records]
+                handle(run)
+                e.finished(run)
+
+        assert handled == list(range(20))
+        assert e.buffered == 0
+
+    def test_lower_offsets_of_a_log_that_ends_below_are_other_records(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 10), 0.0, lambda _: 10)
+        e.fetched(A, fake_records(0, 5), 0.0, lambda _: 5)
+
+        assert e.buffered == 15
+
+    def test_a_new_assignment_may_begin_lower(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 10), 0.0, lambda _: 10)
+        e.forget([A])
+        e.assigned([A])
+        e.fetched(A, fake_records(0, 10), 0.0, lambda _: 10)
+
+        assert e.buffered == 10
+
 
 class TestFailures:
     def test_a_retry_waits_in_its_lane_while_other_partitions_go_on(self):

@@ -1,0 +1,86 @@
+"""Pitfall 37: a client that goes back by itself makes nobody handle or commit anything twice.
+
+librdkafka does so where a rebalance comes while it looks up where a group without an offset
+begins: half a second after the partition was started, an old timer starts it again.
+"""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from typing import Any
+
+import pytest
+from brokers.clients import admin_client
+from brokers.records import create_topic
+from confluent_kafka import Consumer, TopicPartition
+from loops import BOTH, PATIENCE, brisk
+from waiting import wait_until
+
+from flowodm.consumer import poller
+from flowodm.events import Committed
+
+RECORDS = 1_000
+
+
+class GoesBack(Consumer):
+    """Starts partition 0 from its beginning again, once, after some records."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._left = 5
+
+    def poll(self, timeout: float = -1) -> Any:
+        message = super().poll(timeout)
+        if message is not None and message.error() is None:
+            self._left -= 1
+            if self._left == 0:
+                self.seek(TopicPartition(message.topic(), 0, 0))
+        return message
+
+
+@pytest.mark.parametrize("ordering", ["partition", "unordered"])
+@pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_client_that_goes_back_to_the_beginning_repeats_nothing(
+    new_bench, monkeypatch, kind, strategy, ordering
+):
+    bench, seen = new_bench(), []
+    bench.produce(range(RECORDS))
+    monkeypatch.setattr(poller, "Consumer", GoesBack)
+    options = {
+        "settings": brisk(max_poll_records=50),
+        "commit_interval": 0.01,
+        "commit_strategy": strategy,
+        "ordering": ordering,
+    }
+    with bench.run(kind, lambda m: seen.append(m.n), **options) as running:
+        wait_until(lambda: bench.committed() == {0: RECORDS}, PATIENCE, "all is committed")
+        wait_until(lambda: running.status().buffered == 0, PATIENCE, "and handled")
+        running.stop()
+
+    assert sorted(seen) == list(range(RECORDS))
+    offsets = [event.offsets[bench.topic, 0] for event in running.events.of(Committed)]
+    assert all(earlier <= later for earlier, later in pairwise(offsets))
+
+
+@pytest.mark.parametrize("ordering", ["partition", "unordered"])
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_topic_that_is_made_again_is_handled_from_its_beginning(new_bench, kind, ordering):
+    """Its offsets are lower, and its records are new ones; an idle loop commits them once."""
+    bench, seen = new_bench(), []
+    bench.produce(range(100))
+    admin = admin_client(bench.kafka)
+    options = {"commit_interval": 0.1, "ordering": ordering}
+    with bench.run(kind, lambda m: seen.append(m.n), **options) as running:
+        wait_until(lambda: bench.committed() == {0: 100}, PATIENCE, "the first ones are committed")
+        admin.delete_topics([bench.topic], operation_timeout=10)[bench.topic].result(10)
+        create_topic(bench.kafka, bench.topic, partitions=1)
+        bench.produce(range(1_000, 1_010))
+        wait_until(lambda: len(seen) == 110, PATIENCE, "the new ones are handled")
+        wait_until(lambda: bench.committed() == {0: 10}, PATIENCE, "and committed")
+        commits = len(running.events.of(Committed))
+        bench.produce(range(1_010, 1_020))
+        wait_until(lambda: bench.committed() == {0: 20}, PATIENCE, "and so on")
+        assert len(running.events.of(Committed)) <= commits + 3
+        running.stop()
+    assert sorted(seen) == [*range(100), *range(1_000, 1_020)]
