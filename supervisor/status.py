@@ -8,6 +8,7 @@ seconds since the epoch. Null: not known.
 ``config_hash``                   its configuration's fingerprint, without secrets
 ``state``                         "running" or "draining"
 ``ready``                         whether every worker is assigned and nobody asked to stop
+``changing``                      whether workers are being replaced, by a reload or a restart
 ``time``                          when this was answered
 ``uptime_seconds``                since the supervisor's start
 ``failures``                      the latest bad ends of workers, newest first: ``consumer``,

@@ -208,7 +208,7 @@ function show(status) {
   const sum = (key) => consumers.reduce((total, [, consumer]) => total + consumer[key], 0);
   const unknown = consumers.some(([, consumer]) => consumer.lag === null);
   figures(page.summary, {
-    State: status.state === "running" && !status.ready ? "not ready" : status.state,
+    State: fleetState(status),
     "Workers ready": `${up} of ${slots.length}`,
     "Records/s": amount(sum("records_per_second")),
     Lag: unknown ? "unknown" : amount(sum("lag")),
@@ -219,6 +219,11 @@ function show(status) {
   for (const [name, consumer] of consumers) showConsumer(cards.get(name), consumer);
   showFailures(status.failures.slice(0, SHOWN_FAILURES), status.time);
   announceStates(consumers);
+}
+
+function fleetState({ state, ready, changing }) {
+  if (state !== "running") return words(state);
+  return (ready ? state : "not ready") + (changing ? ", changing" : "");
 }
 
 function showConsumer(made, consumer) {
