@@ -28,15 +28,13 @@ OTHER_THREADS = 4
 
 @STRATEGIES
 def test_no_more_tasks_than_handlers_live_at_any_time_of_a_long_run(new_bench, strategy):
-    """Nor timers: one waits for the next retry, however many records wait for theirs."""
-    bench, tasks, timers = new_bench(partitions=2), [], []
+    bench, tasks = new_bench(partitions=2), []
     total = 6_000
     bench.produce(range(total), partition=lambda n: n % 2)
     failed: set[int] = set()
 
     async def handle(message: Any) -> None:
         tasks.append(len(asyncio.all_tasks()))
-        timers.append(len(asyncio.get_running_loop()._scheduled))
         await asyncio.sleep(0)
         if message.n % 10 == 0 and message.n not in failed:
             failed.add(message.n)
@@ -50,9 +48,29 @@ def test_no_more_tasks_than_handlers_live_at_any_time_of_a_long_run(new_bench, s
 
     assert len(tasks) == total + total // 10
     assert max(tasks) <= HANDLERS + OTHER_TASKS
+    assert bench.committed() == bench.ends()
+
+
+def test_one_timer_waits_for_the_next_retry_however_often_handlers_look_for_work(new_bench):
+    bench, timers = new_bench(), []
+    total = 3_000
+    bench.produce(range(total))
+
+    async def handle(message: Any) -> None:
+        timers.append(len(asyncio.get_running_loop()._scheduled))
+        if message.n == 0:
+            raise ValueError("not yet")
+
+    # Small fetches, so that the handlers often find nothing to do.
+    options = {"settings": brisk(max_poll_records=5), "ordering": "unordered"}
+    options |= {"max_concurrent": HANDLERS, "max_retries": 1, "retry_delay": 3_600.0}
+    with bench.run("async", handle, **options) as running:
+        wait_until(lambda: running.status().processed == total - 1, PATIENCE, "all is handled")
+        running.loop.stop(now=True)
+        running.end()
+
     # asyncio keeps cancelled timers until half of them, and more than a hundred, are.
     assert max(timers) < 300
-    assert bench.committed() == bench.ends()
 
 
 @STRATEGIES

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -98,6 +99,8 @@ def test_a_record_that_waits_for_its_retry_shows_as_lag_and_not_as_a_slow_handle
             PATIENCE,
             "the one lags and the other one does not",
         )
+        later = time.monotonic() + 1.5
+        wait_until(lambda: time.monotonic() > later, 5, "it waits")
         assert running.status().oldest_handler_seconds < 1.0
         assert running.status().in_flight == 0
         running.loop.stop(now=True)
