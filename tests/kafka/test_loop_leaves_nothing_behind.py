@@ -70,7 +70,7 @@ def test_one_timer_waits_for_the_next_retry_however_often_handlers_look_for_work
         running.end()
 
     # asyncio keeps cancelled timers until half of them, and more than a hundred, are.
-    assert max(timers) < 300
+    assert max(timers) < 150
 
 
 @STRATEGIES
