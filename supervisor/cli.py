@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from supervisor import cli_control, logs
+from supervisor.redaction import of_environment
 from supervisor.report import ExitStatus
 from supervisor.toml import ConfigError, Problem, load_config
 from supervisor.version import VERSION
@@ -116,7 +117,7 @@ def run(file: ConfigFile) -> None:
         level=config.supervisor.log_level,
         fmt=logs.resolve(config.supervisor.log_format),
         fields={"pid": os.getpid()},
-        secrets=config.secrets(),
+        secrets=[*config.secrets(), *of_environment(os.environ)],
     )
     try:
         report = asyncio.run(_run(file, config))

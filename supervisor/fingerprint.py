@@ -6,6 +6,8 @@ import hashlib
 import json
 from typing import TYPE_CHECKING, Any
 
+from supervisor.redaction import without_user
+
 if TYPE_CHECKING:
     from supervisor.config import SupervisorConfig
 
@@ -29,5 +31,7 @@ def _without(value: Any, secrets: frozenset[str]) -> Any:
             return [_without(each, secrets) for each in value]
         case str() if value in secrets:
             return None
+        case str():
+            return without_user(value)
         case _:
             return value

@@ -7,8 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from supervisor.logs import redactor
 from supervisor.protocol import Decoder, Start
+from supervisor.redaction import redactor
 
 if TYPE_CHECKING:
     from typing import TextIO

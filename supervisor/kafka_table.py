@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from pydantic import Field, SecretStr
 
+from supervisor import redaction
 from supervisor.values import Options, Table
 
 _SECRET_OPTION = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
@@ -65,11 +66,17 @@ class KafkaTable(Table):
 
     def secrets(self) -> list[str]:
         """Every value that must not be shown."""
-        return [
+        values = [
             value.get_secret_value()
             for name in type(self).model_fields
             if isinstance(value := getattr(self, name), SecretStr)
-        ] + [value for name, value in self.options.items() if _SECRET_OPTION.search(name)]
+        ]
+        values += [value for name, value in self.options.items() if _SECRET_OPTION.search(name)]
+        if self.schema_registry_basic_auth_user_info is not None:
+            user_info = self.schema_registry_basic_auth_user_info.get_secret_value()
+            values += redaction.of_user_info(user_info)
+        values += redaction.of_urls(self.schema_registry_url or "")
+        return list(dict.fromkeys(values))
 
     def over(self, common: KafkaTable) -> KafkaTable:
         """The two as one: what is set here wins over what is common to all consumers."""

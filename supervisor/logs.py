@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
+from supervisor.redaction import redactor
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping
+    from collections.abc import Collection, Mapping
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
-REDACTED = "[redacted]"
-SHORTEST_SECRET = 4
-"""Characters below which a value is not searched for: replacing every "a" hides nothing."""
 LONGEST_QUEUE = 10_000
 """Lines that wait for somebody to read stderr; what comes after them is dropped and counted."""
 ROOM_TIMEOUT = 0.1
@@ -201,22 +200,6 @@ def resolve(fmt: Literal["auto", "json", "console"]) -> Literal["json", "console
     if fmt == "auto":
         return "console" if sys.stderr.isatty() else "json"
     return fmt
-
-
-def redactor(secrets: Collection[str]) -> Callable[[str], str]:
-    """A function that replaces each of these values in a text."""
-    long = {secret for secret in secrets if len(secret) >= SHORTEST_SECRET}
-    # As an object that holds it shows it: with quotes and backslashes escaped.
-    shown = {repr(secret)[1:-1] for secret in long}
-    # The longest first: one secret may be part of another.
-    hidden = sorted(long | shown, key=len, reverse=True)
-
-    def redact(text: str) -> str:
-        for secret in hidden:
-            text = text.replace(secret, REDACTED)
-        return text
-
-    return redact
 
 
 def _default(fields: Mapping[str, object]) -> Processor:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from supervisor import redaction
 from supervisor.departed import Departed
 from supervisor.plan import Key, Wanted
 from supervisor.protocol import Heartbeat, Identity, Logging, Start
@@ -240,7 +242,7 @@ def start_frame(
         identity=identity,
         consumer=consumer,
         kafka=config.kafka_of(identity.consumer).revealed(),
-        secrets=config.kafka_of(identity.consumer).secrets(),
+        secrets=[*config.secrets(), *redaction.of_environment(os.environ)],
         logging=logging,
         drain_timeout=drain_timeout,
     )

@@ -74,7 +74,8 @@ class Start:
         consumer: The consumer's options under the names of ConsumerLoop's arguments; objects
             of the user's are "module:attribute", times are text in the form of ISO 8601.
         kafka: Keyword arguments of flowodm.connect. May hold secrets: never shown.
-        secrets: The values among all these which must not appear in a log line.
+        secrets: Values that must not appear in a log line, other consumers' too: the user's code
+            reads the same environment and files. What differs only here is the same to run.
         logging: How to log.
         drain_timeout: Seconds that the worker may take to end once its supervisor is gone.
         evict: Ids of group members whose processes are dead, to be evicted before it joins.
@@ -83,7 +84,7 @@ class Start:
     identity: Identity
     consumer: dict[str, Any]
     kafka: dict[str, Any] = field(repr=False)
-    secrets: list[str] = field(repr=False)
+    secrets: list[str] = field(repr=False, compare=False)
     logging: Logging
     drain_timeout: float
     evict: list[str] = field(default_factory=list)

@@ -39,6 +39,7 @@ from supervisor.control import Channel, Control, SupervisorLostError
 from supervisor.eviction import evict_dead
 from supervisor.objects import DefinitionError, Names, here_first
 from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
+from supervisor.redaction import redactor
 from supervisor.restart import ExitClass, ExitCode, classify
 from supervisor.values import parse_start
 
@@ -248,7 +249,7 @@ class _Worker:
         )
         text = str(error) if expected else f"{type(error).__name__}: {error}"
         text = "; ".join([text, *getattr(error, "__notes__", ())])
-        redact = logs.redactor(self._start.secrets)
+        redact = redactor(self._start.secrets)
         message = _cut(redact(text)).encode(errors="replace").decode()
         self._channel.send(Failed(kind=kind.value, message=message))
         return code

@@ -8,7 +8,7 @@ from supervisor.config import SupervisorConfig
 from supervisor.fingerprint import fingerprint
 
 
-def config(supervisor=None, kafka=None, **orders):
+def config(supervisor=None, kafka=None, /, **orders):
     table = {"model": "shop:Order", "handler": "shop:process", **orders}
     return SupervisorConfig.model_validate(
         {"supervisor": supervisor or {}, "kafka": kafka or {}, "consumers": {"orders": table}}
@@ -29,4 +29,6 @@ def test_the_instance_is_no_part_of_it():
 def test_a_secret_cannot_be_guessed_from_it_as_it_is_no_part_of_it():
     one = {"sasl_password": "1234", "options": {"ssl.key.password": "5678"}}
     other = {"sasl_password": "4321", "options": {"ssl.key.password": "8765"}}
-    assert fingerprint(config(kafka=one)) == fingerprint(config(kafka=other))
+    one["schema_registry_url"], other["schema_registry_url"] = "http://a:1@r", "http://a:2@r"
+    assert fingerprint(config(None, one)) == fingerprint(config(None, other))
+    assert fingerprint(config({}, {}, kafka=one)) == fingerprint(config({}, {}, kafka=other))

@@ -285,12 +285,16 @@ def test_no_secret_is_shown_by_repr_or_str_or_an_error(load, problems):
 sasl_password = "hunter2"
 schema_registry_api_secret = "hunter3"
 schema_registry_basic_auth_user_info = "me:hunter4"
+schema_registry_url = "https://you:hunter%206@registry"
 [kafka.options]
 "ssl.key.password" = "hunter5"
 """
     config = load(MINIMAL + text)
     assert "hunter" not in repr(config) + str(config)
-    assert sorted(config.kafka.secrets()) == ["hunter2", "hunter3", "hunter5", "me:hunter4"]
+    assert sorted(config.kafka.secrets()) == [
+        *("hunter 6", "hunter%206", "hunter2", "hunter3", "hunter4", "hunter5"),
+        *("me:hunter4", "you:hunter 6", "you:hunter%206"),
+    ]
     found = problems(
         MINIMAL + '[kafka]\nsasl_password = ["hunter6"]\nsecurity_protocol = "hunter7"'
     )

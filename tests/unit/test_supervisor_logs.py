@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from supervisor.logs import redactor
+from supervisor.redaction import redactor
 
 PROGRAM = """
 import logging, threading, warnings, os
