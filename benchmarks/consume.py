@@ -14,6 +14,7 @@ The parts:
   commits      stopped at full speed: how long that takes, what is handled and not committed
   partitions   the engine with 1,000 partitions, alone and on a topic that has them
   memory       resident memory over millions of records, and while a handler stands still
+  anatomy      where each microsecond of a record goes, step by step
 
 The hand-written equivalents are in by_hand.py. They and the loops take turns, each time with a
 new group, in rounds that begin with another contender each; medians are compared. A rate's ratio
@@ -29,6 +30,7 @@ import json
 import sys
 from typing import TYPE_CHECKING
 
+import anatomy
 import bookkeeping
 import commits
 import concurrency
@@ -43,7 +45,7 @@ if TYPE_CHECKING:
 
 #: Records in all, quick and not.
 RECORDS = {
-    "throughput": (200_000, 500_000),
+    "throughput": (200_000, 200_000),
     "latency": (150, 1_000),
     "commits": (500_000, 500_000),
     "partitions": (200_000, 200_000),
@@ -56,6 +58,7 @@ PARTS: dict[str, Callable[[Ground, argparse.Namespace], list[Row]]] = {
     "commits": lambda g, o: commits.run(g, _records("commits", o)),
     "partitions": lambda g, o: bookkeeping.run(g, _records("partitions", o), o.rounds),
     "memory": lambda g, o: memory.run(g, _records("memory", o)),
+    "anatomy": lambda g, _: anatomy.run(g),
 }
 
 

@@ -28,7 +28,15 @@ def sync_loop(
         if tally.count():
             loop.stop()
 
-    loop = ConsumerLoop(Order, handle, Profile(), read(topic), commit_strategy=strategy, **more)
+    loop = ConsumerLoop(
+        Order,
+        handle,
+        Profile(),
+        read(topic),
+        commit_strategy=strategy,
+        handle_signals=False,  # Ctrl-C is for the benchmark, not for the loop of the moment
+        **more,
+    )
     return loop
 
 
@@ -54,6 +62,7 @@ def async_loop(
         read(topic),
         commit_strategy=strategy,
         max_concurrent=100,
+        handle_signals=False,
         **more,
     )
     return loop
