@@ -23,6 +23,8 @@ from kafka import errors
 from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
+from supervisor.membership import Membership
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
@@ -173,46 +175,6 @@ def _sasl(given: Mapping[str, Any]) -> dict[str, Any]:
             url, client_id, secret, str(given.get(scope, "")), str(given.get(extensions, ""))
         ),
     }
-
-
-@dataclass(frozen=True, slots=True)
-class Membership:
-    """How a consumer is a member of its group.
-
-    Attributes:
-        group: The group.
-        instance_id: Its group.instance.id, if its membership is static.
-        coordinated: Whether the group uses KIP-848's protocol.
-        session: What its session time-out is, in words.
-    """
-
-    group: str
-    instance_id: str | None
-    coordinated: bool
-    session: str
-
-    @classmethod
-    def of(cls, consumer: Mapping[str, Any]) -> Membership:
-        """The membership that a librdkafka configuration describes."""
-        coordinated = str(consumer.get("group.protocol", "classic")).lower() == "consumer"
-        milliseconds = int(consumer.get("session.timeout.ms", 45_000))
-        return cls(
-            group=str(consumer["group.id"]),
-            instance_id=consumer.get("group.instance.id") or None,
-            coordinated=coordinated,
-            session="group.consumer.session.timeout.ms of the broker (45 s by default)"
-            if coordinated
-            else f"session.timeout.ms ({milliseconds / 1000:g} s)",
-        )
-
-    @property
-    def inherits(self) -> bool:
-        """Whether a successor takes a dead member's place without an eviction.
-
-        A static member of a classic group does; to evict its predecessor would start the
-        rebalance that static membership avoids.
-        """
-        return self.instance_id is not None and not self.coordinated
 
 
 def evict_dead(

@@ -37,6 +37,7 @@ from supervisor import logs
 from supervisor.consumer_table import EXCEPTIONS, FUNCTIONS, PROFILES
 from supervisor.control import Channel, Control, SupervisorLostError
 from supervisor.eviction import evict_dead
+from supervisor.membership import brisk
 from supervisor.objects import DefinitionError, Names, here_first
 from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
 from supervisor.redaction import redactor
@@ -264,6 +265,7 @@ class _Worker:
         )
         self._loop = definition.loop(observers=(observer, self._observe))
         self._control.attach(self._loop)
+        self._loop.options = brisk(self._loop.options)
         self._loop.before_join = self._evict
         if self._control.stopping:
             return
