@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     OFFSET_BEGINNING,
@@ -15,13 +15,13 @@ from confluent_kafka import (
 
 from flowodm.consumer.committer import positions
 from flowodm.consumer.offsets import Position
-from flowodm.consumer.start import Extent, Moment, position
+from flowodm.consumer.start import Edge, Extent, Moment, position
 from flowodm.events import Rebalanced, RebalanceKind, Trouble
 from flowodm.exceptions import ConsumerError
 from flowodm.settings import uses_consumer_protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from confluent_kafka import Consumer, KafkaError
 
@@ -88,12 +88,7 @@ class Membership:
             )
             return
         chosen = [TopicPartition(topic, number, OFFSET_STORED) for number in pinned]
-        if self._source.start is None:
-            self._consumer.assign(chosen)
-            self._on_assign(self._consumer, chosen)
-        else:
-            self._on_assign(self._consumer, chosen)  # they start from what this commits
-            self._consumer.assign(chosen)
+        self._consumer.assign(self._take(chosen))
 
     def check_handlers(self) -> None:
         """Leave when a handler has run past the poll interval; come back when it has ended.
@@ -142,22 +137,40 @@ class Membership:
         self._dispatch.tell(Rebalanced(RebalanceKind.LEFT, left))
 
     def _on_assign(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        tps = _tps(partitions)
+        placed = self._take(partitions)
+        if placed is partitions:
+            return  # librdkafka assigns by itself what a callback does not
+        if is_incremental(self._source.config):
+            self._consumer.incremental_assign(placed)
+        else:
+            self._consumer.assign(placed)
+
+    def _take(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
+        """Partitions are ours: tell the engine; returns them with the offsets to start from."""
         # librdkafka keeps a pause across assignments, whoever had the partition in between.
         self._consumer.resume(partitions)
         try:
-            committed = self._committed(partitions)
+            committed, new = self._committed(partitions)
         except ConsumerError as error:
             self._fail(error)  # and what comes from these partitions is dropped
-            return
+            return partitions
+        firsts = self._firsts(new)
         self.look_at_id()
         with self._dispatch as engine:
-            engine.assigned(tps, committed)
+            engine.assigned(_tps(partitions), committed)
             self._dispatch.joined = True
-        self._report(RebalanceKind.ASSIGNED, tps)
+        self._report(RebalanceKind.ASSIGNED, _tps(partitions))
+        if not firsts:
+            return partitions
+        return [
+            TopicPartition(p.topic, p.partition, firsts.get((p.topic, p.partition), p.offset))
+            for p in partitions
+        ]
 
-    def _committed(self, partitions: list[TopicPartition]) -> dict[TP, Position]:
-        """What the group has committed, with the notes of the previous owners.
+    def _committed(
+        self, partitions: list[TopicPartition]
+    ) -> tuple[dict[TP, Position], list[TopicPartition]]:
+        """What the group has committed, with the notes of the previous owners; what it has not.
 
         Without an answer in time the records that a note lists are handled again, as they are
         after a crash; where the start position matters the loop cannot go on.
@@ -166,16 +179,44 @@ class Membership:
             ConsumerError: There is a start position, and it cannot be found or committed in time.
         """
         if not partitions:
-            return {}
+            return {}, []
         if self._source.start is not None:
-            return self._begun(partitions, self._source.start)
+            committed = self._begun(partitions, self._source.start)
+            return committed, [p for p in partitions if (p.topic, p.partition) not in committed]
         try:
             answers = self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT)
         except KafkaException as error:
             reason: KafkaError = error.args[0]
             self._dispatch.tell(Trouble(reason.name(), f"committed offsets: {reason.str()}"))
+            return {}, []
+        sound = [p for p in answers if p.error is None]
+        return positions(p for p in sound if p.offset >= 0), [p for p in sound if p.offset < 0]
+
+    def _firsts(self, new: list[TopicPartition]) -> dict[TP, int]:
+        """Where to start with partitions for which nothing is committed: an offset, not a name.
+
+        librdkafka looks "earliest" and "latest" up itself, but a rebalance meanwhile leaves a
+        timer of that look-up behind, which half a second later sets the partition back to where
+        it began, or forward to its end: records would be repeated, or lost (librdkafka 2.16,
+        rd_kafka_toppar_offset_request). What "latest" comes to is committed, so that a restart
+        before the first commit does not skip what came in between.
+        """
+        edge = reset_of(self._source.config)
+        if not new or edge is None:
             return {}
-        return positions(p for p in answers if p.offset >= 0 and p.error is None)
+        deadline = time.monotonic() + self._patience(COMMITTED_TIMEOUT)
+        try:
+            extents = self._extents(new, edge, deadline)
+        except ConsumerError as error:
+            self._dispatch.tell(Trouble("start", str(error)))
+            return {}
+        found = {tp: position(edge, tp[1], extent) for tp, extent in extents.items()}
+        firsts = {tp: offset for tp, offset in found.items() if offset is not None}
+        if edge is Edge.LATEST:
+            left = max(deadline - time.monotonic(), 0.0)
+            begun = {tp: Position(offset) for tp, offset in firsts.items()}
+            self._committer.commit_in_callback(begun, left)
+        return firsts
 
     def _begun(self, partitions: list[TopicPartition], start: Start) -> dict[TP, Position]:
         """The same, after a start position was committed where there was nothing.
@@ -285,3 +326,17 @@ def _told(offsets: dict[TP, Position]) -> str:
 
 def _tps(partitions: list[TopicPartition]) -> list[TP]:
     return [(p.topic, p.partition) for p in partitions]
+
+
+def is_incremental(config: Mapping[str, Any]) -> bool:
+    """Whether assignments come as differences: cooperative assignors (KIP-429) and KIP-848."""
+    assignor = str(config.get("partition.assignment.strategy", ""))
+    return uses_consumer_protocol(config) or "cooperative" in assignor
+
+
+def reset_of(config: Mapping[str, Any]) -> Edge | None:
+    """What ``auto.offset.reset`` says, by any of librdkafka's names; None for "error"."""
+    named = str(config.get("auto.offset.reset", "largest")).lower()
+    if named in {"smallest", "earliest", "beginning"}:
+        return Edge.EARLIEST
+    return Edge.LATEST if named in {"largest", "latest", "end"} else None
