@@ -118,6 +118,7 @@ class Supervisor(Embeddable):
             lambda member: self._sampler.measured(member, time.monotonic()),
             lambda: fingerprint(self.config),
             self._fleet.drains,
+            lambda: self._requests.last_reload,
         )
         self._http: HttpServer | None = None
         self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)

@@ -7,6 +7,7 @@ are added up and kept, so that they never go down; a dead worker's gauges disapp
 from __future__ import annotations
 
 import platform
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Histogram
@@ -84,6 +85,19 @@ def _add(total: dict[str, _Folded], families: Iterable[Family]) -> None:
         total.setdefault(name, _Folded(kind, text)).add(family)
 
 
+@dataclass(frozen=True, slots=True)
+class LastReload:
+    """How the latest reload ended.
+
+    Attributes:
+        successful: Whether it was accepted.
+        succeeded_at: When the latest that was accepted was (seconds since the epoch).
+    """
+
+    successful: bool = True
+    succeeded_at: float = 0.0
+
+
 class Drains(Collector):
     """How long workers took to end once they were to."""
 
@@ -116,6 +130,7 @@ class Exposition(Collector):
         measured: What a worker does and costs.
         config_hash: The fingerprint of the configuration of this moment.
         drains: How long workers took to end.
+        last_reload: How the latest reload ended.
     """
 
     def __init__(
@@ -125,12 +140,14 @@ class Exposition(Collector):
         measured: Callable[[Member], Measured] = lambda _: Measured(),
         config_hash: Callable[[], str] = str,
         drains: Drains | None = None,
+        last_reload: Callable[[], LastReload] = LastReload,
     ) -> None:
         self._fold = fold
         self._members = members
         self._measured = measured
         self._config_hash = config_hash
         self._drains = drains or Drains()
+        self._last_reload = last_reload
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -144,6 +161,7 @@ class Exposition(Collector):
         yield from self._fold.collect()
         yield _build_info()
         yield _config_info(self._config_hash())
+        yield from _reload(self._last_reload())
         members = self._members()
         yield _states(members)
         yield _up(members)
@@ -172,6 +190,21 @@ def _config_info(fingerprint: str) -> Metric:
     )
     info.add_metric([fingerprint], 1)
     return info
+
+
+def _reload(last: LastReload) -> tuple[Metric, Metric]:
+    """Named as Prometheus names the same of itself."""
+    successful = GaugeMetricFamily(
+        "flowodm_config_last_reload_successful",
+        "Whether the latest reload was accepted; 1 before the first.",
+        value=float(last.successful),
+    )
+    succeeded_at = GaugeMetricFamily(
+        "flowodm_config_last_reload_success_timestamp_seconds",
+        "When a configuration was last accepted, at the start or by a reload.",
+        value=last.succeeded_at,
+    )
+    return successful, succeeded_at
 
 
 def _states(members: Sequence[Member]) -> Metric:

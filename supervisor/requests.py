@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from concurrent.futures import Future
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from supervisor.changes import Change, ChangeRefusedError
+from supervisor.metrics import LastReload
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +39,7 @@ class Requests:
 
     Attributes:
         reloads: How many reloads were asked for, refused ones included.
+        last_reload: How the latest ended; until then the start, which succeeded.
     """
 
     def __init__(
@@ -52,6 +55,7 @@ class Requests:
         self._open: set[Future[Change]] = set()
         self._closed = False
         self.reloads = 0
+        self.last_reload = LastReload(successful=True, succeeded_at=time.time())
 
     @property
     def waiting(self) -> bool:
@@ -61,10 +65,11 @@ class Requests:
     def reload(self, config: SupervisorConfig | None) -> Future[Change]:
         """See `Supervisor.reload`."""
         self.reloads += 1
-        if config is not None:
-            return self._ask(lambda: self._changes.reload(config))
         read, answer = self._read, self._new()
-        if read is None:
+        answer.add_done_callback(self._reloaded)
+        if config is not None:
+            self._ask(lambda: self._changes.reload(config), answer)
+        elif read is None:
             self._refuse(answer, ChangeRefusedError("it was not started from a file"))
         else:
             threading.Thread(target=self._read_anew, args=(read, answer), daemon=True).start()
@@ -104,6 +109,14 @@ class Requests:
         if self._closed:
             self.close()
         return answer
+
+    def _reloaded(self, answer: Future[Change]) -> None:
+        if answer.cancelled():
+            return
+        if answer.exception() is None:
+            self.last_reload = LastReload(successful=True, succeeded_at=time.time())
+        else:
+            self.last_reload = replace(self.last_reload, successful=False)
 
     def _new(self) -> Future[Change]:
         answer: Future[Change] = Future()
