@@ -166,7 +166,10 @@ def test_lines_that_were_dropped_are_counted_in_their_place_and_the_last_ones_ar
 
 
 def test_a_reader_that_is_slower_than_the_writer_still_gets_every_line():
-    program = UNREAD.partition("print(")[0]  # its queue is shorter than what it logs
+    # Its queue is shorter than what it logs; a busy machine may make the reader slow indeed.
+    patience = "logs.ROOM_TIMEOUT = logs.FLUSH_TIMEOUT = 30\n"
+    logging_only = UNREAD.partition("print(")[0]
+    program = logging_only.replace("logs.configure(", f"{patience}logs.configure(")
     with subprocess.Popen(
         [sys.executable, "-c", program], stderr=subprocess.PIPE, text=True
     ) as process:
