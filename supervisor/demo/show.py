@@ -123,7 +123,7 @@ def _run(shown: Screen, requests: list[int], seconds: float | None) -> None:
                 OrderProducer() as producer,
                 FleetProcess(broker.bootstrap_servers, Path(folder)) as fleet,
             ):
-                shown.say(f"metrics: {fleet.url}/metrics   status: {fleet.url}/status")
+                shown.say(f"in a browser: {fleet.url}/   metrics: {fleet.url}/metrics")
                 _Demo(
                     shown=shown,
                     requests=requests,
