@@ -6,10 +6,8 @@ import base64
 import contextlib
 import http.client
 import json
-import os
 import re
 import shutil
-import signal
 import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any
@@ -113,21 +111,28 @@ class Browser:
         self._call("DELETE", self._session)
 
 
+# Driver and browser are one process group, which ends with the pipe to whoever started it: also
+# when that was killed.
+_LEASH = '"$0" --port=0 & read -r _; kill -KILL 0'
+
+
 @contextlib.contextmanager
 def browser() -> Iterator[Browser]:
     """A Chromium with an empty profile, gone with all its processes afterwards."""
-    assert DRIVER is not None
     with (
         tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as profile,
         subprocess.Popen(
-            [DRIVER, "--port=0"], stdout=subprocess.PIPE, text=True, process_group=0
+            ["sh", "-c", _LEASH, str(DRIVER)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            process_group=0,
         ) as driver,
     ):
+        assert driver.stdin is not None
+        assert driver.stdout is not None
         try:
-            assert driver.stdout is not None
-            ports = (
-                re.search(r"started successfully on port (\d+)", line) for line in driver.stdout
-            )
+            ports = (re.search(r"successfully on port (\d+)", line) for line in driver.stdout)
             port = next(int(port[1]) for port in ports if port)
             session = Browser(port, profile)
             try:
@@ -135,6 +140,5 @@ def browser() -> Iterator[Browser]:
             finally:
                 session.quit()
         finally:
-            # The browser is in the driver's process group.
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(driver.pid, signal.SIGKILL)
+            driver.stdin.close()
+            driver.wait(PATIENCE)
