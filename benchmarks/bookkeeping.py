@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 FEW, MANY = 4, 1_000
 FETCH = 500
 #: One engine with many partitions may cost so many microseconds a record more than with few.
-MORE_WITHIN = 0.5
+MORE_WITHIN = 1.0
 ORDERINGS = {
     "by partition": Ordering.PARTITION,
     "by key": Ordering.KEY,
