@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from flowodm.events import Event
 
 #: Seconds that a record takes until the test lets the members hurry.
-PACE = 0.002
+PACE = 0.005
 
 
 class Trace:
@@ -72,6 +72,7 @@ def build(told: dict[str, Any], trace: Trace) -> ConsumerLoop | AsyncConsumerLoo
     }
     model = numbers_model(told["topic"], told["group"])
     if told["kind"] == "async":
+        options["max_concurrent"] = 4
         return AsyncConsumerLoop(model, work_async, **options)
     if told["kind"] == "threads":
         options["max_concurrent"] = 4

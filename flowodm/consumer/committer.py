@@ -34,10 +34,11 @@ T = TypeVar("T")
 CALL_TIMEOUT = 10.0
 #: Seconds between two looks for an answer that somebody waits for.
 TICK = 0.005
-#: Seconds for the answer to the commit under way, before a last commit is sent.
-ANSWER_PATIENCE = 1.0
 #: How often a commit is sent from within a callback, and the seconds in between.
 ATTEMPTS_IN_CALLBACK, ATTEMPT_DELAY = 4, 0.05
+#: Seconds after which the client has sent a request again whose connection broke
+#: (``retry.backoff.ms``, 100 by default and doubled each time).
+OLDER_AGAIN = 0.25
 
 
 @dataclass(slots=True, eq=False)
@@ -132,14 +133,18 @@ class Committer:
         then, because the broker is out of reach or this member is none any more, it repeats.
         """
         deadline = time.monotonic() + timeout
+        older = self._current is not None and not self._current.offsets.keys().isdisjoint(offsets)
         for _ in range(ATTEMPTS_IN_CALLBACK if offsets else 0):
             self._request(offsets)
-            left = deadline - time.monotonic()
-            if left <= 0:
-                return False
-            if self._arrived(offsets, left):
-                return True
-            time.sleep(max(min(ATTEMPT_DELAY, deadline - time.monotonic()), 0.0))
+            arrived = self._arrived(offsets, deadline)
+            if arrived and older:
+                # Where a connection broke, the client sends the older request again, behind this
+                # one. Once the partition is given up the broker takes it for a stale one.
+                _sleep(OLDER_AGAIN, deadline)
+                older, arrived = False, self._arrived(offsets, deadline)
+            if arrived or time.monotonic() >= deadline:
+                return arrived
+            _sleep(ATTEMPT_DELAY, deadline)
         return not offsets
 
     def settle_window(self, tps: Iterable[TP], timeout: float) -> None:
@@ -151,7 +156,7 @@ class Committer:
         request = self._current
         if request is None or request.window is None or request.offsets.keys().isdisjoint(tps):
             return
-        if self._arrived(request.offsets, timeout):
+        if self._arrived(request.offsets, time.monotonic() + timeout):
             self._conclude(request, None)
 
     def commit_now(
@@ -178,14 +183,15 @@ class Committer:
         self._give_up(request, f"no answer within {timeout:.1f} s")
         return request.problem
 
-    def await_answer(self, serve: Callable[[float], None]) -> None:
-        """Wait, bounded, for the commit under way: one at a time, also at the end.
+    def await_answer(self, serve: Callable[[float], None], deadline: float) -> bool:
+        """Wait for the commit under way; returns whether none is any more.
 
-        The client may send an older one again after a newer one.
+        One at a time, also at the end: where a connection broke, the client may send an older
+        request again after a newer one, and the committed offset would move back.
         """
-        deadline = time.monotonic() + ANSWER_PATIENCE
         while self._current is not None and time.monotonic() < deadline:
             serve(TICK)
+        return self._current is None
 
     def close(self) -> None:
         """The consumer is closed: what has no answer will not get one."""
@@ -215,11 +221,12 @@ class Committer:
             self._failed(request, error.args[0])
         return request
 
-    def _arrived(self, offsets: dict[TP, Position], timeout: float) -> bool:
+    def _arrived(self, offsets: dict[TP, Position], deadline: float) -> bool:
         """Ask the broker whether this much, or more, is committed."""
         wanted = [TopicPartition(*tp) for tp in offsets]
+        left = max(deadline - time.monotonic(), TICK)
         try:
-            answers = self._consumer.committed(wanted, timeout=timeout)
+            answers = self._consumer.committed(wanted, timeout=left)
         except KafkaException:
             return False  # the answer to the commit tells why
         return all(a.offset >= offsets[a.topic, a.partition].offset for a in answers)
@@ -315,6 +322,10 @@ def bounded(call: Callable[[], T], timeout: float) -> T:
     if not results:
         raise TimeoutError(f"no answer within {timeout:.1f} s")
     return results[0]
+
+
+def _sleep(seconds: float, deadline: float) -> None:
+    time.sleep(max(min(seconds, deadline - time.monotonic()), 0.0))
 
 
 def _numbers(offsets: dict[TP, Position]) -> dict[TP, int]:

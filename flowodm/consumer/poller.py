@@ -38,7 +38,9 @@ SAMPLE_INTERVAL = 1.0
 #: has brought it goes on waiting for a record, and the next window may be due by then.
 ANSWER_TICK = 0.002
 
-_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name
+_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name#: Seconds for the broker's answers where the loop was asked to stop now.
+URGENT_TIMEOUT = 2.0
+
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 
 
@@ -174,7 +176,10 @@ class Poller:
         self._sample_if_due()  # before the fetch: what has just arrived is no lag
         now = time.monotonic()
         with self._dispatch as engine:
-            fetch = engine.room() or engine.pressed(now)
+            if engine.paused is not self._switch.paused:
+                engine.pause(paused=self._switch.paused)
+            # With everything paused a fetch only serves the callbacks.
+            fetch = engine.room() or engine.pressed(now) or engine.paused
             windows = engine.waiting_for_window
             # Nobody says how far a run has come, so the next window is asked for in time.
             patience = min(self._slice, engine.rules.commit_ahead / 4 or self._slice)
@@ -318,20 +323,24 @@ class Poller:
             if self._dispatch.wait_for(lambda e: e.quiet(), TICK if under_way else self._slice):
                 break
             self._serve(0)
-        self._committer.await_answer(self._serve)
+        deadline = max(self._switch.deadline, time.monotonic()) + self._call_timeout
+        confirmed = self._committer.await_answer(self._serve, deadline)
         with self._dispatch as engine:
             offsets = engine.to_commit()
             unfinished = engine.unfinished
             everything = list(engine.partitions)
         if unfinished:
             self._dispatch.tell(Abandoned(unfinished))
-        self._commit_at_last(offsets)
+        if offsets and not confirmed:
+            raise ConsumerError(
+                "the last offsets could not be committed: no answer from the broker"
+            )
+        self._commit_at_last(offsets, deadline)
         with self._dispatch as engine:
             engine.forget(everything)
 
-    def _commit_at_last(self, offsets: dict[TP, Position]) -> None:
+    def _commit_at_last(self, offsets: dict[TP, Position], deadline: float) -> None:
         """The final commit is tried again while there is time: a failure repeats records."""
-        deadline = max(self._switch.deadline, time.monotonic()) + CALL_TIMEOUT
         while True:
             left = deadline - time.monotonic()
             problem = self._committer.commit_now(offsets, max(left, 1.0), self._serve)
@@ -344,6 +353,11 @@ class Poller:
                 return
             if time.monotonic() >= deadline or self.error is not None or self._switch.urgent:
                 raise ConsumerError(f"the last offsets could not be committed: {problem}")
+
+    @property
+    def _call_timeout(self) -> float:
+        """Seconds for the last commit, and for the consumer's close."""
+        return URGENT_TIMEOUT if self._switch.urgent else CALL_TIMEOUT
 
     def _linger(self) -> None:
         """Stay a member, and within the poll interval, until the shutdown hook has run."""
@@ -358,7 +372,7 @@ class Poller:
 
     def _close(self) -> None:
         try:
-            bounded(self._consumer.close, CALL_TIMEOUT)
+            bounded(self._consumer.close, self._call_timeout)
         except (KafkaException, TimeoutError, RuntimeError) as error:
             self._dispatch.tell(Trouble("close", str(error)))
         self._committer.close()

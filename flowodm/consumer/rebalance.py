@@ -36,9 +36,9 @@ if TYPE_CHECKING:
 COMMIT_TIMEOUT = 10.0
 #: Seconds for the look at what the group has committed for a partition that was assigned.
 COMMITTED_TIMEOUT = 5.0
-#: Seconds to find and commit the start position of partitions that were assigned, and between
-#: two questions that were not answered.
-START_TIMEOUT, ASK_AGAIN = 15.0, 0.1
+#: Seconds to find and commit the start position of partitions that were assigned; for the answer
+#: to one question, after which a stop is seen; and between two questions.
+START_TIMEOUT, ASK_TIMEOUT, ASK_AGAIN = 15.0, 2.0, 0.1
 
 
 class Membership:
@@ -124,7 +124,7 @@ class Membership:
             self._dispatch.tell(self._dispatch.status())
 
     def _leave(self) -> None:
-        self._committer.await_answer(self._serve)
+        self._committer.await_answer(self._serve, time.monotonic() + COMMIT_TIMEOUT)
         with self._dispatch as engine:
             offsets = engine.to_commit()
         self._committer.commit_now(offsets, COMMIT_TIMEOUT, self._serve)
@@ -270,13 +270,13 @@ class Membership:
         """Ask the brokers until they answer for every partition, or the time is over."""
         while True:
             try:
-                answers = call(max(deadline - time.monotonic(), ASK_AGAIN))
+                answers = call(max(min(deadline - time.monotonic(), ASK_TIMEOUT), ASK_AGAIN))
                 problem = next((p.error for p in answers if p.error is not None), None)
             except KafkaException as error:
                 answers, problem = [], error.args[0]
             if problem is None:
                 return answers
-            if time.monotonic() >= deadline or self._switch.urgent:
+            if time.monotonic() >= min(deadline, self._switch.deadline):
                 raise ConsumerError(f"the start position could not be found: {problem.str()}")
             time.sleep(ASK_AGAIN)
 

@@ -13,7 +13,7 @@ import pytest
 from members import PROTOCOLS, Members
 from waiting import wait_until
 
-TOTAL = 8_000
+TOTAL = 16_000
 
 
 @pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])

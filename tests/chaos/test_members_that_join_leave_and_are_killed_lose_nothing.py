@@ -6,7 +6,7 @@ import pytest
 from members import GROUPS, Members
 
 KEYS = 24
-TOTAL = 12_000
+TOTAL = 24_000
 
 
 @pytest.mark.parametrize(("protocol", "static"), GROUPS)

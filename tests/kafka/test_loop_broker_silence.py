@@ -59,14 +59,11 @@ def test_stop_ends_the_loop_in_time_while_the_broker_does_not_answer(
     with bench.run(kind, handle, commit_strategy=strategy, **options) as running:
         wait_until(lambda: len(seen) > 100, PATIENCE, "it is at work")
         with silent(server):
-            wait_until(lambda: not running.status().in_flight, 10, "it waits for the broker") if (
-                strategy == "before_processing"
-            ) else None
-            began = time.monotonic()
+            if strategy == "before_processing":
+                wait_until(lambda: not running.status().in_flight, 10, "it waits for the broker")
             running.loop.stop(now=True)
             with contextlib.suppress(ConsumerError):  # the last commit was not confirmed
-                running.end(25)
-            assert time.monotonic() - began < 25
+                running.end(10)
 
     with bench.run(kind, handle, commit_strategy=strategy, **options) as running:
         wait_until(lambda: bench.committed() == {0: 1_000}, PATIENCE, "the rest is handled")

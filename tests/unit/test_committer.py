@@ -240,6 +240,26 @@ def test_a_commit_in_a_callback_has_no_more_time_than_it_is_given(desk, clock):
     assert clock.now - began <= 0.07 + 1e-6
 
 
+def test_an_older_request_that_comes_again_behind_a_newer_one_is_made_up_for(desk):
+    """The client sends a request again whose connection broke, whatever followed it."""
+    desk.handle(0)
+    desk.committer.commit_if_due()
+    seen = iter([2, 1, 2])
+    desk.broker.committed = lambda _, timeout: [TopicPartition(*TP, next(seen))]
+
+    assert desk.committer.commit_in_callback({TP: Position(2)}, 5.0)
+    assert [request[0].offset for request in desk.broker.sent] == [1, 2, 2]
+
+
+def test_nothing_is_sent_behind_a_request_that_has_no_answer(desk, clock):
+    desk.handle(0)
+    desk.committer.commit_if_due()
+
+    assert not desk.committer.await_answer(clock.sleep, clock.now + 5.0)
+    assert desk.committer.await_answer(desk.serve, clock.now + 5.0)
+    assert [event.error for event in desk.told] == [None]
+
+
 def test_nothing_to_commit_in_a_callback_is_no_request(desk):
     assert desk.committer.commit_in_callback({}, 5.0)
     assert desk.broker.sent == []
