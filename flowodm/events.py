@@ -221,7 +221,8 @@ class LoopStatus:
         in_flight: Handlers that run now.
         buffered: Fetched records that are not settled, those in flight included.
         waiting: Records whose next attempt is waited for; others of their lanes wait behind them.
-        paused: Partitions that are not fetched from, because they fill the buffer.
+        paused: Partitions that are not fetched from, because they fill the buffer or the loop is
+            paused.
         processed: Records handled successfully since the start of the run.
         lag: Records behind the end of the assigned partitions, as far as that is known.
         lags: The same for each partition.

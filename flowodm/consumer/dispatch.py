@@ -183,7 +183,7 @@ class Dispatch:
 
     def left(self, run: Run) -> None:
         """The handler's side had to leave a run in the middle of a record, which is not settled."""
-        run.halted = True
+        run.halted, run.interrupted = True, False
         with self as engine:
             if engine.is_active(run):
                 engine.finished(run)

@@ -51,6 +51,7 @@ class Engine:
     def __init__(self, rules: Rules) -> None:
         self.rules = rules
         self.stopping = False
+        self.paused = False
         self.partitions: dict[TP, Partition] = {}
         self.schedule = CommitSchedule(rules.commit_interval)
         self.reports = Reports()
@@ -101,7 +102,8 @@ class Engine:
             del self.partitions[partition.tp]
         self._unpark(lambda run: run.partition.gone)
         for run in self._active:
-            run.halted = run.halted or run.partition.gone
+            if run.partition.gone:
+                run.halted, run.interrupted = True, False
 
     def fetched(
         self,
@@ -140,6 +142,8 @@ class Engine:
 
     def next_run(self, now: float) -> Run | None:
         """Records that may be handled now, or None; see :meth:`next_due`."""
+        if self._held_back:
+            return None
         if self._parked and self._parked[0][0] <= now:
             run = heappop(self._parked)[2]
             run.started = now
@@ -153,6 +157,8 @@ class Engine:
 
     def next_due(self) -> float | None:
         """When the next wait ends, for a retry or for a batch, in monotonic seconds."""
+        if self._held_back:
+            return None
         retry = self._parked[0][0] if self._parked else None
         if self.rules.batch is None:
             return retry
@@ -163,10 +169,12 @@ class Engine:
         """The handler's side is through with a run, or had to leave it."""
         del self._active[run]
         self._book(run)
-        if run.done < len(run.records):
-            self._abandon(run)
-        else:
+        if run.done == len(run.records):
             run.partition.lanes.release(run.lane)
+        elif run.interrupted:
+            self._park(run, run.started)
+        else:
+            self._abandon(run)
 
     def is_active(self, run: Run) -> bool:
         """Whether a run is with the handlers' side: not parked, not finished."""
@@ -193,11 +201,10 @@ class Engine:
             return Skip()  # cannot be decoded before the end: counted as lost by the caller
         del self._active[run]
         self._book(run)
-        if run.halted:
+        if run.halted and not run.interrupted:
             self._abandon(run)
         else:
-            due = now if self._hurried(run) else now + verdict.delay
-            heappush(self._parked, (due, next(self._sequence), run))
+            self._park(run, now if self._hurried(run) else now + verdict.delay)
         return verdict
 
     def _within_limit(self, verdict: Verdict) -> Verdict:
@@ -212,6 +219,15 @@ class Engine:
     def exhaust(self, run: Run) -> None:
         """The record at ``run.done`` has had all its attempts, as part of a batch."""
         run.failed_at, run.failures = run.done, self.rules.failures.max_retries
+
+    def pause(self, *, paused: bool) -> None:
+        """Start nothing until it is taken back; what handlers are at ends behind its record."""
+        self.paused = paused
+        for run in self._active:
+            if paused and not run.halted:
+                run.halted = run.interrupted = True
+            elif not paused and run.interrupted:
+                run.halted = False  # its handler's side may have left it nevertheless
 
     def stop(self) -> None:
         """Start nothing new. Idempotent.
@@ -322,7 +338,8 @@ class Engine:
 
     def pressure(self, now: float) -> tuple[list[TP], list[TP]]:
         """Partitions to pause and to resume, so that polling goes on with a full buffer."""
-        return self._pressure.changes(self.partitions.values(), now, room=self.room())
+        mine, room = self.partitions.values(), self.room()
+        return self._pressure.changes(mine, now, room=room, everything=self.paused)
 
     def pressed(self, now: float) -> bool:
         """Whether what fills the buffer is paused, so that a fetch brings only other records."""
@@ -359,11 +376,27 @@ class Engine:
         partition.drop_waiting()
         self._unpark(lambda run: run.partition is partition)
         for run in self._active:
-            run.halted = run.halted or run.partition is partition
+            if run.partition is partition:
+                run.halted, run.interrupted = True, False
 
     def _hurried(self, run: Run) -> bool:
         """Whether a run cannot wait: it is committed, and nobody else will ever handle it."""
         return self._before and (self.stopping or run.partition.leaving)
+
+    @property
+    def _held_back(self) -> bool:
+        """Whether nothing may start because the loop is paused.
+
+        What is committed ahead has nobody else: at the end, or when its partition is given up,
+        it is handled nevertheless.
+        """
+        if not self.paused or self.stopping:
+            return False
+        return not (self._before and any(p.leaving for p in self.partitions.values()))
+
+    def _park(self, run: Run, due: float) -> None:
+        run.halted = run.interrupted = False
+        heappush(self._parked, (due, next(self._sequence), run))
 
     def _unpark(self, drop: Callable[[Run], bool]) -> None:
         dropped = [entry[2] for entry in self._parked if drop(entry[2])]
@@ -405,7 +438,8 @@ class Engine:
 
     def _quotas(self, now: float) -> dict[Partition, int]:
         """How many records of each partition to commit ahead now."""
-        if not self._intake.records or self.stopping or self.schedule.backing_off(now):
+        nothing = not self._intake.records or self.stopping or self.paused
+        if nothing or self.schedule.backing_off(now):
             return {}
         hands, size = self.rules.max_concurrent, self._ahead_size
         oldest = next(iter(self._active), None)  # and no other one stands still for longer

@@ -216,7 +216,7 @@ def _give_up(recipe: Recipe, dispatch: Dispatch, run: Run, error: Exception, sta
         offset=-1 if offset is None else offset,
     )
     final.__cause__ = error
-    run.halted = True
+    run.halted, run.interrupted = True, False
     recipe.give_up(final)
     dispatch.finished(run)
 

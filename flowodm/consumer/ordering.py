@@ -167,6 +167,7 @@ class Run:
         started: When the run was handed out, or again after a retry's wait; monotonic seconds.
         ticks: When each record was settled, in monotonic seconds, one entry a settled record.
         halted: Set by the engine: no further record of this run may start.
+        interrupted: It is only halted for as long as the loop is paused.
         failures: How often the record at ``done`` has failed in a row.
         failed_at: The value of ``done`` that ``failures`` belongs to.
         whole: The records are one batch: the handler has begun all of them.
@@ -179,6 +180,7 @@ class Run:
         "failed_at",
         "failures",
         "halted",
+        "interrupted",
         "lane",
         "outcomes",
         "partition",
@@ -199,6 +201,7 @@ class Run:
         self.started = now
         self.ticks: list[float] = []
         self.halted = False
+        self.interrupted = False
         self.failures = 0
         self.failed_at = -1
         self.whole = whole

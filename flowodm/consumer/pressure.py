@@ -25,7 +25,12 @@ class Pressure:
         self._full_since: float | None = None
 
     def changes(
-        self, partitions: Collection[Partition], now: float, *, room: bool
+        self,
+        partitions: Collection[Partition],
+        now: float,
+        *,
+        room: bool,
+        everything: bool = False,
     ) -> tuple[list[TP], list[TP]]:
         """Partitions to pause, and to resume; they are marked as told.
 
@@ -33,11 +38,13 @@ class Pressure:
             partitions: All of the loop's.
             now: Monotonic seconds.
             room: Whether another fetch fits into the buffer.
+            everything: Whether nothing at all is to be fetched.
         """
-        if room:
+        if everything:
+            pause, resume = [p for p in partitions if not p.paused], []
+        elif room:
             self._full_since = None
-            resume = [p for p in partitions if p.paused]
-            pause = []
+            pause, resume = [], [p for p in partitions if p.paused]
         else:
             self._full_since = now if self._full_since is None else self._full_since
             lasting = self.lasting(now)

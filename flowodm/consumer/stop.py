@@ -15,9 +15,11 @@ class StopSwitch:
 
     Args:
         drain_timeout: Seconds that handlers get to finish.
+        paused: Whether nothing is to be fetched or started; may be set at any time.
     """
 
-    def __init__(self, drain_timeout: float) -> None:
+    def __init__(self, drain_timeout: float, *, paused: bool = False) -> None:
+        self.paused = paused
         self._drain_timeout = drain_timeout
         self._deadline: float | None = None
         self._pressed_at: float | None = None

@@ -491,3 +491,97 @@ class TestBackPressure:
         handle(run, 1, seconds=5.0)
 
         assert e.longest_handler(18.0) == 3.0
+
+
+class TestPause:
+    def test_nothing_starts_while_it_lasts_and_all_goes_on_after_it(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+
+        e.pause(paused=True)
+        assert e.next_run(0.0) is None
+        assert e.next_due() is None
+
+        e.pause(paused=False)
+        assert [r.offset() for r in e.next_run(0.0).records] == [0, 1, 2]
+
+    def test_a_run_under_way_ends_behind_its_record_and_goes_on_there(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+        run = e.next_run(0.0)
+        handle(run, 1)
+
+        e.pause(paused=True)
+        assert run.halted
+        e.finished(run)
+        assert e.to_commit() == {A: Position(1)}
+        assert e.next_run(1.0) is None
+
+        e.pause(paused=False)
+        again = e.next_run(2.0)
+        assert again is run
+        assert not run.halted
+        assert run.done == 1
+
+    def test_a_pause_that_is_taken_back_in_time_interrupts_nothing(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+        run = e.next_run(0.0)
+
+        e.pause(paused=True)
+        e.pause(paused=False)
+
+        assert not run.halted
+
+    def test_a_run_that_was_left_just_before_the_resumption_goes_on(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+        run = e.next_run(0.0)
+        handle(run, 1)
+        e.pause(paused=True)  # the handler's side sees that, and leaves the run ...
+
+        e.pause(paused=False)
+        e.finished(run)  # ... but says so only now
+
+        assert e.next_run(1.0) is run
+
+    def test_it_does_not_revive_a_run_whose_partition_is_gone(self):
+        e = engine()
+        e.fetched(A, fake_records(0, 3))
+        run = e.next_run(0.0)
+        e.pause(paused=True)
+
+        e.forget([A])
+        e.pause(paused=False)
+        assert run.halted
+        e.finished(run)
+
+        assert e.next_run(1.0) is None
+
+    def test_every_partition_is_paused_and_resumed(self):
+        e = engine()
+        e.pause(paused=True)
+        assert e.pressure(0.0) == ([A, B], [])
+        assert e.pressure(1.0) == ([], [])
+
+        e.pause(paused=False)
+        assert e.pressure(2.0) == ([], [A, B])
+
+    def test_what_is_committed_ahead_is_handled_at_the_end_nevertheless(self):
+        e = engine("before_processing")
+        e.fetched(A, fake_records(0, 1))
+        e.window_answered(e.window(0.0), ok=True)
+        e.pause(paused=True)
+        assert e.next_run(0.0) is None
+
+        e.stop()
+
+        assert e.next_run(0.0) is not None
+
+    def test_nothing_is_committed_ahead_meanwhile(self):
+        e = engine("before_processing")
+        e.fetched(A, fake_records(0, 1))
+
+        e.pause(paused=True)
+
+        assert e.window(0.0) is None

@@ -154,6 +154,10 @@ class EngineMachine(RuleBasedStateMachine):
         run.ticks.append(self.now)
         run.done += 1
 
+    @rule(paused=st.booleans())
+    def pause(self, paused):
+        self.engine.pause(paused=paused)
+
     @rule(seconds=st.sampled_from([0.01, 0.5, 2.0]))
     def time_passes(self, seconds):
         self.now += seconds
