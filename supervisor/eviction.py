@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from kafka import errors
 from kafka.admin import KafkaAdminClient, MemberToRemove
+from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from supervisor.membership import Membership
@@ -225,15 +226,35 @@ def _remove(config: dict[str, Any], membership: Membership, member_ids: Sequence
     provider = config.get("sasl_oauth_token_provider")
     if isinstance(provider, Oidc):
         config = {**config, "sasl_oauth_token_provider": _Tokens(provider)}
-    patience = int(TIMEOUT * 1000)
+    patience = int(0.9 * TIMEOUT * 1000)  # so that its own answer comes before ours
     dead = [MemberToRemove(each, membership.instance_id, REASON) for each in member_ids]
     config |= {"request_timeout_ms": patience, "bootstrap_timeout_ms": patience}
-    with _silent(), contextlib.closing(KafkaAdminClient(**config)) as client:
+    with _silent(), _admin(config) as client:
         results = client.remove_group_members(membership.group, dead)
     # Somebody else has the instance id by now, so the dead one has not.
     gone = {errors.NoError, errors.UnknownMemberIdError, errors.FencedInstanceIdError}
     problems = {result.__name__ for result in results.values() if result not in gone}
     return ", ".join(sorted(problems))
+
+
+@contextlib.contextmanager
+def _admin(config: dict[str, Any]) -> Iterator[KafkaAdminClient]:
+    """An admin client, closed in the end: also one that has not come as far as its brokers.
+
+    Its constructor connects, and when it raises leaves a thread behind that tries for ever.
+    """
+    made: list[Any] = []
+
+    def make(**their_config: Any) -> Any:
+        made.append(KafkaNetClient(**their_config))
+        return made[0]
+
+    try:
+        yield KafkaAdminClient(**config, kafka_client=make)
+    finally:
+        for client in made:
+            client.close()
+            client._manager._net.stop()  # noqa: SLF001 - as KafkaAdminClient.close() does it
 
 
 @contextlib.contextmanager
