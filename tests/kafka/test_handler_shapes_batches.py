@@ -15,7 +15,10 @@ from flowodm import BatchError, DeserializationError
 from flowodm.events import Failed, Outcome
 from flowodm.exceptions import RecordError
 
-STRATEGIES = pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
+#: Both loops and both strategies; the crossed ones go the same ways.
+PAIRS = pytest.mark.parametrize(
+    ("kind", "strategy"), [("sync", "after_processing"), ("async", "before_processing")]
+)
 SIZE = 5
 RECORDS = 3 * SIZE
 #: A time-out that no test waits for: a batch is handed over because it is full.
@@ -46,9 +49,8 @@ ODD = {0, 7, 14, 15, 19, *range(20, 25)}
 MANY = 6 * SIZE
 
 
-@STRATEGIES
 @pytest.mark.parametrize("what", list(OUTCOMES))
-@pytest.mark.parametrize("kind", BOTH)
+@PAIRS
 def test_a_record_that_is_not_for_the_batch_handler_costs_its_neighbours_nothing(
     new_bench, kind, what, strategy
 ):
@@ -83,9 +85,8 @@ def test_a_record_that_is_not_for_the_batch_handler_costs_its_neighbours_nothing
     assert bench.committed() == {0: MANY}
 
 
-@STRATEGIES
 @pytest.mark.parametrize("index", [0, 2, SIZE - 1])
-@pytest.mark.parametrize("kind", BOTH)
+@PAIRS
 def test_batch_error_settles_what_is_before_its_index_and_brings_the_rest_again(
     new_bench, kind, index, strategy
 ):
@@ -178,8 +179,7 @@ def test_the_index_counts_messages_and_not_the_records_that_were_left_out(new_be
     assert bench.committed() == {0: 10}
 
 
-@STRATEGIES
-@pytest.mark.parametrize("kind", BOTH)
+@PAIRS
 def test_a_batch_that_fails_without_an_index_is_tried_again_as_it_was(new_bench, kind, strategy):
     """And after the last attempt each of its records is handed over by itself."""
     bench, batches, taken = new_bench(), [], []
@@ -284,8 +284,7 @@ def test_a_lone_record_waits_for_the_batch_time_out_and_no_longer(
     assert bench.committed() == {0: 3}
 
 
-@STRATEGIES
-@pytest.mark.parametrize("kind", BOTH)
+@PAIRS
 def test_a_trickle_does_not_put_off_a_batch_beyond_its_time_out(new_bench, kind, strategy):
     """The wait begins with the first record and not anew with each one that comes."""
     bench, batches = new_bench(), []
@@ -383,9 +382,8 @@ def test_a_stop_while_a_batch_waits_for_its_retry_loses_and_repeats_nothing(new_
     assert again == list(range(7, RECORDS))
 
 
-@STRATEGIES
 @pytest.mark.parametrize("waits_for", ["more records", "its retry"])
-@pytest.mark.parametrize("kind", BOTH)
+@PAIRS
 def test_a_partition_that_moves_while_its_batch_waits_is_handled_by_its_new_owner(
     new_bench, kind, waits_for, strategy
 ):
@@ -458,8 +456,7 @@ def test_a_batch_is_committed_when_its_handler_starts_at_most_once(new_bench, ki
     assert bench.committed() == {0: 1_000}
 
 
-@STRATEGIES
-@pytest.mark.parametrize("kind", KINDS)
+@PAIRS
 def test_a_batch_handler_that_hangs_past_the_drain_is_not_committed(new_bench, kind, strategy):
     bench = new_bench()
     bench.produce(range(RECORDS))

@@ -14,7 +14,10 @@ from flowodm.avro.codec import Codec, SchemaNotLoadedError
 from flowodm.events import Failed, Outcome, Stage
 from flowodm.exceptions import RecordError, RegistryUnavailableError
 
-STRATEGIES = pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
+#: Both loops and both strategies; the crossed ones go the same ways.
+PAIRS = pytest.mark.parametrize(
+    ("kind", "strategy"), [("sync", "after_processing"), ("async", "before_processing")]
+)
 SHAPES = pytest.mark.parametrize("batch", [None, 5], ids=["single", "batches"])
 RECORDS = 15
 #: The first of a batch, one in the middle, and the last one.
@@ -30,9 +33,8 @@ def shape_of(kind: str, batch: int | None, seen: list[int]) -> tuple[Any, dict[s
     return handler_for(kind, lambda messages: seen.extend(m.n for m in messages)), options
 
 
-@STRATEGIES
+@PAIRS
 @SHAPES
-@pytest.mark.parametrize("kind", BOTH)
 def test_a_filter_that_raises_hands_over_that_record_and_no_other(new_bench, kind, batch, strategy):
     """It is not tried again, and its bytes are not decoded: there may be no way to read them."""
     bench, seen, taken = new_bench(), [], []
@@ -89,9 +91,8 @@ def test_an_escape_in_a_filter_ends_the_loop_and_settles_nothing(new_bench, kind
     assert bench.committed() == {0: len(seen)}
 
 
-@STRATEGIES
+@PAIRS
 @SHAPES
-@pytest.mark.parametrize("kind", BOTH)
 def test_a_tombstone_handler_is_tried_again_and_then_hands_over(new_bench, kind, batch, strategy):
     bench, seen, attempts, taken = new_bench(), [], [], []
     bench.produce_raw(*(Raw(None if n in ODD else number(n), b"%d" % n, 0) for n in range(RECORDS)))
@@ -149,9 +150,8 @@ def test_a_tombstone_handler_that_fails_for_good_stops_the_loop_at_its_record(
     assert bench.committed() == {0: 7}
 
 
-@STRATEGIES
+@PAIRS
 @SHAPES
-@pytest.mark.parametrize("kind", BOTH)
 def test_a_schema_that_has_to_be_looked_up_first_costs_no_record(
     new_bench, kind, batch, strategy, monkeypatch
 ):

@@ -129,7 +129,7 @@ def test_an_escape_in_decoding_is_not_a_bad_record(new_bench, kind, escape):
     assert bench.committed() == {0: 5}
 
 
-@pytest.mark.parametrize("error", [RuntimeError, RecursionError, StopIteration])
+@pytest.mark.parametrize("error", [RuntimeError, StopIteration])
 @pytest.mark.parametrize("kind", BOTH)
 def test_whatever_else_decoding_raises_is_a_bad_record_of_that_offset(new_bench, kind, error):
     """A model's own validators may raise anything, and the poller goes on (pitfall 42)."""
@@ -243,7 +243,7 @@ def test_a_cancelled_error_from_within_an_async_handler_is_its_failure(new_bench
 @pytest.mark.parametrize(
     "hooks", [("on_startup",), ("on_shutdown",), ("on_startup", "on_shutdown")]
 )
-@pytest.mark.parametrize("escape", [MemoryError, SystemExit, asyncio.CancelledError, StopIteration])
+@pytest.mark.parametrize("escape", [SystemExit, asyncio.CancelledError, StopIteration])
 @pytest.mark.parametrize("kind", BOTH)
 def test_whatever_a_hook_raises_the_group_is_left_and_the_first_error_is_what_run_raises(
     new_bench, caplog, kind, escape, hooks

@@ -13,7 +13,7 @@ import pytest
 from brokers.clients import admin_client
 from brokers.records import create_topic
 from confluent_kafka import Consumer, TopicPartition
-from loops import BOTH, PATIENCE, brisk
+from loops import PATIENCE, brisk
 from waiting import wait_until
 
 from flowodm.consumer import poller
@@ -39,8 +39,9 @@ class GoesBack(Consumer):
 
 
 @pytest.mark.parametrize("ordering", ["partition", "unordered"])
-@pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
-@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(
+    ("kind", "strategy"), [("sync", "after_processing"), ("async", "before_processing")]
+)
 def test_a_client_that_goes_back_to_the_beginning_repeats_nothing(
     new_bench, monkeypatch, kind, strategy, ordering
 ):
@@ -63,8 +64,7 @@ def test_a_client_that_goes_back_to_the_beginning_repeats_nothing(
     assert all(earlier <= later for earlier, later in pairwise(offsets))
 
 
-@pytest.mark.parametrize("ordering", ["partition", "unordered"])
-@pytest.mark.parametrize("kind", BOTH)
+@pytest.mark.parametrize(("kind", "ordering"), [("sync", "partition"), ("async", "unordered")])
 def test_a_topic_that_is_made_again_is_handled_from_its_beginning(new_bench, kind, ordering):
     """Its offsets are lower, and its records are new ones; an idle loop commits them once."""
     bench, seen = new_bench(), []

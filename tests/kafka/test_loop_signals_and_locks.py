@@ -93,7 +93,7 @@ class Locks:
 
 
 @pytest.mark.parametrize("own_handler", [False, True], ids=["ours", "the program's"])
-@pytest.mark.parametrize("at", [1, 2, 3, 5, 8, 13])
+@pytest.mark.parametrize("at", [1, 3, 8])
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_signal_that_arrives_while_the_main_thread_holds_the_engines_lock_ends_the_loop(
     new_bench, monkeypatch, kind, at, own_handler
@@ -148,7 +148,7 @@ def test_a_signal_that_arrives_while_run_takes_its_own_lock_ends_it_before_it_be
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_burst_of_signals_at_full_speed_ends_the_loop_once_and_for_all(new_bench, kind):
-    """Eight times each a loop at full speed, a signal at some moment of it, a clean end."""
+    """Four times each a loop at full speed, a signal at some moment of it, a clean end."""
     bench, seen = new_bench(), []
     bench.produce(range(40_000))
 
@@ -158,8 +158,8 @@ def test_a_burst_of_signals_at_full_speed_ends_the_loop_once_and_for_all(new_ben
     async def handle_async(message: Any) -> None:
         seen.append(message.n)
 
-    for round_ in range(8):
-        goal = len(seen) + 700 * (round_ + 1)
+    for round_ in range(4):
+        goal = len(seen) + 300 * (round_ + 1)
 
         def send(goal: int = goal) -> None:
             while len(seen) < goal:

@@ -6,7 +6,7 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from loops import BOTH, KINDS, PATIENCE
+from loops import BOTH, PATIENCE
 from waiting import wait_until
 
 from flowodm.events import Failed, Outcome
@@ -64,7 +64,7 @@ MOMENTS = pytest.mark.parametrize(
 
 
 @MOMENTS
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", BOTH)
 def test_at_least_once_the_record_is_either_done_or_left_to_the_next_owner(new_bench, kind, moment):
     """The last commit ends right before or right behind it, never beyond what was handled."""
     bench, flaky, again = new_bench(), Flaky(moment), []
@@ -89,7 +89,7 @@ def test_at_least_once_the_record_is_either_done_or_left_to_the_next_owner(new_b
     assert again == list(range(committed, RECORDS))
 
 
-@MOMENTS
+@pytest.mark.parametrize("moment", ["attempt 1", "wait 1", "attempt 3"])
 @pytest.mark.parametrize("kind", BOTH)
 def test_at_most_once_what_is_committed_gets_its_attempts_without_the_waits(
     new_bench, kind, moment
