@@ -14,6 +14,9 @@ INTERRUPTED = 130
 OUTPUT_FAILED = 74
 """Exit status where the output cannot be written: EX_IOERR (man 3 sysexits)."""
 
+MIXED_UP = 71
+"""Exit status where another distribution has overwritten our files: EX_OSERR (man 3 sysexits)."""
+
 
 def main() -> None:
     """Run the command; never ends with a traceback for what the operator can put right."""
@@ -27,6 +30,12 @@ def main() -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         _leave(INTERRUPTED, "interrupted")
+    except ImportError:
+        from supervisor.neighbours import neighbours  # noqa: PLC0415 - they may be the reason
+
+        if not (others := neighbours()):
+            raise
+        _leave(MIXED_UP, "\n".join(map(str, others)))
     except OSError as error:
         if error.errno not in _NO_OUTPUT:
             raise

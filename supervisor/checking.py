@@ -11,19 +11,23 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from supervisor import timeouts, topics
 from supervisor.member import start_frame
 from supervisor.protocol import Identity, Logging, encode
+from supervisor.rehearsal import ONLINE_TIMEOUT
+from supervisor.topics import Seen
 
 if TYPE_CHECKING:
     from supervisor.config import SupervisorConfig
     from supervisor.consumer_table import ConsumerTable
+    from supervisor.toml import Problem
     from supervisor.values import StartPosition
 
 IMPORT_TIMEOUT = 60.0
 """Seconds that the imports of all consumers may take together."""
-_PROGRAM = "from supervisor.inspection import main; main()"
+_PROGRAM = "from supervisor.inspection import main; main"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,11 +38,13 @@ class Checked:
         consumer: Its name.
         problems: All that is wrong with it, each with its place.
         facts: What it comes to, by caption; empty if there are problems.
+        warnings: What works, but hardly as it is meant.
     """
 
     consumer: str
     problems: tuple[str, ...] = ()
     facts: dict[str, str] = field(default_factory=dict)
+    warnings: tuple[Problem, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,42 +53,62 @@ class _Answer:
 
     facts: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
+    properties: dict[str, str] = field(default_factory=dict)
+    seen: dict[str, Any] | None = None
 
 
-def check(config: SupervisorConfig) -> list[Checked]:
+def check(config: SupervisorConfig, *, online: bool = False) -> list[Checked]:
     """Do all that a start of each consumer does but for the network, and say what it comes to.
 
     Blocks for as long as the imports take, `IMPORT_TIMEOUT` at most.
+
+    Args:
+        config: The configuration.
+        online: Ask the brokers for the topics as well; `ONLINE_TIMEOUT` more at most.
     """
-    told = _imported(config)
-    return [
-        Checked(name, tuple(_placed(name, problem) for problem in told[name].problems))
-        if told[name].problems
-        else Checked(name, facts={**told[name].facts, **_facts(table)})
-        for name, table in config.consumers.items()
-    ]
+    told = _imported(config, online=online)
+    return [_checked(config, name, told[name]) for name in config.consumers]
 
 
-def _placed(consumer: str, problem: str) -> str:
+def _checked(config: SupervisorConfig, name: str, answer: _Answer) -> Checked:
+    table = config.consumers[name]
+    seen = None if answer.seen is None else Seen(**answer.seen)
+    problems = [_placed(name, table, problem) for problem in answer.problems]
+    warnings = list(timeouts.of_consumer(config, name, answer.properties))
+    if seen is not None:
+        problems += map(str, topics.wrong(config, name, seen))
+        warnings += topics.doubtful(config, name, seen)
+    if problems:
+        return Checked(name, tuple(problems), warnings=tuple(warnings))
+    facts = {**answer.facts, **_facts(table), "stop": _stop(config, name)}
+    return Checked(name, facts=facts, warnings=tuple(warnings))
+
+
+def _placed(consumer: str, table: ConsumerTable, problem: str) -> str:
+    """A problem with its key in front."""
     place = f"consumers.{consumer}"
+    if problem.startswith("kafka.options."):
+        own = any(problem.startswith(f'kafka.options."{name}"') for name in table.kafka.options)
+        return f"{place}.{problem}" if own else problem
     return problem if problem.startswith((place, "kafka.")) else f"{place}: {problem}"
 
 
-def _imported(config: SupervisorConfig) -> dict[str, _Answer]:
+def _imported(config: SupervisorConfig, *, online: bool) -> dict[str, _Answer]:
+    timeout = IMPORT_TIMEOUT + (ONLINE_TIMEOUT if online else 0)
     frames = b"".join(
         encode(start_frame(config, Identity("check", name, 0), table.slots()[0], Logging("error")))
         for name, table in config.consumers.items()
     )
     try:
         child = subprocess.run(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-c", _PROGRAM],
+            [sys.executable, "-c", f"{_PROGRAM}(online={online})"],
             input=frames,
             stdout=subprocess.PIPE,
-            timeout=IMPORT_TIMEOUT,
+            timeout=timeout,
             check=False,
         )
     except subprocess.TimeoutExpired as error:
-        end = f"did not end: all imports together took longer than {IMPORT_TIMEOUT:g} s"
+        end = f"did not end: all imports together took longer than {timeout:g} s"
         return _answers(error.stdout or b"", end, config)
     end = f"ended the process, with exit status {child.returncode}"
     return _answers(child.stdout, end, config)
@@ -122,20 +148,32 @@ def _facts(table: ConsumerTable) -> dict[str, str]:
     return facts
 
 
+def _stop(config: SupervisorConfig, name: str) -> str:
+    drain, kill = config.drain_timeout_of(name), config.supervisor.kill_delay
+    return (
+        f"handlers get {timeouts.seconds(drain)} to finish, SIGTERM comes after that, and SIGKILL "
+        f"{timeouts.seconds(kill)} later"
+    )
+
+
 def guarantee(table: ConsumerTable) -> str:
     """A consumer's delivery guarantee, with the number that a crash costs."""
     if table.commit_strategy == "after_processing":
         interval = 1.0 if table.commit_interval is None else table.commit_interval
         return (
-            "at least once: committed after processing; a crash repeats what was handled since "
-            f"the last commit, {interval:g} s at most while Kafka answers"
+            "at least once, nothing is lost: committed after processing; a crash repeats what a "
+            f"worker handled since its last commit, {interval:g} s at most while Kafka answers, "
+            "and what it had in hand"
         )
     ahead = 0.1 if table.commit_ahead is None else table.commit_ahead
     if ahead == 0:
-        return "at most once: committed before processing; a crash loses one record a worker"
+        return (
+            "at most once, nothing is repeated: committed before processing; a crash loses one "
+            "record a worker"
+        )
     return (
-        "at most once: committed before processing; a crash loses what was committed ahead, "
-        f"about {ahead * 1000:g} ms of work a worker"
+        "at most once, nothing is repeated: committed before processing; a crash loses what was "
+        f"committed ahead, about {ahead * 1000:g} ms of work a worker; a stop loses nothing"
     )
 
 

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import sys
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from supervisor import cli_control, logs
+from supervisor import cli_check, cli_control, logs
+from supervisor.cli_check import ConfigFile, errors, load
 from supervisor.redaction import of_environment
 from supervisor.report import ExitStatus
 from supervisor.toml import ConfigError, Problem, load_config
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from supervisor.config import SupervisorConfig
     from supervisor.report import RunReport
 
@@ -71,10 +73,6 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 
-cli_control.register(app)
-
-ConfigFile = Annotated[Path, typer.Argument(metavar="FILE", help="The TOML file.")]
-
 
 def main() -> None:
     """Run the command, as `supervisor.__main__` does."""
@@ -111,18 +109,21 @@ def run(file: ConfigFile) -> None:
     supervisor.log_format). Modules that FILE names are looked for in this directory first.
     """
     from supervisor.daemon import StartError  # noqa: PLC0415 - `--help` is quick without it
+    from supervisor.neighbours import neighbours  # noqa: PLC0415 - as above
 
-    config = _load(file)
+    config = load(file)
     logs.configure(
         level=config.supervisor.log_level,
         fmt=logs.resolve(config.supervisor.log_format),
         fields={"pid": os.getpid()},
         secrets=[*config.secrets(), *of_environment(os.environ)],
     )
+    for other in neighbours():
+        logging.getLogger("supervisor").warning("%s", other)
     try:
         report = asyncio.run(_run(file, config))
     except StartError as error:
-        _errors().print(Text(f"flowodm-supervisor: {error}"))
+        errors().print(Text(f"flowodm-supervisor: {error}"))
         raise typer.Exit(ExitStatus.UNAVAILABLE) from None
     if sys.stderr.isatty():
         logs.flush()  # the report comes last
@@ -160,29 +161,8 @@ def _valid(file: Path) -> SupervisorConfig:
     return config
 
 
-@app.command()
-def check(file: ConfigFile) -> None:
-    """Validate FILE, and say what each consumer does.
-
-    What FILE names is imported in a child process, which does all that a start does but
-    connecting.
-    """
-    from supervisor.checking import check as check_config  # noqa: PLC0415 - as above
-
-    config = _load(file)
-    checked = check_config(config)
-    out = Console(highlight=False, soft_wrap=True)
-    problems = [problem for consumer in checked for problem in consumer.problems]
-    for problem in dict.fromkeys(problems):  # what is wrong with [kafka] is so for everyone
-        _errors().print(Text(f"{file}: {problem}"))
-    for consumer in checked:
-        if consumer.facts:
-            out.print(Text(consumer.consumer, style="bold"))
-        for caption, text in consumer.facts.items():
-            out.print(Text(f"  {caption + ':':10} {text}"))
-    if problems:
-        raise typer.Exit(ExitStatus.CONFIGURATION)
-    out.print(Text(f"{file} is valid", style="green"))
+cli_check.register(app)
+cli_control.register(app)
 
 
 @app.command()
@@ -191,26 +171,6 @@ def demo() -> None:
     from supervisor.demo.show import main as show  # noqa: PLC0415 - it brings Kafka along
 
     raise typer.Exit(show())
-
-
-def _load(file: Path) -> SupervisorConfig:
-    try:
-        return load_config(file)
-    except ConfigError as error:
-        console = _errors()
-        count = len(error.problems)
-        problems = "1 problem" if count == 1 else f"{count} problems"
-        for problem in error.problems:
-            line = Text(f"{error.source}: ")
-            line.append(problem.key, style="bold")
-            line.append(str(problem).removeprefix(problem.key))
-            console.print(line)
-        console.print(Text(f"{error.source} is not valid: {problems}", style="red"))
-        raise typer.Exit(ExitStatus.CONFIGURATION) from None
-
-
-def _errors() -> Console:
-    return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def _show(report: RunReport) -> None:
@@ -225,4 +185,4 @@ def _show(report: RunReport) -> None:
             str(worker.left),
             style="" if worker.clean else "red",
         )
-    _errors().print(table)
+    errors().print(table)

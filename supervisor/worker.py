@@ -41,6 +41,7 @@ from supervisor.membership import brisk
 from supervisor.objects import DefinitionError, Names, here_first
 from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
 from supervisor.redaction import redactor
+from supervisor.rehearsal import Broker, Rehearsal
 from supervisor.restart import ExitClass, ExitCode, classify
 from supervisor.values import parse_start
 
@@ -391,26 +392,30 @@ def _removed(start: Start) -> bool:
     return evict_dead(config, start.evict, successor=False)
 
 
-def rehearse(start: Start) -> tuple[dict[str, str], list[BaseException]]:
+def rehearse(start: Start, broker: Broker | None = None) -> Rehearsal:
     """Do all that a start does but for the network: for `check`.
 
-    Returns:
-        What the consumer comes to, as far as that is known, and everything that is wrong.
+    Args:
+        start: What would be started.
+        broker: Asked for the topics too, if it is given.
     """
-    errors: list[BaseException] = []
-    facts: dict[str, str] = {}
-    definition = Definition.resolve(start, errors)
+    found = Rehearsal()
+    definition = Definition.resolve(start, found.errors)
     if definition is None:
-        return facts, errors
-    with _kept(errors):
+        return found
+    with _kept(found.errors):
         codec_for(definition.model)
-    with _kept(errors):
+    with _kept(found.errors):
         loop = definition.loop()
-        facts["loop"] = type(loop).__name__
+        found.facts["loop"] = type(loop).__name__
         source = loop.options.source()
-        facts["topic"], facts["group"] = source.topic, loop.options.group
+        found.facts["topic"], found.facts["group"] = source.topic, loop.options.group
+        found.tell(source.config)
         _try_properties(source.config)
-    return facts, errors
+        if broker is not None:
+            topics = [source.topic, start.consumer.get("dead_letter_topic") or source.topic]
+            found.seen = broker.ask(topics, lambda c: Clients().consumer(c, ()), source.config)
+    return found
 
 
 @contextlib.contextmanager

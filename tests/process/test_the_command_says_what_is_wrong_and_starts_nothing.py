@@ -237,7 +237,7 @@ def test_check_says_which_consumer_ended_the_process_and_which_were_not_looked_a
     done = command("check", "fleet.toml", cwd=tmp_path)
     assert done.returncode == ExitStatus.CONFIGURATION
     ended = "names ended the process, with exit status 9"
-    guilty, innocent = done.stderr.splitlines()
+    guilty, innocent, _ = done.stderr.splitlines()
     assert guilty == f"fleet.toml: consumers.guilty: importing what it {ended}"
     not_looked_at = "fleet.toml: consumers.innocent: was not looked at: importing what "
     assert innocent == f"{not_looked_at}consumers.guilty {ended}"
