@@ -1,0 +1,64 @@
+"""The dead are evicted over whatever connection their consumer had, with its own credentials."""
+
+from __future__ import annotations
+
+import pytest
+from brokers import records
+from brokers.clients import admin_client
+from brokers.secure import SecureKafka
+from confluent_kafka import Consumer
+from waiting import wait_until
+
+from supervisor.eviction import evict_dead
+
+PATIENCE = 30.0
+
+
+@pytest.fixture(scope="module")
+def secure_kafka(kafka_parts, tmp_path_factory):
+    kafka = SecureKafka(tmp_path_factory.mktemp("certificates"))
+    with kafka.server:
+        kafka.add_user()
+        records.create_topic(kafka.bootstrap_servers, "orders", 1, None)
+        yield kafka
+
+
+def members(kafka, group):
+    admin = admin_client(kafka.bootstrap_servers)
+    return admin.describe_consumer_groups([group])[group].result(10).members
+
+
+@pytest.mark.parametrize(
+    ("protocol", "mechanism"),
+    [
+        ("sasl_plaintext", "PLAIN"),
+        ("sasl_plaintext", "SCRAM-SHA-512"),
+        ("sasl_ssl", "SCRAM-SHA-512"),
+        ("sasl_ssl", "PLAIN"),
+        ("ssl", None),
+    ],
+)
+def test_the_consumers_own_credentials_evict_it(secure_kafka, group, protocol, mechanism, caplog):
+    config = secure_kafka.client(protocol, mechanism) | {"group.id": group}
+    consumer = Consumer(config)
+    consumer.subscribe(["orders"])
+    joined = lambda: consumer.poll(0.05) is None and bool(consumer.assignment())  # noqa: E731
+    wait_until(joined, PATIENCE, "the member has joined")
+    member_id = consumer.memberid()
+    assert [member.member_id for member in members(secure_kafka, group)] == [member_id]
+
+    # It does not poll any more, as if it were dead, so it cannot join anew.
+    assert evict_dead(config, [member_id]), caplog.text
+
+    assert members(secure_kafka, group) == []
+    consumer.close()
+
+
+def test_wrong_credentials_are_said_and_raise_nothing(secure_kafka, group, caplog):
+    config = secure_kafka.client("sasl_plaintext", "PLAIN") | {"group.id": group}
+
+    assert not evict_dead(config | {"sasl.password": "wr0ng"}, ["member"])
+
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "is not evicted" in line
+    assert "wr0ng" not in caplog.text
