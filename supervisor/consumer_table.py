@@ -7,13 +7,16 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
+from supervisor.hang import Limits
 from supervisor.kafka_table import KafkaTable
+from supervisor.recycling import Lifespan
 from supervisor.restart import RestartMode, RestartPolicy
 from supervisor.values import (
     ExceptionName,
     PositiveSeconds,
     Reference,
     Seconds,
+    Size,
     StartFrom,
     StartPosition,
     Table,
@@ -44,7 +47,12 @@ FUNCTIONS = (
 """The keys of a consumer that name a function."""
 EXCEPTIONS = ("retry_on", "never_retry")
 """The keys of a consumer that name exception classes."""
-NOT_THE_LOOPS = frozenset({"workers", "partition_groups", "membership", "restart", "kafka"})
+WATCHED = frozenset({"silence_timeout", "handler_timeout", "stall_timeout", "dump_delay"})
+"""The keys of a consumer that say when a worker hangs, and what follows."""
+RECYCLED = frozenset({"max_lifetime", "max_messages", "max_rss", "recycle_jitter"})
+"""The keys of a consumer that say when a worker has done enough."""
+NOT_THE_LOOPS = WATCHED | RECYCLED
+NOT_THE_LOOPS |= {"workers", "partition_groups", "membership", "restart", "kafka"}
 """The keys of a consumer that are the supervisor's; all others are the loops' arguments."""
 NEEDS = {
     "retry_delay": "max_retries",
@@ -57,6 +65,10 @@ NEEDS = {
     "batch_timeout": "batch_size",
 }
 """Keys that have no effect alone, and the key that each of them needs."""
+
+
+SHORTEST_SILENCE = 2.0
+"""Seconds; a shorter silence is none."""
 
 
 def _profile(value: str) -> str:
@@ -120,6 +132,19 @@ class ConsumerTable(Table):
         retry_on: Exceptions as "package.module:Class" or a built-in one's name; so in never_retry.
         start_from: "earliest", "latest", a time with its zone, an offset, or a table of offsets
             by partition.
+        silence_timeout: How long a worker may send no heartbeat, of which there is one a second,
+            before it is replaced; five minutes at least until its first assignment. 0: for ever.
+        handler_timeout: How long a handler may be at one record before its worker is replaced.
+            0: for ever; but past max_poll_interval_ms the worker leaves its group.
+        stall_timeout: How long a partition may stand still, although there is more to handle
+            and nothing of it is in hand, before its worker is replaced. 0: for ever.
+        dump_delay: How long a worker that hangs gets to log its stacks, before it is drained.
+        max_lifetime: Age at which a worker is replaced, one at a time. 0: never.
+        max_messages: Records after which a worker is replaced, one at a time. 0: never.
+        max_rss: Memory at which a worker is replaced, one at a time, with what it shares with
+            others. 0: never.
+        recycle_jitter: The share by which each worker's own limits of these are smaller at most,
+            so that not all are due together.
         restart: What follows when a worker ends.
         kafka: What is different from [kafka] for this consumer's workers.
     """
@@ -163,8 +188,24 @@ class ConsumerTable(Table):
     commit_ahead: Seconds | None = Field(default=None, examples=["100ms"])
     poll_timeout: PositiveSeconds | None = Field(default=None, examples=["1s"])
     drain_timeout: PositiveSeconds | None = Field(default=None, examples=["30s"])
+    silence_timeout: Seconds = Field(default=30.0, examples=["30s"])
+    handler_timeout: Seconds = Field(default=0.0, examples=["5m"])
+    stall_timeout: Seconds = Field(default=300.0, examples=["5m"])
+    dump_delay: Seconds = Field(default=1.0, examples=["1s"])
+    max_lifetime: Seconds = Field(default=0.0, examples=["24h"])
+    max_messages: Annotated[Whole, Field(ge=0)] = Field(default=0, examples=[1_000_000])
+    max_rss: Size = Field(default=0, examples=["512MB"])
+    recycle_jitter: float = Field(default=0.1, ge=0, le=1)
     restart: RestartTable = Field(default_factory=RestartTable)
     kafka: KafkaTable = Field(default_factory=KafkaTable)
+
+    @field_validator("silence_timeout")
+    @classmethod
+    def _silence(cls, value: float) -> float:
+        if 0 < value < SHORTEST_SILENCE:
+            hint = f'write "{SHORTEST_SILENCE:g}s" or more; there is a heartbeat a second'
+            raise PydanticCustomError("silence", "is too short", {"hint": hint})
+        return value
 
     @field_validator(*NEEDS)
     @classmethod
@@ -246,6 +287,14 @@ class ConsumerTable(Table):
         if self.partition_groups is not None:
             return self.partition_groups
         return (None,) * (self.workers or 1)
+
+    def limits(self) -> Limits:
+        """What a worker may do for how long before it counts as hanging."""
+        return Limits(self.silence_timeout, self.handler_timeout, self.stall_timeout)
+
+    def lifespan(self) -> Lifespan:
+        """How much a worker may become before it is replaced."""
+        return Lifespan(self.max_lifetime, self.max_messages, self.max_rss, self.recycle_jitter)
 
     def loop_options(self) -> dict[str, Any]:
         """The arguments for the loop which are set, under the loop's own names."""

@@ -83,6 +83,7 @@ class Member:
         running: What the current process was told, where that is another `start`.
         spawned: How many processes it has had.
         retired: It is not wanted any more, and forgotten once it has ended.
+        paused: Its workers are to fetch nothing.
         process: The current process, or None.
         pid: The current process's pid once it is known, or None.
         heartbeat: The current process's latest.
@@ -103,6 +104,7 @@ class Member:
     running: Start | None = None
     spawned: int = 0
     retired: bool = False
+    paused: bool = False
     process: WorkerProcess | None = None
     pid: int | None = None
     heartbeat: Heartbeat | None = None
@@ -202,6 +204,9 @@ def slots_of(
                 restart=table.restart.restart_policy(),
                 drain_timeout=config.drain_timeout_of(name),
                 kill_delay=config.supervisor.kill_delay,
+                dump_delay=table.dump_delay,
+                limits=table.limits(),
+                lifespan=table.lifespan(),
             ),
         )
         for name, table in config.consumers.items()

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
+from supervisor.hang import Limits
+from supervisor.recycling import Lifespan
 from supervisor.restart import (
     ExitClass,
     GiveUp,
@@ -96,6 +98,8 @@ class SlotPolicy:
         dump_delay: Seconds that a worker which hangs gets to write its stacks, before the drain.
         reap_timeout: Seconds from SIGKILL until a process that the kernel does not give up
             (uninterruptible sleep) is left behind.
+        limits: What a worker may do for how long before it counts as hanging.
+        lifespan: How much a process may become before it is replaced.
     """
 
     restart: RestartPolicy = field(default_factory=RestartPolicy)
@@ -103,6 +107,8 @@ class SlotPolicy:
     kill_delay: float = 5.0
     dump_delay: float = 1.0
     reap_timeout: float = 10.0
+    limits: Limits = field(default_factory=Limits)
+    lifespan: Lifespan = field(default_factory=Lifespan)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,6 +17,11 @@ LONGEST = 366 * 24 * 3600.0
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h))+")
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SIZES = {"": 1, "B": 1, "KB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+_SIZES |= {"KIB": 2**10, "MIB": 2**20, "GIB": 2**30, "TIB": 2**40}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?) ?((?:[KMGT]I?)?B)?", re.IGNORECASE | re.ASCII)
+LARGEST = 2**50
+"""Bytes; more is a mistake."""
 _MODULE = r"[^\W\d]\w*(?:\.[^\W\d]\w*)*"
 _REFERENCE = re.compile(rf"{_MODULE}:{_MODULE}")
 _TOPIC = re.compile(r"(?!\.{1,2}$)[A-Za-z0-9._-]{1,249}")
@@ -63,6 +68,25 @@ def _no_duration() -> object:
     raise PydanticCustomError(
         "duration", "is not a length of time", {"hint": 'write a number and a unit, as in "30s"'}
     )
+
+
+def parse_size(value: object) -> int:
+    """Bytes from "512MB", "1.5GiB" or a number of bytes. 1 MB has 1,000,000 bytes, 1 MiB 2**20.
+
+    Raises:
+        PydanticCustomError: It is no such thing.
+    """
+    if not isinstance(value, bool | str) and isinstance(value, int):
+        value = str(value)
+    found = _SIZE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if found is None:
+        hint = 'write a number and a unit, as in "512MB"'
+        raise PydanticCustomError("size", "is no amount of memory", {"hint": hint})
+    number = float(found[1]) * _SIZES[(found[2] or "").upper()]
+    if number > LARGEST:
+        hint = 'write a number and a unit, as in "512MB"'
+        raise PydanticCustomError("size", "is more memory than there is", {"hint": hint})
+    return int(number)
 
 
 def _not_bool(value: object) -> object:
@@ -228,6 +252,8 @@ PositiveSeconds = Annotated[
     float, BeforeValidator(parse_duration), Field(gt=0, allow_inf_nan=False)
 ]
 """As `Seconds`, and more than zero."""
+Size = Annotated[int, BeforeValidator(parse_size)]
+"""An amount of memory: "512MB", "1.5GiB", or a number of bytes. Never negative."""
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 """A whole number; true and false are none."""
 Reference = Annotated[str, AfterValidator(_reference)]

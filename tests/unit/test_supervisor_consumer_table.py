@@ -13,6 +13,8 @@ import flowodm.settings
 from flowodm import AsyncConsumerLoop, ConsumerLoop
 from flowodm.consumer.arguments import SyncOptions
 from supervisor.consumer_table import EXCEPTIONS, FUNCTIONS, NOT_THE_LOOPS, PROFILES, ConsumerTable
+from supervisor.hang import Limits
+from supervisor.recycling import Lifespan
 
 MINIMAL = {"model": "shop:Order", "handler": "shop:handle"}
 NO_KEYS = {
@@ -157,3 +159,30 @@ def test_a_key_without_effect_is_a_problem_that_names_the_key_it_needs(written, 
 def test_no_retries_are_enough_to_keep_the_other_keys_of_retries():
     table = ConsumerTable.model_validate({**MINIMAL, "max_retries": 0, "retry_on": ["OSError"]})
     assert table.retry_on == ("OSError",)
+
+
+def test_when_a_worker_hangs_or_has_done_enough_is_the_supervisors_and_no_argument_of_a_loop():
+    written = {
+        "silence_timeout": "10s",
+        "handler_timeout": "2m",
+        "stall_timeout": 0,
+        "max_lifetime": "24h",
+        "max_messages": 1000,
+        "max_rss": "512MB",
+        "recycle_jitter": 0.5,
+    }
+    table = ConsumerTable.model_validate({**MINIMAL, **written})
+    assert table.limits() == Limits(silence=10, handler=120, stall=0)
+    assert table.lifespan() == Lifespan(86_400, 1000, 512_000_000, 0.5)
+    assert table.loop_options() == ConsumerTable.model_validate(MINIMAL).loop_options()
+
+
+def test_unless_told_otherwise_they_are_what_their_own_modules_say():
+    table = ConsumerTable.model_validate(MINIMAL)
+    assert (table.limits(), table.lifespan()) == (Limits(), Lifespan())
+
+
+def test_a_silence_that_every_worker_keeps_between_two_heartbeats_is_refused():
+    with pytest.raises(ValidationError, match="is too short"):
+        ConsumerTable.model_validate({**MINIMAL, "silence_timeout": "500ms"})
+    assert ConsumerTable.model_validate({**MINIMAL, "silence_timeout": 0}).silence_timeout == 0

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter, ValidationError
 from pydantic_core import PydanticCustomError
 
-from supervisor.values import ExceptionName, Seconds, StartFrom, TopicName, parse_start
+from supervisor.values import ExceptionName, Seconds, Size, StartFrom, TopicName, parse_start
 
 
 @pytest.mark.parametrize(
@@ -153,3 +153,24 @@ def test_a_topic_has_a_name_that_kafka_takes(name):
 @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "ä", "x" * 250, "a\n"])
 def test_another_name_is_no_topic(name):
     assert "is no name of a topic" in problem(TopicName, name)
+
+
+@pytest.mark.parametrize(
+    ("written", "size"),
+    [
+        ("512MB", 512_000_000),
+        ("1.5 GiB", 3 * 2**29),
+        ("64kb", 64_000),
+        ("100", 100),
+        (4096, 4096),
+        (0, 0),
+    ],
+)
+def test_an_amount_of_memory_has_units_or_is_in_bytes(written, size):
+    assert TypeAdapter(Size).validate_python(written) == size
+
+
+@pytest.mark.parametrize("written", ["", "much", "-1MB", -1, True, 1.5, [], "9" * 400, "1M B"])
+def test_anything_else_is_no_amount_of_memory(written):
+    with pytest.raises(ValidationError):
+        TypeAdapter(Size).validate_python(written)
