@@ -84,3 +84,51 @@ def test_a_topic_that_is_made_again_is_handled_from_its_beginning(new_bench, kin
         assert len(running.events.of(Committed)) <= commits + 3
         running.stop()
     assert sorted(seen) == [*range(100), *range(1_000, 1_020)]
+
+
+class Placed(Consumer):
+    """Keeps the offsets at which partitions are started."""
+
+    def __init__(self, config: dict[str, Any]) -> None:
+        super().__init__(config)
+        self._log = started
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        self._log.extend((p.partition, p.offset) for p in partitions)
+        super().assign(partitions)
+
+    def incremental_assign(self, partitions: list[TopicPartition]) -> None:
+        self._log.extend((p.partition, p.offset) for p in partitions)
+        super().incremental_assign(partitions)
+
+
+started: list[tuple[int, int]] = []
+
+
+@pytest.mark.parametrize(("reset", "place"), [("earliest", 0), ("latest", 5)])
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"group.protocol": "consumer"},
+        {"group.protocol": "classic"},
+        {"partition.assignment.strategy": "range"},
+    ],
+    ids=["kip848", "cooperative", "eager"],
+)
+def test_the_client_is_told_an_offset_and_has_nothing_to_look_up_where_a_group_begins(
+    new_bench, monkeypatch, how, reset, place
+):
+    """Only a look-up of its own can set it back, or forward to the end of that moment."""
+    bench, seen = new_bench(partitions=2), []
+    bench.produce(range(10), partition=lambda n: n % 2)
+    monkeypatch.setattr(poller, "Consumer", Placed)
+    started.clear()
+    settings = brisk(auto_offset_reset=reset, extra_config=how)
+    with bench.run("sync", lambda m: seen.append(m.n), settings=settings) as running:
+        running.joined(2)
+        bench.produce(range(10, 14), partition=lambda n: n % 2)
+        expected = 14 if reset == "earliest" else 4
+        wait_until(lambda: len(seen) == expected, PATIENCE, "all from there on is handled")
+        running.stop()
+
+    assert {(partition, offset) for partition, offset in started} == {(0, place), (1, place)}
