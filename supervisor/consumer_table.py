@@ -123,15 +123,53 @@ class ConsumerTable(Table):
     Attributes:
         model: The FlowBaseModel subclass.
         handler: The function that gets each message; `async def` runs an AsyncConsumerLoop.
-        workers: Worker processes that share the topic as members of the consumer group.
+        error_handler: Called with (error, raw message, message or none) after the last attempt;
+            its return settles the message.
+        on_startup: Called in each worker before it joins the group.
+        on_shutdown: Called in each worker after its last commit.
+        workers: Worker processes that share the topic as members of the consumer group; 1 by
+            default.
         partition_groups: Instead of workers: one worker for each list, which holds exactly
             these partitions and no group membership.
         membership: "static" gives each worker its own group.instance.id (KIP-345), so that a
             restart moves no partitions; "dynamic" gives none.
-        settings: A profile ("long_running", "batch", …) or "package.module:settings".
-        retry_on: Exceptions as "package.module:Class" or a built-in one's name; so in never_retry.
-        start_from: "earliest", "latest", a time with its zone, an offset, or a table of offsets
-            by partition.
+        settings: A profile ("long_running", the default, "batch", …) or
+            "package.module:settings".
+        group_id: The consumer group, instead of the model's.
+        commit_strategy: "before_processing" (the default; at most once) or "after_processing"
+            (at least once).
+        max_retries: Further attempts after a failed one; 0 by default.
+        retry_delay: Time between attempts, 1 s by default; other partitions go on meanwhile.
+        retry_backoff: Each further delay is this many times the one before; 1 by default.
+        retry_max_delay: The longest delay; 60 s by default.
+        retry_jitter: The share of a delay that is left to chance, 0 (default) to 1.
+        retry_on: The only exceptions that are retried, as "package.module:Class" or a built-in
+            one's name; all by default.
+        never_retry: Exceptions that are not retried.
+        attempt_timeout: Time for one attempt, after which the handler is cancelled and has
+            failed; none by default. For `async def` only.
+        dead_letter_topic: Where a copy of each message goes that failed for good.
+        dead_letter_limit: The worker stops when more than this share of the last 100 messages
+            were dead letters; 0.5 by default, 1 sets no limit.
+        max_concurrent: Handlers at the same time in each worker; 10 for `async def`, else 1.
+        ordering: "partition": the messages of a partition one after the other; "key": those of
+            a key; "unordered". By default "key" for `async def`, else "partition".
+        batch_size: The handler takes lists of up to so many messages.
+        batch_timeout: Time that a smaller batch waits for more messages; 100 ms by default.
+        tombstone_handler: Called with the context of a record without a value.
+        header_filter: Called with a record's headers; where it returns something false, the
+            record is passed over.
+        start_from: Where a group begins that has committed nothing: "earliest", "latest", a
+            time with its zone, an offset, or a table of offsets by partition.
+        on_failure: What becomes of a message that failed for good and that nobody takes: "skip"
+            (default of before_processing) or "stop" (default of after_processing).
+        commit_interval: Time between commits of after_processing, which is what a crash may
+            repeat; 1 s by default.
+        commit_ahead: Work that before_processing may commit before it starts, which is what a
+            crash may lose; 100 ms by default, 0 for one message at a time.
+        poll_timeout: The longest of one poll; 1 s by default.
+        drain_timeout: Time that handlers get to finish at a stop; supervisor.drain_timeout by
+            default.
         silence_timeout: How long a worker may send no heartbeat, of which there is one a second,
             before it is replaced; five minutes at least until its first assignment. 0: for ever.
         handler_timeout: How long a handler may be at one record before its worker is replaced.

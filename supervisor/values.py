@@ -9,7 +9,14 @@ import re
 from datetime import date, datetime, time
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    WithJsonSchema,
+)
 from pydantic_core import PydanticCustomError
 
 LONGEST = 366 * 24 * 3600.0
@@ -246,22 +253,65 @@ def parse_address(value: str) -> tuple[str, int]:
     )
 
 
-Seconds = Annotated[float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False)]
+def _length(**bound: int) -> WithJsonSchema:
+    """A length of time as it is written."""
+    text = {"type": "string", "pattern": r"^ *(?:[0-9]+(?:\.[0-9]+)?(?:ms|s|m|h) *)+$"}
+    return WithJsonSchema({"anyOf": [text, {"type": "number", **bound}]})
+
+
+Seconds = Annotated[
+    float, BeforeValidator(parse_duration), Field(ge=0, allow_inf_nan=False), _length(minimum=0)
+]
 """A length of time: "500ms", "30s", "2m", "1h30m", or a number of seconds. Never negative."""
 PositiveSeconds = Annotated[
-    float, BeforeValidator(parse_duration), Field(gt=0, allow_inf_nan=False)
+    float,
+    BeforeValidator(parse_duration),
+    Field(gt=0, allow_inf_nan=False),
+    _length(exclusiveMinimum=0),
 ]
 """As `Seconds`, and more than zero."""
-Size = Annotated[int, BeforeValidator(parse_size)]
+Size = Annotated[
+    int,
+    BeforeValidator(parse_size),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"type": "string", "pattern": "^ *[0-9.]+ *[A-Za-z]* *$"},
+                {"type": "integer", "minimum": 0},
+            ]
+        }
+    ),
+]
 """An amount of memory: "512MB", "1.5GiB", or a number of bytes. Never negative."""
 Whole = Annotated[int, BeforeValidator(_not_bool)]
 """A whole number; true and false are none."""
-Reference = Annotated[str, AfterValidator(_reference)]
+Reference = Annotated[
+    str,
+    AfterValidator(_reference),
+    WithJsonSchema({"type": "string", "pattern": r"^[^:\s]+:[^:\s]+$"}),
+]
 """An object of the user's: "package.module:name"."""
 ExceptionName = Annotated[str, AfterValidator(_exception)]
 """An exception class: "package.module:Class", or the name of a built-in one."""
 TopicName = Annotated[str, AfterValidator(_topic)]
-StartFrom = Annotated[StartPosition, BeforeValidator(parse_start)]
+StartFrom = Annotated[
+    StartPosition,
+    BeforeValidator(parse_start),
+    WithJsonSchema(
+        {
+            "anyOf": [
+                {"enum": ["earliest", "latest"]},
+                {"type": "string", "format": "date-time", "pattern": "^[0-9]{4}-"},
+                {"type": "integer", "minimum": 0},
+                {
+                    "type": "object",
+                    "propertyNames": {"pattern": "^[0-9]+$"},
+                    "additionalProperties": {"type": "integer", "minimum": 0},
+                },
+            ]
+        }
+    ),
+]
 """As `parse_start` takes it."""
 HostName = Annotated[str, AfterValidator(_host_name)]
 """A host's name, ".example.org" for all below it, or "*" for every name; in lower case."""
@@ -271,7 +321,14 @@ InstanceId = Annotated[str, AfterValidator(_instance_id)]
 """What a group.instance.id can begin with."""
 LogLevel = Annotated[Literal["debug", "info", "warning", "error"], BeforeValidator(_lower)]
 """In any case of letters."""
-Options = dict[str, Annotated[str, BeforeValidator(_option)]]
+Options = dict[
+    str,
+    Annotated[
+        str,
+        BeforeValidator(_option),
+        WithJsonSchema({"type": ["string", "number", "boolean"]}),
+    ],
+]
 """librdkafka properties by name."""
 
 
