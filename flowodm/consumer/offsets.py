@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import binascii
 from base64 import b64decode, b64encode
 from collections import deque
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from collections.abc import Set as AbstractSet
 
 
 #: What a note begins with; the number is the format's version.
@@ -39,7 +39,7 @@ def settled_beyond(position: Position) -> frozenset[int]:
         return frozenset()
     try:
         bitmap = int.from_bytes(b64decode(position.note[len(NOTE) :], validate=True), "little")
-    except binascii.Error:
+    except ValueError:  # binascii.Error is one; letters beyond ASCII are another
         return frozenset()
     return frozenset(
         position.offset + bit for bit in range(bitmap.bit_length()) if bitmap >> bit & 1
@@ -49,7 +49,7 @@ def settled_beyond(position: Position) -> frozenset[int]:
 def _note(offset: int, settled: Iterable[int]) -> str:
     bitmap = 0
     for other in settled:
-        if other - offset < NOTE_SPAN:
+        if 0 <= other - offset < NOTE_SPAN:
             bitmap |= 1 << (other - offset)
     size = (bitmap.bit_length() + 7) // 8
     return NOTE + b64encode(bitmap.to_bytes(size, "little")).decode() if bitmap else ""
@@ -63,14 +63,19 @@ class Watermark:
     counts are the records that were delivered, not the offsets between them: compaction and
     transaction markers leave gaps that nobody will ever settle.
 
+    Args:
+        done_before: What an earlier owner's note lists and has not come yet. It goes on standing
+            in the notes until it comes and is settled, when the caller takes it out of the set.
+
     Attributes:
         position: The offset to commit, that is the one after the last record of the prefix.
             None until the first record of the prefix is settled. It never decreases.
     """
 
-    __slots__ = ("_ahead", "_delivered", "position")
+    __slots__ = ("_ahead", "_delivered", "_done_before", "position")
 
-    def __init__(self) -> None:
+    def __init__(self, done_before: AbstractSet[int] = frozenset()) -> None:
+        self._done_before = done_before
         self.position: int | None = None
         self._delivered: deque[int] = deque()
         self._ahead: set[int] = set()
@@ -101,7 +106,9 @@ class Watermark:
 
     def committable(self) -> Position | None:
         """What may be committed: the position, and what is settled beyond it."""
+        offset = self.position
         if self._ahead:
-            hole = self._delivered[0]  # everything before it is settled or was never there
-            return Position(hole, _note(hole, self._ahead))
-        return None if self.position is None else Position(self.position)
+            offset = self._delivered[0]  # everything before it is settled or was never there
+        if offset is None:
+            return None
+        return Position(offset, _note(offset, self._ahead | self._done_before))

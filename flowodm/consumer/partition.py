@@ -79,7 +79,7 @@ class Partition:
         # Records that come in offset order need no list of what was delivered.
         self._in_order = ordering is Ordering.PARTITION and not self._done_before
         self.lanes = Lanes(ordering, ready, self)
-        self.watermark = Watermark()
+        self.watermark = Watermark(self._done_before)
         self.confirmed = committed
         self._first: int | None = None  # the first offset that was fetched
         self._next: int | None = None  # the one behind the last that was fetched

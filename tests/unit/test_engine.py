@@ -103,6 +103,22 @@ class TestAfterProcessing:
         assert second.to_commit() == {A: Position(6)}
         assert second.quiet()
 
+    def test_a_note_outlives_an_owner_that_has_fetched_little(self):
+        note = Position(0, key_note(settled=[1, 3, 500]))
+        e = Engine(Rules(strategy=CommitStrategy.AFTER_PROCESSING, ordering=Ordering.KEY))
+        e.assigned([A], {A: note})
+        e.fetched(A, fake_records(0, 4, keys=4))
+
+        nothing_settled = e.to_commit()
+        for _ in range(2):
+            run = e.next_run(0.0)
+            handle(run)
+            e.finished(run)
+        position = e.to_commit()[A]
+
+        assert nothing_settled == {}  # and so nothing less than what is committed already
+        assert (position.offset, settled_beyond(position)) == (4, {500})
+
     def test_a_loop_that_keeps_the_partitions_order_reads_such_a_note_too(self):
         rules = Rules(strategy=CommitStrategy.AFTER_PROCESSING)
         e = Engine(rules)

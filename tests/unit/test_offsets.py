@@ -80,7 +80,28 @@ def test_a_note_fits_into_the_brokers_limit_whatever_is_settled():
     assert settled_beyond(committable) == set(range(1, NOTE_SPAN))
 
 
-@pytest.mark.parametrize("note", ["", "somebody else's", NOTE, f"{NOTE}%%%", "flowodm:2:AAAA"])
+def test_what_an_earlier_owner_has_noted_and_has_not_come_yet_stays_in_the_note():
+    done_before = {4, 7, 30}  # 4 never came: compaction took it
+    watermark = Watermark(done_before)
+    watermark.deliver([5, 6])
+    watermark.settle(5)
+    watermark.settle(6)
+
+    at_the_end = watermark.committable()
+    watermark.deliver([7, 8, 9])
+    done_before.discard(7)
+    watermark.settle(7)
+    watermark.settle(9)
+    with_a_hole = watermark.committable()
+
+    assert (at_the_end.offset, settled_beyond(at_the_end)) == (7, {7, 30})
+    assert (with_a_hole.offset, settled_beyond(with_a_hole)) == (8, {9, 30})
+
+
+STRANGE = ["", "somebody else's", NOTE, f"{NOTE}%%%", f"{NOTE}é", "flowodm:2:AAAA"]
+
+
+@pytest.mark.parametrize("note", STRANGE)
 def test_a_note_that_is_not_ours_lists_nothing(note):
     assert settled_beyond(Position(7, note)) == frozenset()
 
