@@ -46,11 +46,15 @@ class Change:
         added: Slots that are new.
         removed: Slots that end for good.
         replaced: Slots whose processes are replaced, one after the other.
+        paused: Slots whose workers fetch nothing any more.
+        resumed: Slots whose workers go on.
     """
 
     added: tuple[str, ...] = ()
     removed: tuple[str, ...] = ()
     replaced: tuple[str, ...] = ()
+    paused: tuple[str, ...] = ()
+    resumed: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, plan: Plan) -> Change:
@@ -84,6 +88,7 @@ class Changes:
         self._logging = logging
         self._fleet = fleet
         self._scaled: dict[str, int] = {}
+        self._paused: set[str] = set()
 
     # Requests
 
@@ -150,6 +155,26 @@ class Changes:
         self._fleet.renew_server(self.config.supervisor.preload)
         return self._roll([frozenset({key}) for key in keys], ExitClass.RESTARTED)
 
+    def pause(self, consumer: str | None, *, paused: bool) -> Change:
+        """Have workers fetch nothing, or go on; those that start later too.
+
+        Args:
+            consumer: Only this consumer's.
+            paused: Whether to pause.
+
+        Raises:
+            ChangeRefusedError: There is no such consumer.
+        """
+        if consumer is not None and consumer not in self.config.consumers:
+            raise ChangeRefusedError(self._unknown(consumer))
+        names = [consumer] if consumer is not None else list(self.config.consumers)
+        self._paused = (self._paused | set(names)) if paused else (self._paused - set(names))
+        keys = [m.name for m in self._fleet.members if m.consumer in names and not m.retired]
+        for key in keys:
+            self._fleet.pause(key, paused=paused)
+        told = tuple(map(str, keys))
+        return Change(paused=told) if paused else Change(resumed=told)
+
     def recycle(self, key: Key) -> None:
         """Replace one process that has reached its age, number of records or size."""
         if key not in self.rollout.slots:
@@ -198,7 +223,9 @@ class Changes:
         now = time.monotonic()
         for key in made.added:
             slot = Slot.held(now) if key in held else Slot.new(now)
-            self._fleet.add(Member(key.consumer, key.index, *_parts(wanted[key]), slot))
+            member = Member(key.consumer, key.index, wanted[key].start, wanted[key].policy, slot)
+            member.paused = key.consumer in self._paused
+            self._fleet.add(member)
         for key in made.removed:
             self._fleet.retire(key)
         self.rollout = self.rollout.except_for(ExitClass.RELOADED)
@@ -226,17 +253,14 @@ class Changes:
         return f"there is no consumer {consumer!r}; there are {names}"
 
 
-def _parts(wanted: Wanted) -> tuple[Any, Any]:
-    return wanted.start, wanted.policy
-
-
 def _view(member: Member, now: float) -> View:
     beat, state = member.heartbeat, member.slot.state
     at_work = (
         state in READY
         and beat is not None
         and (
-            beat.processed > 0
+            member.paused
+            or beat.processed > 0
             or beat.in_flight > 0
             or beat.lag == 0
             or not beat.assigned

@@ -41,7 +41,7 @@ SlotNumber = Annotated[int | None, typer.Option(help="Only this one of its worke
 
 def register(app: typer.Typer) -> None:
     """Add the commands."""
-    for command in (status, states, reload, restart, scale, stop):
+    for command in (status, states, reload, restart, scale, pause, resume, stop):
         app.command()(command)
 
 
@@ -128,6 +128,26 @@ def scale(
     """Run a consumer with another number of workers, until the next reload."""
     path = _socket(file, socket_path)
     _change(path, "/scale", as_json, consumer=consumer, workers=workers)
+
+
+def pause(
+    file: ConfigFile = None,
+    consumer: Consumer = None,
+    socket_path: SocketPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have workers fetch nothing and start no handler; they stay members of their groups."""
+    _change(_socket(file, socket_path), "/pause", as_json, consumer=consumer)
+
+
+def resume(
+    file: ConfigFile = None,
+    consumer: Consumer = None,
+    socket_path: SocketPath = None,
+    as_json: AsJson = False,
+) -> None:
+    """Have paused workers go on."""
+    _change(_socket(file, socket_path), "/resume", as_json, consumer=consumer)
 
 
 def stop(

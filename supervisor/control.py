@@ -26,7 +26,9 @@ from supervisor.protocol import (
     Dump,
     Frame,
     Hello,
+    Pause,
     ProtocolError,
+    Resume,
     State,
     encode,
 )
@@ -52,6 +54,12 @@ class Stoppable(Protocol):
 
     def stop(self, now: bool = False) -> None:
         """End; without waiting for handlers if `now`. Safe in a signal handler."""
+
+    def pause(self) -> None:
+        """Begin nothing new."""
+
+    def resume(self) -> None:
+        """Go on."""
 
 
 class SupervisorLostError(Exception):
@@ -172,6 +180,7 @@ class Control:
         self._heartbeat = heartbeat
         self._drain_timeout = drain_timeout
         self._loop: Stoppable | None = None
+        self._paused = False
         self._draining = False
         self._said_draining = False
         self._finished = False
@@ -185,6 +194,8 @@ class Control:
 
     def attach(self, loop: Stoppable) -> None:
         """Hand over the loop that stop commands are for, those that came already included."""
+        if self._paused:
+            loop.pause()
         self._loop = loop
         if self.stopping:
             loop.stop(now=self._now)
@@ -248,12 +259,19 @@ class Control:
                 self.stop()
             return []
 
+    def _hold(self, *, paused: bool) -> None:
+        self._paused = paused
+        if self._loop is not None:
+            (self._loop.pause if paused else self._loop.resume)()
+
     def _obey(self, frame: Frame) -> None:
         if isinstance(frame, Drain):
             if not self.stopping:
                 self.stop()
         elif isinstance(frame, Abort):
             self.stop(now=True)
+        elif isinstance(frame, Pause | Resume):
+            self._hold(paused=isinstance(frame, Pause))
         elif isinstance(frame, Dump):
             log.error("the supervisor takes this worker for hung", extra={"stacks": stacks()})
         else:

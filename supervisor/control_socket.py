@@ -5,6 +5,8 @@
     POST /reload                     read the configuration anew
     POST /restart  {"consumer", "slot"}   replace workers, all or some
     POST /scale    {"consumer", "workers"}
+    POST /pause    {"consumer"}      fetch nothing, but stay
+    POST /resume   {"consumer"}
     POST /stop     {"now"}
 
 An answer is 200 with what was done, 400 for a request that makes no sense, or 409 with the
@@ -67,6 +69,12 @@ class Controllable(Protocol):
     def scale(self, consumer: str, workers: int) -> Future[Change]:
         """Run another number of workers."""
 
+    def pause(self, consumer: str | None = None) -> Future[Change]:
+        """Have workers fetch nothing."""
+
+    def resume(self, consumer: str | None = None) -> Future[Change]:
+        """Have them go on."""
+
     def stop(self, *, now: bool = False) -> None:
         """Drain and end."""
 
@@ -85,6 +93,16 @@ class ControlSocket:
         self._lock: TextIO | None = None
         self._listening: asyncio.Server | None = None
         self._web: web.Server | None = None
+        self._actions = {
+            ("GET", "/status"): self._status,
+            ("GET", "/states"): self._states,
+            ("POST", "/reload"): self._reload,
+            ("POST", "/restart"): self._restart,
+            ("POST", "/scale"): self._scale,
+            ("POST", "/pause"): self._pause,
+            ("POST", "/resume"): self._resume,
+            ("POST", "/stop"): self._stop,
+        }
 
     async def start(self) -> None:
         """Take the path and listen.
@@ -141,32 +159,43 @@ class ControlSocket:
             return _json(500, {"error": f"{type(error).__name__}: {error}"})
 
     async def _do(self, request: web.BaseRequest) -> dict[str, Any]:
-        match request.method, request.path:
-            case "GET", "/status":
-                return self._supervisor.status()
-            case "GET", "/states":
-                after = request.query.get("after", "0")
-                if not after.isascii() or not after.isdigit():
-                    raise _NonsenseError(400, f"after must be a number, not {after!r}")
-                return {"states": self._supervisor.state_changes(int(after))}
-            case "POST", "/reload":
-                await _arguments(request)
-                return await _through(self._supervisor.reload())
-            case "POST", "/restart":
-                given = await _arguments(request, consumer=str, slot=int)
-                return await _through(self._supervisor.restart(**given))
-            case "POST", "/scale":
-                given = await _arguments(request, consumer=str, workers=int)
-                missing = {"consumer", "workers"} - given.keys()
-                if missing:
-                    raise _NonsenseError(400, f"{' and '.join(sorted(missing))} must be given")
-                return await _through(self._supervisor.scale(**given))
-            case "POST", "/stop":
-                given = await _arguments(request, now=bool)
-                self._supervisor.stop(**given)
-                return {"stopping": True}
-            case _:
-                raise _NonsenseError(404, f"there is no {request.method} {request.path}")
+        action = self._actions.get((request.method, request.path))
+        if action is None:
+            raise _NonsenseError(404, f"there is no {request.method} {request.path}")
+        return await action(request)
+
+    async def _status(self, _request: web.BaseRequest) -> dict[str, Any]:
+        return self._supervisor.status()
+
+    async def _states(self, request: web.BaseRequest) -> dict[str, Any]:
+        after = request.query.get("after", "0")
+        if not after.isascii() or not after.isdigit():
+            raise _NonsenseError(400, f"after must be a number, not {after!r}")
+        return {"states": self._supervisor.state_changes(int(after))}
+
+    async def _reload(self, request: web.BaseRequest) -> dict[str, Any]:
+        await _arguments(request)
+        return await _through(self._supervisor.reload())
+
+    async def _restart(self, request: web.BaseRequest) -> dict[str, Any]:
+        given = await _arguments(request, consumer=str, slot=int)
+        return await _through(self._supervisor.restart(**given))
+
+    async def _scale(self, request: web.BaseRequest) -> dict[str, Any]:
+        given = await _arguments(request, consumer=str, workers=int)
+        if missing := {"consumer", "workers"} - given.keys():
+            raise _NonsenseError(400, f"{' and '.join(sorted(missing))} must be given")
+        return await _through(self._supervisor.scale(**given))
+
+    async def _pause(self, request: web.BaseRequest) -> dict[str, Any]:
+        return await _through(self._supervisor.pause(**await _arguments(request, consumer=str)))
+
+    async def _resume(self, request: web.BaseRequest) -> dict[str, Any]:
+        return await _through(self._supervisor.resume(**await _arguments(request, consumer=str)))
+
+    async def _stop(self, request: web.BaseRequest) -> dict[str, Any]:
+        self._supervisor.stop(**await _arguments(request, now=bool))
+        return {"stopping": True}
 
 
 class _NonsenseError(Exception):

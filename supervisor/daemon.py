@@ -197,6 +197,14 @@ class Supervisor(Embeddable):
 
     # The main loop
 
+    def pause(self, consumer: str | None = None) -> Future[Change]:
+        """Have workers, all or a consumer's, fetch nothing; they stay members of their groups."""
+        return self._requests.pause(consumer, paused=True)
+
+    def resume(self, consumer: str | None = None) -> Future[Change]:
+        """Take `pause` back."""
+        return self._requests.pause(consumer, paused=False)
+
     async def _until_finished(self) -> None:
         """Turn the main loop to its end; a cancellation becomes a stop, and goes on after it."""
         cancelled: asyncio.CancelledError | None = None

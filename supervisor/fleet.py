@@ -23,6 +23,8 @@ from supervisor.protocol import (
     Frame,
     Heartbeat,
     Hello,
+    Pause,
+    Resume,
     Start,
     State,
 )
@@ -168,6 +170,15 @@ class Fleet:
                 m for m in self.members if not (m.retired and m.slot.state in FINAL)
             )
 
+    def pause(self, key: Key, *, paused: bool) -> None:
+        """Have a slot's worker, and those that follow it, fetch nothing; or go on."""
+        member = self._named(key)
+        if member.paused is not paused:
+            member.paused = paused
+            log.info("paused" if paused else "resumed", extra=member.fields)
+            if member.process is not None:
+                member.process.send(Pause() if paused else Resume())
+
     def renew_server(self, preload: Sequence[str]) -> None:
         """Fork the next workers from a new process, which imports its modules anew."""
         self._server.renew(preloaded(self._entry, preload))
@@ -213,7 +224,7 @@ class Fleet:
                 self._advance(member, DrainBegun())
             case Hello():
                 pass  # the pid comes from the fork server
-            case Start() | Drain() | Abort() | Dump():
+            case Start() | Drain() | Abort() | Pause() | Resume() | Dump():
                 self._distrust(member, f"a worker does not send {frame.type} frames")
             case _:
                 assert_never(frame)
@@ -274,6 +285,8 @@ class Fleet:
             case SendTerm():
                 log.warning("the drain deadline passed: SIGTERM", extra=member.fields)
                 process.send(Abort())  # a main thread inside C code runs no signal handler
+                if member.paused:
+                    process.send(Pause())
                 process.signal(signal.SIGTERM)
             case SendKill():
                 log.warning("SIGKILL", extra=member.fields)

@@ -106,6 +106,20 @@ class Abort:
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
+class Pause:
+    """Fetch nothing and start no handler, but stay."""
+
+    type: Literal["pause"] = "pause"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
+class Resume:
+    """Go on after Pause."""
+
+    type: Literal["resume"] = "resume"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
 class Dump:
     """Write the stack of every thread to the log: the worker seems to hang."""
 
@@ -179,7 +193,7 @@ class Bye:
     type: Literal["bye"] = "bye"
 
 
-Frame = Start | Drain | Abort | Dump | Hello | State | Heartbeat | Failed | Bye
+Frame = Start | Drain | Abort | Pause | Resume | Dump | Hello | State | Heartbeat | Failed | Bye
 
 
 @validated(frozen=True, slots=True, config=_STRICT)

@@ -83,6 +83,10 @@ class Requests:
         """See `Supervisor.scale`."""
         return self._ask(lambda: self._changes.scale(consumer, workers))
 
+    def pause(self, consumer: str | None, *, paused: bool) -> Future[Change]:
+        """See `Supervisor.pause` and `Supervisor.resume`."""
+        return self._ask(lambda: self._changes.pause(consumer, paused=paused))
+
     def carry_out(self, request: Request) -> None:
         """On the main loop: change the fleet, and answer."""
         if self._closed:

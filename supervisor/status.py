@@ -27,6 +27,7 @@ seconds since the epoch. Null: not known.
 … … ``slot``                      number, from 0
 … … ``state``                     a value of `supervisor.slot.SlotState`
 … … ``state_seconds``             how long it has been in that state
+… … ``paused``                    whether it was told to fetch nothing
 … … ``pid``                       its process
 … … ``heartbeat_age_seconds``     since the latest word from it
 … … ``partitions``                [topic, number] of each that it holds
@@ -169,6 +170,7 @@ def _slot(member: Member, now: float, measured: Measured) -> dict[str, Any]:
         "slot": member.index,
         "state": member.slot.state.value,
         "state_seconds": round(now - member.slot.since, 3),
+        "paused": member.paused,
         "pid": member.pid,
         "heartbeat_age_seconds": None if silence is None else round(silence, 3),
         "partitions": [list(partition) for partition in beat.assigned] if beat else [],

@@ -7,6 +7,7 @@ the colon in its consumer's ``handler``, as in ``standin:steady``.
 from __future__ import annotations
 
 import os
+import re
 import signal
 import socket
 import threading
@@ -31,14 +32,25 @@ class StandInLoop:
         self.stopped = threading.Event()
         self.joined = False
         self.patient = True
+        self.paused = False
         self.processed = 0
+        self.handling_since: float | None = None
+        self.behind: list[tuple[str, int, int]] = []
+        self.speaks = threading.Event()
+        self.speaks.set()
 
     def stop(self, now: bool = False) -> None:
         if now or self.patient:
             self.stopped.set()
 
+    def pause(self) -> None:
+        self.paused = True
+
+    def resume(self) -> None:
+        self.paused = False
+
     def heartbeat(self) -> Heartbeat:
-        self.processed += 1
+        self.processed += not self.paused
         counter = [("standin_beats_total", {"pid": "any"}, float(self.processed))]
         gauge = [("standin_pid", {"pid": str(os.getpid())}, 1.0)]
         return Heartbeat(
@@ -48,7 +60,8 @@ class StandInLoop:
             buffered=0,
             processed=self.processed,
             lag=0,
-            oldest_handler_seconds=0.0,
+            oldest_handler_seconds=time.monotonic() - (self.handling_since or time.monotonic()),
+            behind=self.behind,
             metrics=[
                 ("standin_beats", "counter", "Heartbeats.", counter),
                 ("standin_pid", "gauge", "Whoever it is.", gauge),
@@ -132,6 +145,40 @@ def last_words(loop: StandInLoop, _control: Control, channel: Channel) -> int:
     text = "x" * 150_000
     channel.send(replace(heartbeat, processed=4711, metrics=[("big", "gauge", text, [])]))
     os._exit(ExitCode.DONE)
+
+
+def handles_one_for_ever(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Has a handler that does not return, and drains only when it must."""
+    loop.handling_since = time.monotonic()
+    loop.patient = False
+    return steady(loop, control, channel)
+
+
+def leaves_a_partition_where_it_is(
+    loop: StandInLoop, control: Control, channel: Channel
+) -> int:
+    """Works on, but for a partition that stands still."""
+    loop.behind = [("standin", 3, 17)]
+    return steady(loop, control, channel)
+
+
+def keeps_the_lock(loop: StandInLoop, control: Control, _channel: Channel) -> int:
+    """Once it is assigned, and there is a file "go", code in C keeps the interpreter's lock."""
+    loop.joined = True
+    control.wake()
+    while not Path("go").exists():
+        time.sleep(0.02)
+    re.match("(a+)+$", "a" * 60 + "b")
+    return ExitCode.DONE
+
+
+def silent_while_it_starts(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Falls silent at once, until there is a file called "assign" in its folder."""
+    loop.speaks.clear()
+    while not Path("assign").exists():
+        time.sleep(0.02)
+    loop.speaks.set()
+    return steady(loop, control, channel)
 
 
 def slow_to_start(loop: StandInLoop, control: Control, _channel: Channel) -> int:

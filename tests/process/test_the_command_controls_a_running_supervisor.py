@@ -122,7 +122,7 @@ def test_reload_changes_what_the_file_changes_and_says_so(command, supervisor):
 
     assert (status, json.loads(told)) == (
         0,
-        {"added": ["orders/2"], "removed": [], "replaced": []},
+        {"added": ["orders/2"], "removed": [], "replaced": [], "paused": [], "resumed": []},
     )
     wait_until(command.settled, PATIENCE, "the third one is assigned")
     assert old.items() < command.pids().items()
@@ -191,6 +191,20 @@ def test_states_tells_what_happened_and_why(command, supervisor):
     replaced = [c for c in changes if c["after"] == "draining"]
     assert [(c["slot"], c["why"]) for c in replaced] == [(1, "it is replaced")]
     assert "orders/1" in command("states", "fleet.toml")[1]
+
+
+def test_a_paused_consumer_stays_paused_over_restarts_until_it_is_resumed(command, supervisor):
+    def paused():
+        slots = ask(command.socket, "GET", "/status")["consumers"]["orders"]["slots"]
+        return [slot["paused"] for slot in slots]
+
+    assert command("pause", "fleet.toml")[:2] == (0, "paused: orders/0, orders/1\n")
+    command("restart", "fleet.toml")
+    wait_until(command.settled, PATIENCE, "it is through")
+    assert paused() == [True, True]
+
+    assert command("resume", "fleet.toml", "--consumer", "orders")[0] == 0
+    assert paused() == [False, False]
 
 
 def test_stop_drains(command, supervisor):
