@@ -25,6 +25,7 @@ from supervisor.embedding import Embeddable
 from supervisor.fingerprint import fingerprint
 from supervisor.fleet import WORKER, Fleet, preloaded
 from supervisor.forkserver import ForkServer
+from supervisor.health import Health
 from supervisor.http import HttpServer, Views
 from supervisor.member import Member, members_of
 from supervisor.metrics import Exposition
@@ -122,6 +123,7 @@ class Supervisor(Embeddable):
         )
         self._http: HttpServer | None = None
         self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)
+        self._health = Health(self._fleet, self._changes.recycle)
         path = table.control_socket
         own = control if path == "auto" else Path(path) if path else None
         self._control = None if own is None else ControlSocket(own, self)
@@ -195,8 +197,6 @@ class Supervisor(Embeddable):
         """Run a consumer with another number of workers, until the next reload."""
         return self._requests.scale(consumer, workers)
 
-    # The main loop
-
     def pause(self, consumer: str | None = None) -> Future[Change]:
         """Have workers, all or a consumer's, fetch nothing; they stay members of their groups."""
         return self._requests.pause(consumer, paused=True)
@@ -204,6 +204,8 @@ class Supervisor(Embeddable):
     def resume(self, consumer: str | None = None) -> Future[Change]:
         """Take `pause` back."""
         return self._requests.pause(consumer, paused=False)
+
+    # The main loop
 
     async def _until_finished(self) -> None:
         """Turn the main loop to its end; a cancellation becomes a stop, and goes on after it."""
@@ -230,6 +232,7 @@ class Supervisor(Embeddable):
                     self.config = self._changes.config
                 case member, report:
                     self._fleet.take(member, report)
+        self._health.look(time.monotonic())
         self._changes.turn()
         self._fleet.tick()
         self._sampler.look(time.monotonic())

@@ -45,6 +45,7 @@ from supervisor.slot_events import (
     Fail,
     Finish,
     Garbled,
+    Hung,
     LeaveBehind,
     Release,
     Renew,
@@ -67,6 +68,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from supervisor.forkserver import ForkServer
+    from supervisor.hang import Hang
     from supervisor.member import Member
     from supervisor.plan import Key
 
@@ -159,16 +161,14 @@ class Fleet:
         """Drain a slot's process; its successor starts then, or when it is released."""
         self._advance(self._named(key), Replace(reason, hold))
 
+    def hung(self, member: Member, hang: Hang) -> None:
+        """A slot's process lives and does not do its work: it is made to end."""
+        member.complaint = member.complaint or hang.why
+        self._advance(member, Hung(hang.reason))
+
     def release(self, key: Key) -> None:
         """Let a slot that holds start its process."""
         self._advance(self._named(key), Release())
-
-    def sweep(self) -> None:
-        """Forget retired slots that have ended."""
-        if any(member.retired for member in self.members):
-            self.members = tuple(
-                m for m in self.members if not (m.retired and m.slot.state in FINAL)
-            )
 
     def pause(self, key: Key, *, paused: bool) -> None:
         """Have a slot's worker, and those that follow it, fetch nothing; or go on."""
@@ -178,6 +178,13 @@ class Fleet:
             log.info("paused" if paused else "resumed", extra=member.fields)
             if member.process is not None:
                 member.process.send(Pause() if paused else Resume())
+
+    def sweep(self) -> None:
+        """Forget retired slots that have ended."""
+        if any(member.retired for member in self.members):
+            self.members = tuple(
+                m for m in self.members if not (m.retired and m.slot.state in FINAL)
+            )
 
     def renew_server(self, preload: Sequence[str]) -> None:
         """Fork the next workers from a new process, which imports its modules anew."""
@@ -278,6 +285,8 @@ class Fleet:
                 log.info("worker started", extra=member.fields)
                 member.running = member.start
                 process.send(replace(member.start, evict=list(member.departed.dead)))
+                if member.paused:
+                    process.send(Pause())
             case SendDump():
                 process.send(Dump())
             case SendDrain():
@@ -285,8 +294,6 @@ class Fleet:
             case SendTerm():
                 log.warning("the drain deadline passed: SIGTERM", extra=member.fields)
                 process.send(Abort())  # a main thread inside C code runs no signal handler
-                if member.paused:
-                    process.send(Pause())
                 process.signal(signal.SIGTERM)
             case SendKill():
                 log.warning("SIGKILL", extra=member.fields)

@@ -16,8 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STEP = 2.0
-"""The most seconds between two looks that count. The main loop looks once a second at least, so
-what is beyond that is the supervisor's own absence."""
+"""Seconds between two looks beyond which the supervisor itself was away: its main loop looks once
+a second at least."""
+ABSENCE = 0.5
+"""Seconds that such an absence counts, however long it was. Not none: a main loop that is always
+late should be late to notice, and not blind."""
 STARTUP = 300.0
 """Seconds of silence that a worker is granted, if its limit is shorter, until it is assigned for
 the first time: the user's modules may keep the interpreter's lock while they are imported."""
@@ -107,7 +110,8 @@ class Attention:
     def at(self, now: float) -> float:
         """Seconds of attention by now (monotonic seconds); to be asked once a second."""
         if self._last is not None:
-            self._seconds += min(max(now - self._last, 0.0), STEP)
+            gap = max(now - self._last, 0.0)
+            self._seconds += gap if gap <= STEP else ABSENCE
         self._last = now
         return self._seconds
 

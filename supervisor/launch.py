@@ -9,6 +9,7 @@ program. `Launch` prepares nothing but sys.path and the folder.
 from __future__ import annotations
 
 import atexit
+import faulthandler
 import importlib
 import os
 import signal
@@ -23,6 +24,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     Entry = Callable[[list[int]], int]
+
+
+if sys.platform == "linux":
+    DUMP_SIGNAL = signal.SIGRTMAX
+else:
+    DUMP_SIGNAL = signal.SIGINFO
+"""Makes a worker write the stacks of its threads to stderr, even while code in C keeps the
+interpreter's lock. Hardly anything else uses this signal."""
+_STDERR = 2
 
 
 @dataclass(frozen=True)
@@ -41,6 +51,7 @@ class Launch:
         # A process group of its own: a signal to the supervisor's group is not for workers.
         os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
+        faulthandler.register(DUMP_SIGNAL, _STDERR)
         os.close(parent_sentinel)  # the worker watches the supervisor itself, not this pipe
         try:
             return _entry(self.entry)(_inherited_fds())

@@ -157,6 +157,8 @@ class Heartbeat:
         metrics: All its metric families, cumulative; None if they are as in the last
             heartbeat, which is what an idle worker says.
         member_id: Its id in the consumer group, once it has one.
+        behind: Topic, number and position of each partition that stands still although there is
+            more to handle, and nothing of it is in hand.
     """
 
     joined: bool
@@ -168,6 +170,7 @@ class Heartbeat:
     oldest_handler_seconds: float
     metrics: list[Family] | None = field(repr=False)
     member_id: str | None = None
+    behind: list[tuple[str, int, int]] = field(default_factory=list)
     type: Literal["heartbeat"] = "heartbeat"
 
 

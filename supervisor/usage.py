@@ -54,6 +54,15 @@ def parsed(pid: int, stat: str, ticks: int, page: int) -> Usage:
     return Usage((pid, started), round((user + system) / ticks, 3), resident * page)
 
 
+def is_stopped(pid: int) -> bool:
+    """Whether a signal or a debugger has stopped a process; False where nobody can tell."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return False
+    return stat.rpartition(")")[2].split()[0] in {"T", "t"}
+
+
 class Spent:
     """What the processes that follow each other in one slot have used."""
 

@@ -154,9 +154,7 @@ def handles_one_for_ever(loop: StandInLoop, control: Control, channel: Channel) 
     return steady(loop, control, channel)
 
 
-def leaves_a_partition_where_it_is(
-    loop: StandInLoop, control: Control, channel: Channel
-) -> int:
+def leaves_a_partition_where_it_is(loop: StandInLoop, control: Control, channel: Channel) -> int:
     """Works on, but for a partition that stands still."""
     loop.behind = [("standin", 3, 17)]
     return steady(loop, control, channel)

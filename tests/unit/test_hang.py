@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.hang import STARTUP, STEP, Attention, Limits, Sight, look
+from supervisor.hang import ABSENCE, STARTUP, STEP, Attention, Limits, Sight, look
 from supervisor.restart import ExitClass
 
 LIMITS = Limits(silence=30, handler=60, stall=300)
@@ -110,12 +110,8 @@ def test_a_limit_of_nought_is_none():
 
 def test_attention_does_not_count_the_watchers_own_absence():
     attention = Attention()
-    assert [attention.at(now) for now in (100.0, 101.0, 3701.0, 3702.0)] == [
-        0,
-        1,
-        1 + STEP,
-        2 + STEP,
-    ]
+    moments = (100.0, 101.0, 3701.0, 3702.0)
+    assert [attention.at(now) for now in moments] == [0, 1, 1 + ABSENCE, 2 + ABSENCE]
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=200))
