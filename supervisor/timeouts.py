@@ -65,8 +65,16 @@ def of_consumer(
     poll = _seconds(properties, POLL)
     drain = config.drain_timeout_of(name)
     drain_key = f"{place}.drain_timeout" if table.drain_timeout else "supervisor.drain_timeout"
-    if table.attempt_timeout is not None:
-        yield from _attempt(table.attempt_timeout, drain, poll, place)
+    for key in ("attempt_timeout", "handler_timeout"):
+        if limit := getattr(table, key):
+            yield from _handler(key, limit, drain, poll, place)
+    if table.attempt_timeout and 0 < table.handler_timeout <= table.attempt_timeout:
+        yield Problem(
+            f"{place}.handler_timeout",
+            f"{seconds(table.handler_timeout)} is not above attempt_timeout "
+            f"({seconds(table.attempt_timeout)}): the worker is replaced before the attempt ends",
+            f'write handler_timeout = "{seconds(table.attempt_timeout + _MARGIN)}"',
+        )
     if drain > poll:
         yield Problem(
             drain_key,
@@ -79,23 +87,22 @@ def of_consumer(
         yield from _session(table, properties, place)
 
 
-def _attempt(attempt: float, drain: float, poll: float, place: str) -> Iterator[Problem]:
-    key = f"{place}.attempt_timeout"
-    if attempt >= drain:
+def _handler(key: str, limit: float, drain: float, poll: float, place: str) -> Iterator[Problem]:
+    """What stands against a handler that runs for as long as it may."""
+    if limit >= drain:
         yield Problem(
-            key,
-            f"{seconds(attempt)} is not below drain_timeout ({seconds(drain)}): a stop may end "
-            "an attempt that is still allowed to run",
-            f'write [{place}] drain_timeout = "{seconds(attempt + _MARGIN)}", or a shorter '
-            "attempt_timeout",
+            f"{place}.{key}",
+            f"{seconds(limit)} is not below drain_timeout ({seconds(drain)}): a stop may end a "
+            "handler that is still allowed to run",
+            f'write [{place}] drain_timeout = "{seconds(limit + _MARGIN)}", or a shorter {key}',
         )
-    if attempt >= poll:
+    if limit >= poll:
         yield Problem(
-            key,
-            f"{seconds(attempt)} is not below {POLL} ({seconds(poll)}): the worker leaves its "
-            "group before the attempt is over",
-            f'write "{POLL}" = {round((attempt + _MARGIN) * 1000)} in [{place}.kafka.options], '
-            "or a shorter attempt_timeout",
+            f"{place}.{key}",
+            f"{seconds(limit)} is not below {POLL} ({seconds(poll)}): the worker leaves its "
+            "group before the handler's time is over",
+            f'write "{POLL}" = {round((limit + _MARGIN) * 1000)} in [{place}.kafka.options], '
+            f"or a shorter {key}",
         )
 
 

@@ -62,7 +62,7 @@ def test_a_warning_names_file_key_and_way_out_and_fails_only_where_it_is_asked_t
     assert done.returncode == 0
     assert done.stderr == (
         "fleet.toml: warning: consumers.orders.attempt_timeout: 60s is not below drain_timeout "
-        "(30s): a stop may end an attempt that is still allowed to run; write [consumers.orders] "
+        "(30s): a stop may end a handler that is still allowed to run; write [consumers.orders] "
         'drain_timeout = "65s", or a shorter attempt_timeout\n'
     )
     assert "fleet.toml is valid, with 1 warning" in done.stdout

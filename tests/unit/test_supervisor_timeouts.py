@@ -35,7 +35,7 @@ def test_the_defaults_are_no_reason_for_a_warning():
             {},
             "consumers.orders.attempt_timeout",
             (
-                "30s is not below drain_timeout (30s): a stop may end an attempt that is still "
+                "30s is not below drain_timeout (30s): a stop may end a handler that is still "
                 'allowed to run; write [consumers.orders] drain_timeout = "35s"'
             ),
         ),
@@ -44,6 +44,18 @@ def test_the_defaults_are_no_reason_for_a_warning():
             {"max.poll.interval.ms": "10000"},
             "consumers.orders.attempt_timeout",
             'write "max.poll.interval.ms" = 15000 in [consumers.orders.kafka.options]',
+        ),
+        (
+            {"handler_timeout": "1m"},
+            {},
+            "consumers.orders.handler_timeout",
+            'to run; write [consumers.orders] drain_timeout = "65s", or a shorter handler_timeout',
+        ),
+        (
+            {"attempt_timeout": "10s", "handler_timeout": "10s"},
+            {},
+            "consumers.orders.handler_timeout",
+            "10s is not above attempt_timeout (10s): the worker is replaced before the attempt",
         ),
         (
             {"drain_timeout": "10m"},
