@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from flowodm.consumer.options import Options
 
 HEARTBEAT: Final = "heartbeat.interval.ms"
-DYNAMIC_MS: Final = 100
+DYNAMIC_MS: Final = 75
 """Milliseconds between the heartbeats of dynamic members of a classic group.
 
 Each death, start and end of a worker is a rebalance there, which every other member hears of in

@@ -6,6 +6,7 @@ block without a bound (a synchronous commit, close) runs in :func:`committer.bou
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from dataclasses import dataclass
@@ -37,6 +38,8 @@ SAMPLE_INTERVAL = 1.0
 #: Seconds between two looks for the answer to a commit ahead, which takes some 6 ms. A poll that
 #: has brought it goes on waiting for a record, and the next window may be due by then.
 ANSWER_TICK = 0.002
+#: Seconds between two looks of librdkafka's main thread at its group (``rkcg_serve_timer``).
+CLIENTS_TURN = 0.5
 
 _PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name#: Seconds for the broker's answers where the loop was asked to stop now.
 URGENT_TIMEOUT = 2.0
@@ -90,7 +93,8 @@ class Poller:
         self._dispatch = dispatch
         self._switch = switch
         self._slice = min(source.poll_timeout, SLICE)
-        self._next_sample = 0.0
+        self._next_sample = self._next_look = 0.0
+        self._wake_interval = _wake_interval(source.config)
         self._released = threading.Event()
         self._consumer: Consumer
         self._membership: Membership
@@ -195,8 +199,9 @@ class Poller:
         self._committer.commit_if_due()
         self._apply_pressure()
         self._membership.check_handlers()
-        if not self._dispatch.joined:
+        if not self._dispatch.joined or now >= self._next_look:
             self._membership.look_at_id()
+            self._next_look = now + self._wake_interval
         if self.error is not None:
             raise self.error
 
@@ -376,6 +381,15 @@ class Poller:
         except (KafkaException, TimeoutError, RuntimeError) as error:
             self._dispatch.tell(Trouble("close", str(error)))
         self._committer.close()
+
+
+def _wake_interval(config: dict[str, Any]) -> float:
+    """Seconds after which the client's main thread has to be woken for its heartbeats.
+
+    It looks only twice a second whether one is due, and whenever somebody asks it something.
+    """
+    interval = int(config.get("heartbeat.interval.ms", 3000)) / 1000
+    return interval if interval < CLIENTS_TURN else math.inf
 
 
 def _window_ready(engine: Engine) -> bool:
