@@ -9,7 +9,7 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from supervisor.protocol import Decoder, Start
-from supervisor.redaction import redactor
+from supervisor.redaction import Redactor
 from supervisor.rehearsal import Broker, Rehearsal
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def _answer(start: Start, broker: Broker | None) -> dict[str, object]:
         found.errors = [error]
     seen = None if found.seen is None else asdict(found.seen)
     if seen is not None:
-        seen["error"] = redactor(start.secrets)(seen["error"])
+        seen["error"] = Redactor(start.secrets)(seen["error"])
     return {
         "facts": found.facts,
         "problems": [_problem(error, start) for error in found.errors],
@@ -69,4 +69,4 @@ def _problem(error: BaseException, start: Start) -> str:
     options = start.kafka.get("options", {})
     if named := [name for name in options if f'"{name}"' in text]:
         text = f'kafka.options."{named[0]}": {text}'
-    return redactor(start.secrets)(text)
+    return Redactor(start.secrets)(text)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any, Literal
 
 from pydantic import Field, SecretStr
@@ -10,7 +9,6 @@ from pydantic import Field, SecretStr
 from supervisor import redaction
 from supervisor.values import Options, Table
 
-_SECRET_OPTION = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
 _SAME = {
     "bootstrap_servers": ("bootstrap.servers", "metadata.broker.list"),
     "security_protocol": ("security.protocol",),
@@ -71,7 +69,7 @@ class KafkaTable(Table):
             for name in type(self).model_fields
             if isinstance(value := getattr(self, name), SecretStr)
         ]
-        values += [value for name, value in self.options.items() if _SECRET_OPTION.search(name)]
+        values += redaction.of_options(self.options)
         if self.schema_registry_basic_auth_user_info is not None:
             user_info = self.schema_registry_basic_auth_user_info.get_secret_value()
             values += redaction.of_user_info(user_info)

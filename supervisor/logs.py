@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import structlog
 
-from supervisor.redaction import redactor
+from supervisor.redaction import Redactor
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -39,7 +39,7 @@ def configure(
     level: str,
     fmt: Literal["json", "console"],
     fields: Mapping[str, object],
-    secrets: Collection[str] = (),
+    secrets: Collection[str] | Redactor = (),
 ) -> None:
     """Send all logging of this process to stderr.
 
@@ -47,7 +47,7 @@ def configure(
         level: Lowest level that is logged: "debug", "info", "warning" or "error".
         fmt: "json", or "console" for people.
         fields: What each line carries unless it has its own: consumer, slot, pid.
-        secrets: Values that are replaced wherever they turn up.
+        secrets: Values that are replaced wherever they turn up, or what replaces them.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -227,8 +227,8 @@ def _fold(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
     return event
 
 
-def _redact(secrets: Collection[str]) -> Processor:
-    redact = redactor(secrets)
+def _redact(secrets: Collection[str] | Redactor) -> Processor:
+    redact = secrets if isinstance(secrets, Redactor) else Redactor(secrets)
 
     def hide(value: Any) -> Any:
         if isinstance(value, str):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
 REDACTED = "[redacted]"
 SHORTEST_SECRET = 4
@@ -23,6 +23,7 @@ _SHORTEST_LINE = 16
 _PASSWORDS = ("KAFKA_SASL_PASSWORD", "SCHEMA_REGISTRY_API_SECRET")
 _USER_INFO = "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"
 _URL = "SCHEMA_REGISTRY_URL"
+_SECRET_OPTION = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
 _USER_IN_URL = re.compile(r"(?<=://)[^/?#\s]*@")
 
 
@@ -54,18 +55,33 @@ def without_user(text: str) -> str:
     return _USER_IN_URL.sub("", text)
 
 
-def redactor(secrets: Collection[str]) -> Callable[[str], str]:
-    """A function that replaces each of these values in a text, in all its forms."""
-    long = {form for secret in secrets for form in _forms(secret)}
-    # The longest first: one secret may be part of another.
-    hidden = sorted(long, key=len, reverse=True)
+def of_options(options: Mapping[str, object]) -> list[str]:
+    """The secrets among librdkafka's properties."""
+    return [str(value) for name, value in options.items() if _SECRET_OPTION.search(name)]
 
-    def redact(text: str) -> str:
-        for secret in hidden:
-            text = text.replace(secret, REDACTED)
+
+class Redactor:
+    """Replaces secrets in a text, in all their forms.
+
+    Args:
+        secrets: Those that are known from the beginning.
+    """
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._forms: tuple[str, ...] = ()
+        self.hide(secrets)
+
+    def hide(self, secrets: Iterable[str]) -> None:
+        """Replace these too, from now on. From any thread."""
+        forms = {*self._forms, *(form for secret in secrets for form in _forms(secret))}
+        # The longest first: one secret may be part of another.
+        self._forms = tuple(sorted(forms, key=len, reverse=True))
+
+    def __call__(self, text: str) -> str:
+        """The text without the secrets."""
+        for form in self._forms:
+            text = text.replace(form, REDACTED)
         return text
-
-    return redact
 
 
 def _forms(secret: str) -> Iterator[str]:

@@ -40,7 +40,7 @@ from supervisor.eviction import evict_dead
 from supervisor.membership import brisk
 from supervisor.objects import DefinitionError, Names, here_first
 from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
-from supervisor.redaction import redactor
+from supervisor.redaction import Redactor, of_options
 from supervisor.rehearsal import Broker, Rehearsal
 from supervisor.restart import ExitClass, ExitCode, classify
 from supervisor.values import parse_start
@@ -206,6 +206,7 @@ class _Worker:
         self._start = start
         self._channel = channel
         self._registry = CollectorRegistry()
+        self._redact = Redactor(start.secrets)
         self._abandoned = 0
         self._member_id: str | None = None
         self._last_metrics: list[Family] = []
@@ -251,8 +252,7 @@ class _Worker:
         )
         text = str(error) if expected else f"{type(error).__name__}: {error}"
         text = "; ".join([text, *getattr(error, "__notes__", ())])
-        redact = redactor(self._start.secrets)
-        message = _cut(redact(text)).encode(errors="replace").decode()
+        message = _cut(self._redact(text)).encode(errors="replace").decode()
         self._channel.send(Failed(kind=kind.value, message=message))
         return code
 
@@ -265,6 +265,7 @@ class _Worker:
             slot=str(self._start.identity.slot),
         )
         self._loop = definition.loop(observers=(observer, self._observe))
+        self._redact.hide(of_options(self._loop.options.settings.extra_config))
         self._control.attach(self._loop)
         self._loop.options = brisk(self._loop.options)
         self._loop.before_join = self._evict

@@ -14,7 +14,7 @@ from supervisor.client import ask
 
 MINE = """
 import logging, os
-from flowodm import FlowBaseModel
+from flowodm import FlowBaseModel, LongRunningSettings
 from flowodm.connection import get_kafka_connection
 
 class Order(FlowBaseModel):
@@ -22,6 +22,9 @@ class Order(FlowBaseModel):
         topic = "hidden"
         consumer_group = "hidden"
     number: int
+
+class Patient(LongRunningSettings):
+    extra_config = {"sasl.oauthbearer.client.secret": "hunter-profile"}
 
 def handle(order): ...
 
@@ -32,6 +35,7 @@ def everything():
 
 def up():
     log = logging.getLogger("mine")
+    log.warning(Patient())
     log.warning("%r %s", get_kafka_connection(), everything())
     log.warning("all of it: %s", everything()[1:], extra={"settings": everything()[0]})
     log.warning(open("fleet.toml").read())
@@ -51,6 +55,8 @@ sasl_username = "me"
 sasl_password_file = "password"
 [kafka.options]
 "ssl.key.password" = "hunter-key"
+[defaults]
+settings = "mine:Patient"
 [consumers.orders]
 model = "mine:Order"
 handler = "mine:handle"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.redaction import of_environment, of_urls, redactor, without_user
+from supervisor.redaction import Redactor, of_environment, of_urls, without_user
 
 KEY = "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkq\nhkiG9w0BAQEFAASC\n-----END PRIVATE KEY-----\n"
 
@@ -38,7 +38,7 @@ def test_every_address_of_several_may_have_a_user():
     "secret", ["hunter2", 'hun"ter', "hun\\ter", "hun\nter's", "hünter", "a:b c"]
 )
 def test_a_secret_is_hidden_in_each_form(secret):
-    redact = redactor([secret])
+    redact = Redactor([secret])
     python, javascript = repr(secret)[1:-1], json.dumps(secret)[1:-1]
     assert redact(f"password={secret}!") == "password=[redacted]!"
     assert redact(repr([secret])) == repr([secret]).replace(python, "[redacted]")
@@ -47,11 +47,11 @@ def test_a_secret_is_hidden_in_each_form(secret):
 
 def test_user_and_password_are_hidden_as_basic_authentication_sends_them():
     sent = base64.b64encode(b"me:hunter2").decode()
-    assert redactor(["me:hunter2"])(f"Basic {sent}") == "Basic [redacted]"
+    assert Redactor(["me:hunter2"])(f"Basic {sent}") == "Basic [redacted]"
 
 
 def test_the_lines_of_a_private_key_are_hidden_one_by_one():
-    redact = redactor([KEY])
+    redact = Redactor([KEY])
     for line in KEY.splitlines()[1:-1]:
         assert redact(f"    {line}") == "    [redacted]"
     assert redact("-----BEGIN PRIVATE KEY-----") == "-----BEGIN PRIVATE KEY-----"
@@ -59,9 +59,16 @@ def test_the_lines_of_a_private_key_are_hidden_one_by_one():
 
 @given(st.lists(st.text(min_size=4)))
 def test_no_secret_is_left_whatever_the_others_are(secrets):
-    redact = redactor(secrets)
+    redact = Redactor(secrets)
     assert all(redact(secret) != secret for secret in secrets if secret != "[redacted]")
 
 
 def test_a_short_value_is_not_searched_for():
-    assert redactor(["a"])("a banana") == "a banana"
+    assert Redactor(["a"])("a banana") == "a banana"
+
+
+def test_what_becomes_known_later_is_hidden_from_then_on():
+    redact = Redactor(["hunter2"])
+    assert redact("hunter2 swordfish") == "[redacted] swordfish"
+    redact.hide(["swordfish"])
+    assert redact("hunter2 swordfish") == "[redacted] [redacted]"

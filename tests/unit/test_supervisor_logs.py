@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from supervisor.redaction import redactor
+from supervisor.redaction import Redactor
 
 PROGRAM = """
 import logging, threading, warnings, os
@@ -82,7 +82,7 @@ def test_the_console_has_the_same_for_people_and_no_colours_without_a_terminal()
     ],
 )
 def test_secrets_are_replaced_the_longest_first_and_too_short_ones_not(secrets, shown):
-    assert redactor(secrets)("password is hunter2!") == shown
+    assert Redactor(secrets)("password is hunter2!") == shown
 
 
 def test_a_secret_is_found_in_containers_whatever_characters_it_has():
