@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Protocol
 from supervisor import logs
 from supervisor.protocol import (
     Abort,
+    AskGroup,
     Bye,
     Decoder,
     Drain,
@@ -60,6 +61,9 @@ class Stoppable(Protocol):
 
     def resume(self) -> None:
         """Go on."""
+
+    def ask_group(self) -> None:
+        """Ask the consumer group for what has changed."""
 
 
 class SupervisorLostError(Exception):
@@ -272,6 +276,9 @@ class Control:
             self.stop(now=True)
         elif isinstance(frame, Pause | Resume):
             self._hold(paused=isinstance(frame, Pause))
+        elif isinstance(frame, AskGroup):
+            if self._loop is not None:
+                self._loop.ask_group()
         elif isinstance(frame, Dump):
             log.error("the supervisor takes this worker for hung", extra={"stacks": stacks()})
         else:

@@ -16,6 +16,7 @@ from supervisor.metrics import Drains, Fold
 from supervisor.process import WorkerProcess
 from supervisor.protocol import (
     Abort,
+    AskGroup,
     Bye,
     Drain,
     Dump,
@@ -123,7 +124,7 @@ class Fleet:
         self._server = server
         self._entry = entry
         self._post = post
-        self._removals = Removals(server) if entry == WORKER else None
+        self._removals = Removals(server, self._ask_group) if entry == WORKER else None
 
     @property
     def finished(self) -> bool:
@@ -231,10 +232,16 @@ class Fleet:
                 self._advance(member, DrainBegun())
             case Hello():
                 pass  # the pid comes from the fork server
-            case Start() | Drain() | Abort() | Pause() | Resume() | Dump():
+            case Start() | Drain() | Abort() | Pause() | Resume() | Dump() | AskGroup():
                 self._distrust(member, f"a worker does not send {frame.type} frames")
             case _:
                 assert_never(frame)
+
+    def _ask_group(self, consumer: str) -> None:
+        """A slot of this consumer is out of its group: the others learn of it at once."""
+        for member in self.members:
+            if member.consumer == consumer and member.process and member.slot.state in READY:
+                member.process.send(AskGroup())
 
     def _distrust(self, member: Member, message: str) -> None:
         member.complaint = message

@@ -127,6 +127,13 @@ class Dump:
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
+class AskGroup:
+    """Ask the group at once for what has changed: another member is gone for good."""
+
+    type: Literal["ask_group"] = "ask_group"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
 class Hello:
     """The worker runs, under this pid, and waits for Start."""
 
@@ -196,7 +203,11 @@ class Bye:
     type: Literal["bye"] = "bye"
 
 
-Frame = Start | Drain | Abort | Pause | Resume | Dump | Hello | State | Heartbeat | Failed | Bye
+Order = Start | Drain | Abort | Pause | Resume | Dump | AskGroup
+"""What a worker is told."""
+Report = Hello | State | Heartbeat | Failed | Bye
+"""What a worker tells."""
+Frame = Order | Report
 
 
 @validated(frozen=True, slots=True, config=_STRICT)

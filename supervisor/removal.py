@@ -12,11 +12,13 @@ import asyncio
 import logging
 import signal
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from supervisor.process import WorkerProcess
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from supervisor.forkserver import ForkServer
     from supervisor.member import Member
     from supervisor.protocol import Frame, Start
@@ -33,10 +35,12 @@ class Removals:
 
     Args:
         server: Where their processes are forked.
+        gone: Called with a consumer's name when a slot of it is out of its group.
     """
 
-    def __init__(self, server: ForkServer) -> None:
+    def __init__(self, server: ForkServer, gone: Callable[[str], None]) -> None:
         self._server = server
+        self._gone = gone
         self._under_way: set[_Removal] = set()
 
     def remove(self, member: Member) -> None:
@@ -44,11 +48,15 @@ class Removals:
         start = member.running or member.start
         static = "group_instance_id" in start.consumer
         ids = member.departed.to_remove(static=static)
-        if not ids or start.consumer.get("partitions") is not None:
+        if start.consumer.get("partitions") is not None:
             return
-        removal = _Removal(replace(start, evict=ids), dict(member.fields), self._under_way)
+        if not ids:
+            self._gone(member.consumer)  # it has left by itself
+            return
+        removal = _Removal(replace(start, evict=ids), member.fields, self._over)
         try:
             removal.begin(self._server)
+            self._under_way.add(removal)
         except OSError as error:
             log.warning("not taken out of the group: %s", error, extra=member.fields)
 
@@ -57,14 +65,27 @@ class Removals:
         for removal in tuple(self._under_way):
             removal.abandon()
 
+    def _over(self, removal: _Removal, *, removed: bool) -> None:
+        self._under_way.discard(removal)
+        if removed:
+            self._gone(removal.consumer)
+
+
+class Over(Protocol):
+    """Whom a removal tells that it is over."""
+
+    def __call__(self, removal: _Removal, *, removed: bool) -> None:
+        """Whether it did its work."""
+
 
 class _Removal:
     """One child; what `supervisor.process.WorkerProcess` tells comes in here."""
 
-    def __init__(self, start: Start, fields: dict[str, object], among: set[_Removal]) -> None:
+    def __init__(self, start: Start, fields: dict[str, object], over: Over) -> None:
+        self.consumer = start.identity.consumer
         self._start = start
         self._fields = fields
-        self._among = among
+        self._tell_over = over
         self._process: WorkerProcess | None = None
         self._timer: asyncio.TimerHandle | None = None
 
@@ -73,17 +94,16 @@ class _Removal:
         self._timer = asyncio.get_running_loop().call_later(
             LIMIT, lambda: process.signal(signal.SIGKILL)
         )
-        self._among.add(self)
 
     def abandon(self) -> None:
         if self._process is not None:
             self._process.abandon()
-        self._over()
+        self._over(removed=False)
 
-    def _over(self) -> None:
+    def _over(self, *, removed: bool) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._among.discard(self)
+        self._tell_over(self, removed=removed)
 
     def spawned(self, _pid: int) -> None:
         if self._process is not None:
@@ -96,7 +116,7 @@ class _Removal:
         log.error("a removal does not keep to the protocol: %s", message, extra=self._fields)
 
     def ended(self, status: int | None) -> None:
-        self._over()
+        self._over(removed=status == 0)
         if status != 0:
             log.warning(
                 "it may not be out of its group, and keeps its partitions until its session ends",
@@ -104,5 +124,5 @@ class _Removal:
             )
 
     def unspawned(self, message: str) -> None:
-        self._over()
+        self._over(removed=False)
         log.warning("not taken out of the group: %s", message, extra=self._fields)

@@ -95,6 +95,7 @@ class Poller:
         self._slice = min(source.poll_timeout, SLICE)
         self._next_sample = self._next_look = 0.0
         self._wake_interval = _wake_interval(source.config)
+        self._asked = False
         self._released = threading.Event()
         self._consumer: Consumer
         self._membership: Membership
@@ -107,6 +108,10 @@ class Poller:
     def start(self) -> None:
         """Begin; what goes wrong from here on is in ``error`` once ``drained`` is set."""
         self._thread.start()
+
+    def ask_group(self) -> None:
+        """Have the group asked soon for what has changed; from any thread."""
+        self._asked = True
 
     def release(self) -> None:
         """The consumer may be closed: the shutdown hook has run."""
@@ -199,6 +204,9 @@ class Poller:
         self._committer.commit_if_due()
         self._apply_pressure()
         self._membership.check_handlers()
+        if self._asked:
+            self._asked = False
+            self._membership.ask()
         if not self._dispatch.joined or now >= self._next_look:
             self._membership.look_at_id()
             self._next_look = now + self._wake_interval
@@ -329,7 +337,7 @@ class Poller:
                 break
             self._serve(0)
         deadline = max(self._switch.deadline, time.monotonic()) + self._call_timeout
-        confirmed = self._committer.await_answer(self._serve, deadline)
+        confirmed = self._committer.await_answer(self._serve, deadline, self._out_of_time)
         with self._dispatch as engine:
             offsets = engine.to_commit()
             unfinished = engine.unfinished
@@ -348,7 +356,9 @@ class Poller:
         """The final commit is tried again while there is time: a failure repeats records."""
         while True:
             left = deadline - time.monotonic()
-            problem = self._committer.commit_now(offsets, max(left, 1.0), self._serve)
+            problem = self._committer.commit_now(
+                offsets, max(left, 1.0), self._serve, self._out_of_time
+            )
             if problem is None:
                 return
             self._serve(self._slice)
@@ -363,6 +373,10 @@ class Poller:
     def _call_timeout(self) -> float:
         """Seconds for the last commit, and for the consumer's close."""
         return URGENT_TIMEOUT if self._switch.urgent else CALL_TIMEOUT
+
+    def _out_of_time(self) -> bool:
+        """Whether the loop was asked to stop now while it waited, and has waited on since."""
+        return self._switch.urgent and time.monotonic() >= self._switch.deadline + URGENT_TIMEOUT
 
     def _linger(self) -> None:
         """Stay a member, and within the poll interval, until the shutdown hook has run."""

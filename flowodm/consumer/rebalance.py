@@ -114,6 +114,16 @@ class Membership:
         if _member_epoch(self._consumer.consumer_group_metadata()) > 0:
             self._dispatch.joined = True
 
+    def ask(self) -> None:
+        """Ask the group at once for what has changed, not with the next heartbeat.
+
+        Under KIP-848 that may take 5 s, the broker's interval; the same subscription again has
+        librdkafka send one now. In a classic group it would do nothing.
+        """
+        pinned = self._source.partitions is not None
+        if not (pinned or self._away) and uses_consumer_protocol(self._source.config):
+            self.join()
+
     def look_at_id(self) -> None:
         """Tell the member's id as soon as there is one: who reaps a dead member needs it."""
         if self._source.partitions is not None:

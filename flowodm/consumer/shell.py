@@ -70,6 +70,14 @@ class Loop:
         """Take :meth:`pause` back; from any thread."""
         self._switch.paused = False
 
+    def ask_group(self) -> None:
+        """Ask the group now for what has changed, as a member is known to be gone; any thread.
+
+        It matters under KIP-848, where the next heartbeat may be 5 s away.
+        """
+        if self._session is not None:
+            self._session.poller.ask_group()
+
     def status(self) -> LoopStatus:
         """A snapshot of the loop; from any thread."""
         session = self._session
