@@ -160,7 +160,11 @@ class Committer:
             self._conclude(request, None)
 
     def commit_now(
-        self, offsets: dict[TP, Position], timeout: float, serve: Callable[[float], None]
+        self,
+        offsets: dict[TP, Position],
+        timeout: float,
+        serve: Callable[[float], None],
+        enough: Callable[[], bool] = lambda: False,
     ) -> str | None:
         """Commit and wait for the broker's answer.
 
@@ -168,6 +172,7 @@ class Committer:
             offsets: What to commit.
             timeout: The most seconds to wait.
             serve: Polls for so many seconds, so that the answer can come.
+            enough: Whether to wait no longer, for all that.
 
         Returns:
             The error, None if it was confirmed.
@@ -178,18 +183,23 @@ class Committer:
         with self._dispatch as engine:
             engine.schedule.sent(now)
         request = self._send(offsets)
-        while request.open and time.monotonic() < now + timeout:
+        while request.open and time.monotonic() < now + timeout and not enough():
             serve(TICK)
-        self._give_up(request, f"no answer within {timeout:.1f} s")
+        self._give_up(request, f"no answer within {time.monotonic() - now:.1f} s")
         return request.problem
 
-    def await_answer(self, serve: Callable[[float], None], deadline: float) -> bool:
+    def await_answer(
+        self,
+        serve: Callable[[float], None],
+        deadline: float,
+        enough: Callable[[], bool] = lambda: False,
+    ) -> bool:
         """Wait for the commit under way; returns whether none is any more.
 
         One at a time, also at the end: where a connection broke, the client may send an older
         request again after a newer one, and the committed offset would move back.
         """
-        while self._current is not None and time.monotonic() < deadline:
+        while self._current is not None and time.monotonic() < deadline and not enough():
             serve(TICK)
         return self._current is None
 

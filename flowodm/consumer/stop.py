@@ -53,6 +53,6 @@ class StopSwitch:
             self._pressed_at, self.reason = moment, reason
         if now:
             self.urgent = True
-            self._deadline = moment
+            self._deadline = min(self.deadline, moment)  # asked again, it is no later
         elif self._deadline is None:
             self._deadline = moment + self._drain_timeout

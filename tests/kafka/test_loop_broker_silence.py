@@ -111,6 +111,32 @@ def test_a_stop_says_that_its_last_offsets_are_not_committed(
 
 
 @pytest.mark.parametrize("kind", BOTH)
+def test_now_cuts_the_wait_for_an_answer_that_has_begun_already(new_bench, server, kind):
+    """Invariant 12: what is left of a long drain_timeout is not waited for after the second."""
+    bench, seen = new_bench(), []
+    bench.produce(range(100))
+    with Gate() as gate:
+
+        def handle(message) -> None:
+            seen.append(message.n)
+            if message.n == 99:
+                gate.wait()
+
+        options = {"settings": brisk(**SESSION), "commit_interval": 3_600.0, "drain_timeout": 60.0}
+        with bench.run(kind, handle, ordering="partition", **options) as running:
+            wait_until(lambda: gate.waiting, PATIENCE, "the last record is in its handler")
+            with silent(server):
+                running.loop.stop()
+                gate.open()
+                wait_until(lambda: running.status().in_flight == 0, 5, "all is handled")
+                over = time.monotonic() + 0.5
+                wait_until(lambda: time.monotonic() > over, 5, "it waits for its commit")
+                running.loop.stop(now=True)
+                with pytest.raises(ConsumerError, match="could not be committed"):
+                    running.end(10)
+
+
+@pytest.mark.parametrize("kind", BOTH)
 def test_a_silence_shorter_than_the_session_costs_and_repeats_nothing(new_bench, server, kind):
     bench, seen = new_bench(), []
     options = {"settings": brisk(**SESSION), "commit_interval": 0.1}

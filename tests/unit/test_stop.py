@@ -35,6 +35,17 @@ def test_a_later_urgent_request_moves_the_deadline_but_not_the_reason():
     assert switch.reason is EndReason.STOP
 
 
+def test_an_urgent_request_never_gives_more_time():
+    switch = StopSwitch(drain_timeout=0.0)
+
+    switch.press()
+    deadline = switch.deadline
+    switch.press(now=True)
+    switch.press(now=True)
+
+    assert switch.deadline == deadline
+
+
 def test_a_later_relaxed_request_moves_nothing():
     switch = StopSwitch(drain_timeout=30.0)
 
