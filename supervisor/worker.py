@@ -216,7 +216,7 @@ class _Worker:
     def run(self) -> int:
         """Consume until the end, and say farewell."""
         identity = self._start.identity
-        _configure_logs(self._start)
+        self._redact = _configure_logs(self._start)
         _set_name(f"flowodm:{identity.consumer}/{identity.slot}")
         signal.signal(signal.SIGTERM, lambda _number, _frame: self._control.stop())
         self._control.start()
@@ -317,14 +317,16 @@ class _Worker:
         return current
 
 
-def _configure_logs(start: Start) -> None:
+def _configure_logs(start: Start) -> Redactor:
     identity = start.identity
+    redact = Redactor(start.secrets)
     logs.configure(
         level=start.logging.level,
         fmt=start.logging.format,
         fields={"consumer": identity.consumer, "slot": identity.slot, "pid": os.getpid()},
-        secrets=start.secrets,
+        secrets=redact,
     )
+    return redact
 
 
 def _cut(text: str) -> str:
