@@ -11,7 +11,7 @@ from waiting import wait_until
 
 ORDERS = 300
 # Without a removal it takes the session: 300 s in a classic group, 45 s under KIP-848.
-SOON = 15.0
+SOON = 10.0
 CONSUMERS = """
 [kafka.options]
 "auto.offset.reset" = "earliest"

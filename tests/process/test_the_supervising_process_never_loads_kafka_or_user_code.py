@@ -19,7 +19,7 @@ async def main():
 
 report = asyncio.run(main())
 assert report.status == 0, report
-families = ("flowodm", "confluent_kafka", "fastavro", "multiprocess", "dill", "mine")
+families = ("flowodm", "confluent_kafka", "kafka", "fastavro", "multiprocess", "dill", "mine")
 print(sorted(m for m in sys.modules if m.split(".")[0] in families))
 """
 
