@@ -50,6 +50,7 @@ class StandInLoop:
         self.paused = False
 
     def heartbeat(self) -> Heartbeat:
+        self.speaks.wait()
         self.processed += not self.paused
         counter = [("standin_beats_total", {"pid": "any"}, float(self.processed))]
         gauge = [("standin_pid", {"pid": str(os.getpid())}, 1.0)]
