@@ -161,19 +161,15 @@ def guarantee(table: ConsumerTable) -> str:
     if table.commit_strategy == "after_processing":
         interval = 1.0 if table.commit_interval is None else table.commit_interval
         return (
-            "at least once, nothing is lost: committed after processing; a crash repeats what a "
-            f"worker handled since its last commit, {interval:g} s at most while Kafka answers, "
-            "and what it had in hand"
+            "at least once: committed after processing; a crash of a worker loses nothing, and "
+            f"repeats what it handled since its last commit, {interval:g} s at most while Kafka "
+            "answers, and what it had in hand; a stop repeats nothing"
         )
     ahead = 0.1 if table.commit_ahead is None else table.commit_ahead
-    if ahead == 0:
-        return (
-            "at most once, nothing is repeated: committed before processing; a crash loses one "
-            "record a worker"
-        )
+    lost = f"what was committed ahead, about {ahead * 1000:g} ms of work"
     return (
-        "at most once, nothing is repeated: committed before processing; a crash loses what was "
-        f"committed ahead, about {ahead * 1000:g} ms of work a worker; a stop loses nothing"
+        "at most once: committed before processing; a crash of a worker repeats nothing, and "
+        f"loses what it had in hand{f' and {lost}' if ahead else ''}; a stop loses nothing"
     )
 
 

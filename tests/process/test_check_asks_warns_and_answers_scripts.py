@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -152,6 +153,16 @@ def test_another_distribution_with_our_packages_is_named(command, supervisord):
         f'fleet.toml: warning: environment: supervisor 4.2.5 also installs "supervisor", in '
         f"{supervisord}: it and flowodm-supervisor overwrite each other's files; install"
     )
+
+
+def test_a_run_names_it_in_the_log(command, supervisord):
+    with socket.create_server(("127.0.0.1", 0)) as taken:  # so that the run ends at once
+        http = f'[supervisor]\nhttp = "127.0.0.1:{taken.getsockname()[1]}"\n'
+        done = command(http + NOBODY + CONSUMER, "run", PYTHONPATH=str(supervisord))
+    assert done.returncode == ExitStatus.UNAVAILABLE
+    lines = [json.loads(line) for line in done.stderr.splitlines() if line.startswith("{")]
+    (named,) = [line for line in lines if "also installs" in line["event"]]
+    assert named["level"] == "warning"
 
 
 def test_if_it_has_overwritten_our_files_that_is_what_is_said(command, supervisord):

@@ -51,7 +51,7 @@ def test_what_becomes_of_a_failed_record(written, words):
     ("written", "words"),
     [
         ({}, "about 100 ms of work"),
-        ({"commit_ahead": 0}, "a crash loses one record a worker"),
+        ({"commit_ahead": 0}, "loses what it had in hand; a stop loses nothing"),
         (AFTER, "1 s at most"),
         ({**AFTER, "commit_interval": "5s"}, "5 s at most"),
     ],
