@@ -46,6 +46,7 @@ async def test_a_worker_that_is_silent_while_it_starts_is_left_alone(tmp_path, m
 def test_nobody_is_blamed_for_the_time_in_which_the_whole_machine_stood_still():
     with Host({"orders": ("steady", {"silence_timeout": "3s", "workers": 2})}) as host:
         pids = host.until_ready()
+        wait_until(lambda: host.slots()[1]["processed"] > 3, PATIENCE, "they have been looked at")
         for pid in [*pids, host.pid]:
             os.kill(pid, signal.SIGSTOP)
         thaw_at = time.monotonic() + 5
