@@ -90,10 +90,11 @@ PAGES = ("/status", "/metrics", "/history", "/readyz", "/")
 
 
 def arguments():
-    """Of all processes that can be read."""
-    for path in Path("/proc").glob("[0-9]*/cmdline"):
+    """Of all processes of the fleet, which are those that have its environment."""
+    for process in Path("/proc").glob("[0-9]*"):
         try:
-            yield path.read_bytes().decode(errors="replace")
+            if b"FLEET_PASSWORD=" in (process / "environ").read_bytes():
+                yield (process / "cmdline").read_text(errors="replace")
         except OSError:
             continue
 
@@ -121,7 +122,9 @@ def test_secrets_of_files_environment_urls_options_and_overrides_are_hidden(tmp_
             "one consumer runs and two have failed",
         )
         shown = [fleet.get(page)[1] for page in PAGES]
-        shown += [json.dumps(ask(socket, "GET", "/status")), *arguments()]
+        shown.append(json.dumps(ask(socket, "GET", "/status")))
+        processes = list(arguments())
+        assert len(processes) >= 3, "supervisor, fork server and a worker"
         pids = [slot["pid"] for slot in fleet.slots() if slot["pid"]]
         assert fleet.stop() != 0
         until_dead(pids)
@@ -130,5 +133,5 @@ def test_secrets_of_files_environment_urls_options_and_overrides_are_hidden(tmp_
     assert len(failures) == 2, log
     assert log.count("all of it") == 3
     assert log.count("[redacted]") > 20
-    for text in (log, *shown):
+    for text in (log, *shown, *processes):
         assert "hunter" not in text
