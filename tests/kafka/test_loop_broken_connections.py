@@ -48,10 +48,11 @@ def test_a_connection_that_breaks_with_the_commit_at_a_revoke_repeats_nothing(
 
     monkeypatch.setattr(Committer, "commit_in_callback", commit_without_connection)
     bench, seen, lock = new_bench(partitions=4), Counter(), threading.Lock()
-    bench.produce(range(4_000), partition=lambda n: n % 4)
+    total, pace = 20_000, [0.001]
+    bench.produce(range(total), partition=lambda n: n % 4)
 
     def handle(message) -> None:
-        time.sleep(0.001)  # work
+        time.sleep(pace[0])  # work, until the second has joined
         with lock:
             seen[message.n] += 1
 
@@ -60,7 +61,8 @@ def test_a_connection_that_breaks_with_the_commit_at_a_revoke_repeats_nothing(
         wait_until(lambda: len(seen) > 100, PATIENCE, "the first is at work")
         with bench.run("sync", handle, **options) as second:
             second.joined(2)
-            wait_until(lambda: len(seen) == 4_000, PATIENCE, "all is handled")
+            pace[0] = 0.0
+            wait_until(lambda: len(seen) == total, PATIENCE, "all is handled")
             second.stop()
         first.stop()
 
