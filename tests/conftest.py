@@ -62,7 +62,9 @@ def pytest_runtestloop(session: pytest.Session) -> None:
     if session.config.option.collectonly:
         return
     for marker, fetch in FETCHERS.items():
-        if any(item.get_closest_marker(marker) for item in session.items):
+        # With several workers only those have items; the first one fetches, the others wait.
+        items = getattr(session, "items", ())
+        if any(item.get_closest_marker(marker) for item in items):
             try:
                 artifacts.java()
                 fetch()

@@ -51,6 +51,7 @@ class FleetProcess:
             **os.environ,
             "KAFKA_BOOTSTRAP_SERVERS": bootstrap_servers,
             "FLOWODM_DEMO_PORT": str(port),
+            "FLOWODM_DEMO_INSTANCE": f"demo-{os.getpid()}",  # one of several on this machine
             LEDGERS: str(ledgers),
         }
         self._log: queue.SimpleQueue[str] = queue.SimpleQueue()
