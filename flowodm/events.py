@@ -226,6 +226,8 @@ class LoopStatus:
         processed: Records handled successfully since the start of the run.
         lag: Records behind the end of the assigned partitions, as far as that is known.
         lags: The same for each partition.
+        behind: Partitions that stand still, with their positions: the brokers have more of them,
+            and nothing of them is in hand. Known some 15 to 30 s after a partition has moved.
         oldest_handler_seconds: For how long the slowest handler has been running by now.
     """
 
@@ -240,6 +242,7 @@ class LoopStatus:
     processed: int = 0
     lag: int | None = None
     lags: tuple[tuple[TP, int], ...] = ()
+    behind: tuple[tuple[TP, int], ...] = ()
     oldest_handler_seconds: float = 0.0
 
 

@@ -306,6 +306,7 @@ class _Worker:
             oldest_handler_seconds=status.oldest_handler_seconds,
             metrics=self._changed_metrics(),
             member_id=status.member_id,
+            behind=[(*tp, position) for tp, position in status.behind],
         )
 
     def _changed_metrics(self) -> list[Family] | None:

@@ -64,6 +64,7 @@ class Dispatch:
         self.joined = False
         self.member_id: str | None = None
         self.lags: dict[TP, int] = {}
+        self.behind: dict[TP, int] = {}
 
     # ---- both sides --------------------------------------------------------------------
 
@@ -127,6 +128,7 @@ class Dispatch:
                 processed=engine.processed,
                 lag=sum(lags.values()) if lags else None,
                 lags=tuple(lags.items()),
+                behind=tuple(self.behind.items()),
                 oldest_handler_seconds=engine.longest_handler(time.monotonic()),
             )
 

@@ -304,6 +304,22 @@ class Engine:
         return len(self._parked)
 
     @property
+    def idle(self) -> dict[TP, int]:
+        """Position of each partition of which nothing is in hand, nor waits for a free hand."""
+        if self.paused or self.stopping:
+            return {}
+        busy = {run.partition for run in (*self._active, *self._waiting())}
+        waits = self.rules.batch is not None or len(self._active) >= self._hands
+        return {
+            tp: position
+            for tp, partition in self.partitions.items()
+            if partition not in busy
+            and not partition.leaving
+            and not (waits and partition.buffered)
+            and (position := partition.position) is not None
+        }
+
+    @property
     def unfinished(self) -> int:
         """Records that handlers are at; before processing also those that wait for one."""
         if self._before:

@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from flowodm.consumer.committer import CALL_TIMEOUT, TICK, Committer, bounded
 from flowodm.consumer.rebalance import Membership
+from flowodm.consumer.standing import Standing
 from flowodm.events import Abandoned, EndReason, LoopState, Trouble
 from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
 
@@ -98,6 +99,7 @@ class Poller:
         self._asked = False
         self._released = threading.Event()
         self._consumer: Consumer
+        self._standing: Standing
         self._membership: Membership
         self._committer = Committer(dispatch, self._check_fatal, self._blame)
         self.drained = threading.Event()
@@ -131,7 +133,8 @@ class Poller:
         opened = False
         try:
             self._open()
-            opened = True
+            opened = True  # from here on there is a consumer to be closed
+            self._join()
             while not self._switch.pressed:
                 self._turn()
         except BaseException as error:  # noqa: BLE001 - handed to run(), which raises it
@@ -166,6 +169,7 @@ class Poller:
             text = f"the consumer's configuration is refused: {summary(error)}"
             raise ConfigurationError(text) from error
         self._committer.use(self._consumer)
+        self._standing = Standing(self._consumer)
         self._membership = Membership(
             self._consumer,
             self._source,
@@ -175,6 +179,8 @@ class Poller:
             self._serve,
             self._blame,
         )
+
+    def _join(self) -> None:
         self._membership.look_at_id()
         if self.before_join is not None:
             self.before_join()  # the client looks for its coordinator meanwhile
@@ -298,6 +304,8 @@ class Poller:
         self._membership.check_joined()
         with self._dispatch as engine:
             known = {tp: p.position for tp, p in engine.partitions.items()}
+            idle = engine.idle
+        self._dispatch.behind = self._standing.look(idle, now)
         for tp, position in known.items():
             if position is None:
                 continue
@@ -390,6 +398,7 @@ class Poller:
             self._on_error(error)
 
     def _close(self) -> None:
+        self._standing.finish()
         try:
             bounded(self._consumer.close, self._call_timeout)
         except (KafkaException, TimeoutError, RuntimeError) as error:

@@ -509,6 +509,42 @@ class TestBackPressure:
         assert e.longest_handler(18.0) == 3.0
 
 
+class TestIdle:
+    def test_a_partition_is_idle_while_nothing_of_it_is_in_hand(self):
+        e = engine(max_concurrent=2)
+        for tp in (A, B):
+            e.fetched(tp, fake_records(0, 3))
+        first, second = e.next_run(0.0), e.next_run(0.0)
+        assert e.idle == {}
+
+        handle(first)
+        e.finished(first)
+        assert e.idle == {A: 3}
+        e.failed(second, Stage.REGISTRY, FAILURE, now=0.0)
+        assert e.idle == {A: 3}, "a record that waits for its retry is in hand"
+
+    def test_records_that_wait_for_a_free_hand_are_no_idleness(self):
+        e = engine()
+        for tp in (A, B):
+            e.fetched(tp, fake_records(0, 3))
+        run = e.next_run(0.0)
+        assert e.idle == {}
+        handle(run)
+        e.finished(run)
+        assert e.idle == {A: 3, B: 0}, "nobody is busy, and B is not started"
+
+    def test_one_whose_position_is_not_known_paused_or_stopping_is_not_called_idle(self):
+        e = engine()
+        assert e.idle == {}
+        e.assigned([A], {A: Position(7)})
+        assert e.idle == {A: 7}
+        e.pause(paused=True)
+        assert e.idle == {}
+        e.pause(paused=False)
+        e.stop()
+        assert e.idle == {}
+
+
 class TestPause:
     def test_nothing_starts_while_it_lasts_and_all_goes_on_after_it(self):
         e = engine()

@@ -1,0 +1,84 @@
+"""Partitions that stand still although there is more to fetch, as the brokers say.
+
+What the client itself knows of a log's end comes with its fetches. So it learns nothing of a
+partition that it has stopped to fetch, and with a transaction that stays open it knows an end
+that nobody may read up to yet. The brokers are asked in a thread, as polling must not wait for
+them; while they do not answer nothing is said to stand still, for then nothing can move.
+"""
+
+from __future__ import annotations
+
+import threading
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from confluent_kafka import OFFSET_END, KafkaException, TopicPartition
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from confluent_kafka import Consumer
+
+    from flowodm.events import TP
+
+#: Seconds between two questions. Only of partitions that have not moved meanwhile.
+ASK_EVERY = 15.0
+#: Seconds that an answer may take.
+ASK_TIMEOUT = 5.0
+
+_NOTHING: Mapping[TP, int] = MappingProxyType({})
+
+
+class Standing:
+    """Asks now and then whether partitions that do not move could.
+
+    Args:
+        consumer: Whose partitions they are. Its thread-safe calls only are used; it has to stay
+            open until `finish` has returned.
+    """
+
+    def __init__(self, consumer: Consumer) -> None:
+        self._consumer = consumer
+        self._next = 0.0
+        self._seen = _NOTHING
+        self._behind = _NOTHING
+        self._thread: threading.Thread | None = None
+
+    def look(self, idle: Mapping[TP, int], now: float) -> dict[TP, int]:
+        """Which partitions stand still although there is more.
+
+        Args:
+            idle: Position of each partition of which nothing is in hand.
+            now: Monotonic seconds.
+
+        Returns:
+            Those of them, with their positions, that could have moved at the latest answer.
+        """
+        if now >= self._next and (self._thread is None or not self._thread.is_alive()):
+            self._next = now + ASK_EVERY
+            standing = {tp: at for tp, at in idle.items() if self._seen.get(tp) == at}
+            self._seen = idle
+            if standing:
+                name = "flowodm-standing"
+                self._thread = threading.Thread(
+                    target=self._ask, args=(standing,), name=name, daemon=True
+                )
+                self._thread.start()
+            else:
+                self._behind = _NOTHING
+        return {tp: at for tp, at in self._behind.items() if idle.get(tp) == at}
+
+    def _ask(self, standing: Mapping[TP, int]) -> None:
+        asked = [TopicPartition(*tp, OFFSET_END) for tp in standing]
+        try:
+            answers = self._consumer.offsets_for_times(asked, timeout=ASK_TIMEOUT)
+        except KafkaException:
+            self._behind = _NOTHING  # nobody answers; whoever has to know is told otherwise
+            return
+        ends = {(p.topic, p.partition): p.offset for p in answers if p.error is None}
+        self._behind = {tp: at for tp, at in standing.items() if ends.get(tp, at) > at}
+
+    def finish(self) -> None:
+        """Wait for an answer that is still to come: the consumer is about to be closed."""
+        if self._thread is not None:
+            self._thread.join(2 * ASK_TIMEOUT)

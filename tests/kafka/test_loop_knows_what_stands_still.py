@@ -1,0 +1,92 @@
+"""LoopStatus.behind: what stands still although the brokers have more, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+from confluent_kafka import Producer, TopicPartition
+from loops import PATIENCE, number
+from waiting import wait_until
+
+from flowodm.consumer import poller, standing
+
+
+@pytest.fixture
+def answers(monkeypatch):
+    """Each answer of the brokers: which partitions stood still, and which of them are behind."""
+    found = []
+    ask = standing.Standing._ask
+
+    def spy(self, idle):
+        ask(self, idle)
+        found.append((set(idle), dict(self._behind)))
+
+    monkeypatch.setattr(standing.Standing, "_ask", spy)
+    monkeypatch.setattr(standing, "ASK_EVERY", 0.1)
+    monkeypatch.setattr(poller, "SAMPLE_INTERVAL", 0.05)
+    return found
+
+
+def until_asked(answers, times=3):
+    enough = len(answers) + times
+    wait_until(lambda: len(answers) >= enough, PATIENCE, "the brokers have answered again")
+
+
+def test_a_partition_that_the_client_fetches_no_more_is_behind_and_the_others_are_not(
+    new_bench, answers
+):
+    bench = new_bench(partitions=3)
+    bench.produce(range(30), partition=lambda n: n % 3)
+    with bench.run("sync", lambda _: None) as running:
+        wait_until(lambda: running.status().processed == 30, PATIENCE, "all is handled")
+        until_asked(answers)
+        assert running.status().behind == ()
+
+        consumer = running.loop._session.poller._consumer
+        consumer.pause([TopicPartition(bench.topic, 1)])
+        bench.produce(range(30), partition=lambda n: n % 3)
+
+        tp = (bench.topic, 1)
+        wait_until(lambda: running.status().behind == ((tp, 10),), PATIENCE, "it is behind")
+        consumer.resume([TopicPartition(*tp)])
+        wait_until(lambda: running.status().behind == (), PATIENCE, "it moves again")
+        running.stop()
+
+
+def test_a_record_in_a_handler_or_in_its_wait_for_a_retry_is_no_standstill(new_bench, answers):
+    bench, release = new_bench(partitions=3), threading.Event()
+    bench.produce(range(6), partition=lambda n: n % 2)
+
+    def handle(message):
+        if message.n == 1:
+            raise RuntimeError("not yet")
+        release.wait(PATIENCE)
+
+    options = {"max_concurrent": 2, "max_retries": 5, "retry_delay": 60.0, "ordering": "partition"}
+    with bench.run("sync", handle, **options) as running:
+        wait_until(lambda: running.status().waiting == 1, PATIENCE, "one waits for its retry")
+        wait_until(lambda: running.status().in_flight == 1, PATIENCE, "another one is handled")
+        until_asked(answers)
+        assert answers[-1] == ({(bench.topic, 2)}, {}), "the empty one stands still, and may"
+        release.set()
+
+
+def test_what_nobody_may_read_yet_is_no_standstill(new_bench, answers):
+    bench = new_bench(partitions=1)
+    bench.produce(range(10))
+    producer = Producer({"bootstrap.servers": bench.kafka, "transactional.id": bench.group})
+    producer.init_transactions(30)
+    with bench.run("sync", lambda _: None) as running:
+        wait_until(lambda: running.status().processed == 10, PATIENCE, "all is handled")
+        producer.begin_transaction()
+        producer.produce(bench.topic, number(1))
+        producer.flush(30)
+
+        wait_until(lambda: running.status().lag, PATIENCE, "the client sees that there is more")
+        until_asked(answers)
+        assert running.status().behind == ()
+
+        producer.commit_transaction(30)
+        wait_until(lambda: running.status().processed == 11, PATIENCE, "now it is handled")
+        running.stop()
