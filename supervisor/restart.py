@@ -46,6 +46,7 @@ class ExitClass(Enum):
     ABANDONED = "abandoned"
     KILLED = "killed"
     SPAWN = "spawn"
+    """The system gave no process. Tried again for ever: it says nothing about the worker."""
     UNKNOWN = "unknown"
     HUNG = "hung"
     """It did not answer, or a handler ran past its limit."""
@@ -203,7 +204,9 @@ def decide(
             return LeaveEnded() if ended is ExitClass.DONE else GiveUp('restart policy is "never"')
         case _:
             assert_never(policy.mode)
-    ends = (*(end for end in history.ends if now - end < policy.window), now)
+    ends = tuple(end for end in history.ends if now - end < policy.window)
+    if ended is not ExitClass.SPAWN:  # what the system refuses now, it may grant later
+        ends = (*ends, now)
     if policy.limit and len(ends) > policy.limit:
         return GiveUp(f"it ended {len(ends)} times within {policy.window:g} s")
     streak = 0 if uptime >= policy.stable else history.streak
