@@ -72,3 +72,20 @@ async def test_a_supervisor_without_free_file_descriptors_goes_on_and_recovers()
         )
         assert slot["last_failure"]["reason"] == "spawn"
     assert supervisor.report.status == 0
+
+
+async def test_a_fork_that_fails_costs_the_fork_server_and_no_other_worker(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    consumers = {"orders": ("steady", QUICK), "mail": "steady"}
+    async with embedded(consumers, preload=["full_machine", "standins"]) as supervisor:
+        await until(lambda: supervisor.ready, "it is ready")
+        before = slots(supervisor)
+        (tmp_path / "full").touch()
+        os.kill(before["orders/0"]["pid"], signal.SIGKILL)
+        await until(
+            lambda: "spawn" in slots(supervisor)["orders/0"]["restarts_by_reason"], "it tries"
+        )
+        (tmp_path / "full").unlink()
+        await until(lambda: supervisor.ready, "there is one again")
+        assert slots(supervisor)["mail/0"]["pid"] == before["mail/0"]["pid"]
+    assert supervisor.report.status == 0
