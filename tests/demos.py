@@ -125,8 +125,8 @@ class Demo:
 
     def status(self) -> dict:
         """The supervisor's /status, at the address that was printed."""
-        url = re.search(r"status: (http://\S+/status)", self.text)[1]
-        with urllib.request.urlopen(url, timeout=5) as answer:
+        url = re.search(r"in a browser: (http://\S+/)", self.text)[1]
+        with urllib.request.urlopen(f"{url}status", timeout=5) as answer:
             return json.load(answer)
 
     def until_ready(self) -> None:
