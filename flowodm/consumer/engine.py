@@ -7,23 +7,22 @@ returns them. Neither may call it without the lock of :mod:`flowodm.consumer.dis
 
 from __future__ import annotations
 
-from heapq import heappop, heappush
-from itertools import count
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from flowodm.consumer.commit import MOST_AHEAD, CommitAhead, CommitSchedule, CommitStrategy
 from flowodm.consumer.letters import WINDOW, DeadLetterLimit
 from flowodm.consumer.ordering import Ordering, ReadyLanes, take
+from flowodm.consumer.parking import ParkedRuns
 from flowodm.consumer.partition import Buffer, Partition
 from flowodm.consumer.pressure import Pressure
 from flowodm.consumer.reports import Reports
 from flowodm.consumer.retry import Retry, SendToDeadLetters, Skip, Stop, Verdict
-from flowodm.consumer.window import Intake, in_order_of_arrival, one_by_one
+from flowodm.consumer.window import InHand, Intake, quotas
 from flowodm.events import Outcome, Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from flowodm.consumer.offsets import Position
     from flowodm.consumer.ordering import Record, Run
@@ -39,10 +38,6 @@ NOTHING: Mapping[TP, Position] = MappingProxyType({})
 #: answer is of one partition for thousands of records, and so of few keys: with the room of two
 #: fetches one partition's keys would be worked off while all others wait.
 IDLE_FETCHES = 20
-
-#: Seconds after which a handler that is still at the same record counts as standing still: what
-#: is committed behind that record keeps nothing else from being committed (before_processing).
-STALLED = 1.0
 
 
 class Engine:
@@ -66,8 +61,7 @@ class Engine:
         self._buffer = Buffer()
         self._ready = ReadyLanes(batch)
         self._active: dict[Run, None] = {}
-        self._parked: list[tuple[float, int, Run]] = []
-        self._sequence = count()
+        self._parked = ParkedRuns()
         self._letters = DeadLetterLimit(rules.dead_letter_limit)
         self._intake = Intake()
         self._pressure = Pressure()
@@ -144,10 +138,8 @@ class Engine:
         """Records that may be handled now, or None; see :meth:`next_due`."""
         if self._held_back:
             return None
-        if self._parked and self._parked[0][0] <= now:
-            run = heappop(self._parked)[2]
-            run.started = now
-        else:
+        run = self._parked.take(now)
+        if run is None:
             lane = self._ready.next(now)
             if lane is None:
                 return None
@@ -159,7 +151,7 @@ class Engine:
         """When the next wait ends, for a retry or for a batch, in monotonic seconds."""
         if self._held_back:
             return None
-        retry = self._parked[0][0] if self._parked else None
+        retry = self._parked.next_due
         if self.rules.batch is None:
             return retry
         batch = self._ready.next_due()
@@ -172,7 +164,7 @@ class Engine:
         if run.done == len(run.records):
             run.partition.lanes.release(run.lane)
         elif run.interrupted:
-            self._park(run, run.started)
+            self._parked.add(run, run.started)
         else:
             self._abandon(run)
 
@@ -204,7 +196,7 @@ class Engine:
         if run.halted and not run.interrupted:
             self._abandon(run)
         else:
-            self._park(run, now if self._hurried(run) else now + verdict.delay)
+            self._parked.add(run, now if self._hurried(run) else now + verdict.delay)
         return verdict
 
     def _within_limit(self, verdict: Verdict) -> Verdict:
@@ -308,7 +300,7 @@ class Engine:
         """Position of each partition of which nothing is in hand, nor waits for a free hand."""
         if self.paused or self.stopping:
             return {}
-        busy = {run.partition for run in (*self._active, *self._waiting())}
+        busy = {run.partition for run in (*self._active, *self._parked)}
         waits = self.rules.batch is not None or len(self._active) >= self._hands
         return {
             tp: position
@@ -331,7 +323,7 @@ class Engine:
         """Whether fetched records wait to be committed ahead, and could start then."""
         if self.rules.ordering is not Ordering.PARTITION or not self._parked:
             return self._intake.records > 0
-        blocked = {run.partition for run in self._waiting()}
+        blocked = {run.partition for run in self._parked}
         return any(partition not in blocked for partition in self._intake.partitions)
 
     def room(self) -> bool:
@@ -384,10 +376,7 @@ class Engine:
         self._intake.drop(partition)
         partition.lanes.hurry()
         if self._before:
-            self._parked = sorted(
-                (float("-inf") if self._hurried(run) else due, number, run)
-                for due, number, run in self._parked
-            )
+            self._parked.hurry(self._hurried)
             return
         partition.drop_waiting()
         self._unpark(lambda run: run.partition is partition)
@@ -410,14 +399,8 @@ class Engine:
             return False
         return not (self._before and any(p.leaving for p in self.partitions.values()))
 
-    def _park(self, run: Run, due: float) -> None:
-        run.halted = run.interrupted = False
-        heappush(self._parked, (due, next(self._sequence), run))
-
-    def _unpark(self, drop: Callable[[Run], bool]) -> None:
-        dropped = [entry[2] for entry in self._parked if drop(entry[2])]
-        self._parked = sorted(entry for entry in self._parked if not drop(entry[2]))
-        for run in dropped:
+    def _unpark(self, which: Callable[[Run], bool]) -> None:
+        for run in self._parked.drop(which):
             self._abandon(run)
 
     def _abandon(self, run: Run) -> None:
@@ -457,29 +440,5 @@ class Engine:
         nothing = not self._intake.records or self.stopping or self.paused
         if nothing or self.schedule.backing_off(now):
             return {}
-        hands, size = self.rules.max_concurrent, self._ahead_size
-        oldest = next(iter(self._active), None)  # and no other one stands still for longer
-        stalled = oldest is not None and now - oldest.started > STALLED
-        stuck = [r for r in self._active if stalled and now - r.last_activity > STALLED]
-        # A partition that is gone has handlers at most, and nothing that could still start.
-        started = sum(
-            len(run.records) - run.booked if run.partition.gone else run.begun
-            for run in self._active
-        )
-        unstarted = self._buffer.records - self._intake.records - started
-        if self.rules.ordering is Ordering.PARTITION:
-            held_up = {r.partition for r in (*stuck, *self._waiting()) if not r.partition.gone}
-            queue = self._ready.queue
-            return one_by_one(self._intake, unstarted, self._active, queue, held_up, hands, size)
-        unstarted -= sum(
-            len(run.records) - run.done + len(run.lane.backlog) for run in self._waiting()
-        )
-        unstarted -= sum(len(run.lane.backlog) + run.left for run in stuck)
-        if unstarted > size // 2:
-            return {}
-        idle = max(hands - len(self._active), 0)
-        return in_order_of_arrival(self._intake, idle + size - max(unstarted, 0))
-
-    def _waiting(self) -> Iterator[Run]:
-        """Runs that wait for a retry."""
-        return (run for _, _, run in self._parked)
+        hand = InHand(self._active, self._parked, self._ready.queue, self._buffer.records)
+        return quotas(self._intake, hand, self.rules.ordering, self._hands, self._ahead_size, now)

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from flowodm.consumer.offsets import Position
+from flowodm.consumer.ordering import Ordering
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -14,6 +15,11 @@ if TYPE_CHECKING:
     from flowodm.consumer.ordering import Lane, Record, Run
     from flowodm.consumer.partition import Partition
     from flowodm.events import TP
+
+
+#: Seconds after which a handler that is still at the same record counts as standing still: what
+#: is committed behind that record keeps nothing else from being committed (before_processing).
+STALLED = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +98,56 @@ class Intake:
         self._counts[partition] += more
         if not self._counts[partition]:
             del self._counts[partition]
+
+
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """Everything that has left the intake and is not settled.
+
+    Attributes:
+        active: Runs that handlers are at; the one that was handed out first comes first.
+        waiting: Runs that wait for a retry.
+        ready: Lanes that wait for a handler.
+        buffered: Fetched records that are not settled, those in the intake included.
+    """
+
+    active: Collection[Run]
+    waiting: Iterable[Run]
+    ready: Collection[Lane]
+    buffered: int
+
+
+def quotas(
+    intake: Intake, hand: InHand, ordering: Ordering, hands: int, size: int, now: float
+) -> dict[Partition, int]:
+    """How many records of each partition to commit ahead now.
+
+    Args:
+        intake: What waits.
+        hand: What was committed before.
+        ordering: Whether a partition can keep several handlers busy.
+        hands: How many handlers there are.
+        size: How many records may be committed and not started.
+        now: Monotonic seconds.
+    """
+    active, waiting = hand.active, hand.waiting
+    oldest = next(iter(active), None)  # and no other one stands still for longer
+    stalled = oldest is not None and now - oldest.started > STALLED
+    stuck = [run for run in active if stalled and now - run.last_activity > STALLED]
+    # A partition that is gone has handlers at most, and nothing that could still start.
+    started = sum(
+        len(run.records) - run.booked if run.partition.gone else run.begun for run in active
+    )
+    unstarted = hand.buffered - intake.records - started
+    if ordering is Ordering.PARTITION:
+        held_up = {run.partition for run in (*stuck, *waiting) if not run.partition.gone}
+        return one_by_one(intake, unstarted, active, hand.ready, held_up, hands, size)
+    unstarted -= sum(len(r.records) - r.done + len(r.lane.backlog) for r in waiting)
+    unstarted -= sum(len(r.lane.backlog) + r.left for r in stuck)
+    if unstarted > size // 2:
+        return {}
+    idle = max(hands - len(active), 0)
+    return in_order_of_arrival(intake, idle + size - max(unstarted, 0))
 
 
 def in_order_of_arrival(intake: Intake, most: int) -> dict[Partition, int]:

@@ -6,10 +6,11 @@ import pytest
 from fake_records import fake_records
 
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import STALLED, Engine
+from flowodm.consumer.engine import Engine
 from flowodm.consumer.ordering import Ordering
 from flowodm.consumer.retry import FailurePolicy, Retry
 from flowodm.consumer.rules import Rules
+from flowodm.consumer.window import STALLED
 from flowodm.events import Stage
 
 A, B, C = ("orders", 0), ("orders", 1), ("orders", 2)
