@@ -75,7 +75,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("supervisor")
 
-
 WORKER = "supervisor.worker:main"
 """What workers run, unless a test has them run something else."""
 
@@ -252,13 +251,14 @@ class Fleet:
         before = member.slot
         member.slot, actions = step(before, event, time.monotonic(), member.policy)
         if member.slot.state is not before.state:
-            self._tell(member, before.state, type(event).__name__)
+            self._tell(member, before.state, event)
         for action in actions:
             self._act(member, action)
 
-    def _tell(self, member: Member, before: SlotState, event: str) -> None:
+    def _tell(self, member: Member, before: SlotState, event: Event) -> None:
         state = member.slot.state
-        why = member.complaint or _WHY.get(event, "")
+        why = member.complaint or _WHY.get(type(event).__name__, "")
+        why += f": {event.reason.value}" if isinstance(event, Replace) else ""
         self.states.add(member.key, member.pid, before, state, at=time.time(), why=why)
         if state in READY and before not in READY and member.heartbeat is not None:
             partitions = [f"{topic}/{number}" for topic, number in member.heartbeat.assigned]

@@ -36,6 +36,7 @@ seconds since the epoch. Null: not known.
 … … ``oldest_handler_seconds``    how long its oldest running handler has been running
 … … ``cpu_seconds``               CPU time of all its processes, at most five seconds old
 … … ``resident_bytes``            memory of its process, at most five seconds old
+… … ``complaint``                 what is wrong with its process now; null if nothing is known
 … … ``last_failure``              its latest bad end: ``reason``, ``message``, ``at``
 ================================  ================================================================
 """
@@ -92,7 +93,8 @@ def unready(members: Sequence[Member], now: float) -> list[str]:
 def _unready(member: Member, now: float) -> str | None:
     state = member.slot.state
     if state not in READY:
-        return state.value + (f" ({member.last_failure.message})" if member.last_failure else "")
+        why = member.complaint or (member.last_failure.message if member.last_failure else "")
+        return f"{state.value} ({why})" if why else state.value
     silence = member.silence(now)
     if silence is not None and silence > SILENCE:
         return f"{state.value}, but its last heartbeat came {silence:.0f} s ago"
@@ -184,6 +186,7 @@ def _slot(member: Member, now: float, measured: Measured) -> dict[str, Any]:
         "resident_bytes": measured.resident_bytes,
         "restarts": member.restarts.total(),
         "restarts_by_reason": _by_reason(member.restarts),
+        "complaint": member.complaint or None,
         "last_failure": failure
         and {"reason": failure.reason.value, "message": failure.message, "at": failure.at},
     }

@@ -77,6 +77,7 @@ def test_its_control_thread_names_every_thread_before_it_ends(behaviour, limit, 
         host.wait()
     assert slot["restarts_by_reason"].keys() == {reason}
     assert why in slot["last_failure"]["message"]
+    assert slot["complaint"] is None, "that was its predecessor's"
     events = [line["event"] for line in host.log()]
     found = next(n for n, event in enumerate(events) if event.startswith("the worker hangs"))
     stacks = next(line["stacks"] for line in host.log() if "stacks" in line)

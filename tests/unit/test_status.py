@@ -75,6 +75,16 @@ def test_it_is_ready_when_every_wanted_worker_is_assigned(members):
     assert status.unready(members, 2.0) == ["orders/1: backing_off (RuntimeError: no database)"]
 
 
+def test_what_is_wrong_with_a_worker_now_counts_more_than_its_predecessors_end(members):
+    members = members[:1]
+    members[0].slot = members[0].slot.to(SlotState.DRAINING, 1.0)
+    members[0].last_failure = Failure(ExitClass.CRASH, "RuntimeError: no database", 0.0)
+    assert status.consumers(members, 2.0)["orders"]["slots"][0]["complaint"] is None
+    members[0].complaint = "no heartbeat for 31 s"
+    assert status.consumers(members, 2.0)["orders"]["slots"][0]["complaint"] == members[0].complaint
+    assert status.unready(members, 2.0) == ["orders/0: draining (no heartbeat for 31 s)"]
+
+
 def test_a_worker_that_is_silent_for_more_than_ten_seconds_is_not_ready(members):
     members = members[:1]
     members[0].slot = members[0].slot.to(SlotState.ASSIGNED, 1.0)
