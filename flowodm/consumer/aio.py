@@ -16,7 +16,7 @@ from flowodm.consumer.handling import Blocking, UserCode, recover
 from flowodm.consumer.shell import Loop
 from flowodm.consumer.signals import stop_on_signals
 from flowodm.consumer.watchdog import Watchdog
-from flowodm.events import LoopState, Outcome
+from flowodm.events import EndReason, LoopState, Outcome, Trouble
 from flowodm.exceptions import ConsumerError
 
 if TYPE_CHECKING:
@@ -157,10 +157,24 @@ class _Crew:
 
     def wake(self) -> None:
         """There may be something to do; from any thread."""
-        if self._woken or self._loop.is_closed():
+        if self._loop.is_closed():
+            self._leave_a_closed_loop()
+            return
+        if self._woken:
             return
         self._woken = True
         self._loop.call_soon_threadsafe(self._pump)
+
+    def _leave_a_closed_loop(self) -> None:
+        """Nobody will ever handle anything here: the partitions are for other members.
+
+        run() has not ended, and cannot any more: the program has closed the event loop under it.
+        """
+        switch = self.session.switch
+        if not switch.urgent:
+            switch.press(now=True, reason=EndReason.ERROR)
+            text = "the event loop was closed before run() had ended: the consumer leaves its group"
+            self.session.dispatch.tell(Trouble("event loop closed", text))
 
     def _pump(self) -> None:
         """Start as many tasks as there are runs and places."""
@@ -359,6 +373,8 @@ async def _finish(step: asyncio.Future[Any], session: Session) -> None:
             await asyncio.shield(step)
         except asyncio.CancelledError as error:
             session.cancel(error)
+        except GeneratorExit:
+            raise  # the event loop was closed: nothing can be awaited any more
         except BaseException as error:  # noqa: BLE001 - raised by run()
             session.fail(error)
 

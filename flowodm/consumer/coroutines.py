@@ -85,6 +85,9 @@ def _within(
         while True:
             try:
                 answer = yield waits_for
+            except GeneratorExit:
+                context.run(work.close)  # which may be closed already, where both are collected
+                raise
             except BaseException as error:  # noqa: BLE001 - a cancellation, for example
                 waits_for = context.run(work.throw, error)
             else:

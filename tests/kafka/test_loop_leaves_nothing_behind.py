@@ -131,6 +131,56 @@ def test_eight_runs_leave_as_many_threads_and_open_files_as_two(new_bench, kind)
     wait_until(no_more, 10, "threads and files are as before")
 
 
+@pytest.mark.parametrize("kind", ["sync", "async"])
+def test_a_consumer_that_could_not_join_is_closed_too(new_bench, kind):
+    """As when its predecessor cannot be evicted, or a subscription is refused."""
+    loops, files = [], 0
+
+    def refuse() -> None:
+        raise ValueError("not yet")
+
+    for count in range(1, 6):
+        running = new_bench().run(kind, lambda _: None)
+        running.loop.before_join = refuse
+        with running, pytest.raises(ValueError, match="not yet"):
+            running.end()
+        loops.append(running.loop)  # whoever runs it again keeps it meanwhile
+        if count == 2:
+            files = open_files()
+    assert open_files() <= files + 2
+
+
+def test_partitions_of_a_loop_whose_event_loop_was_closed_go_to_other_members(new_bench):
+    bench, seen = new_bench(), []
+    bench.produce(range(3))
+
+    async def handle(message: Any) -> None:
+        seen.append(message.n)
+        await asyncio.sleep(3_600)
+
+    loop = AsyncConsumerLoop(
+        bench.model,
+        handle,
+        brisk(session_timeout_ms=60_000),
+        commit_strategy="after_processing",
+        handle_signals=False,
+    )
+    events = asyncio.new_event_loop()
+    events.set_exception_handler(lambda *_: None)  # for "Task was destroyed but it is pending!"
+    running = events.create_task(loop.run())
+    events.run_until_complete(wait_until_async(lambda: len(seen) == 3, PATIENCE, "it handles"))
+    events.close()
+
+    again: list[int] = []
+    with bench.run("sync", lambda m: again.append(m.n)) as successor:
+        wait_until(lambda: len(again) == 3, 10, "another member has the partition")
+        successor.stop()
+    assert not running.done()
+    assert bench.committed() == {0: 3}
+    for task in asyncio.all_tasks(events):
+        task.get_coro().close()  # as the garbage collector does, some day
+
+
 class Handlers:
     """Async handlers that count how many of them were begun, and how many came to an end.
 

@@ -141,3 +141,31 @@ def test_a_cancelled_error_that_nobody_asked_for_is_a_failure():
         return cancelled_from_within("handler", asyncio.CancelledError())
 
     assert "the handler was cancelled from within" in str(asyncio.run(main()))
+
+
+def test_both_may_be_collected_in_any_order_where_the_event_loop_has_gone():
+    ended = []
+
+    async def handle() -> None:
+        VARIABLE.set("mine")
+        try:
+            await asyncio.sleep(3_600)
+        finally:
+            ended.append(VARIABLE.get())
+
+    async def wait(work) -> None:
+        await completed(work, context)
+
+    for handler_first in (False, True):
+        context, events = contextvars.copy_context(), asyncio.new_event_loop()
+        work = context.run(handle)
+        outer = wait(work)
+        task = events.create_task(outer)
+        events.set_exception_handler(lambda *_: None)
+        events.run_until_complete(asyncio.sleep(0))
+        events.close()
+        if handler_first:
+            context.run(work.close)
+        outer.close()
+        assert not task.done()
+    assert ended == ["mine", "mine"]
