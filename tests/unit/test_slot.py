@@ -376,7 +376,7 @@ def test_a_worker_that_hangs_is_dumped_drained_terminated_killed_and_replaced():
     assert slot.state is SlotState.BACKING_OFF
 
 
-@pytest.mark.parametrize("state", list(FINAL))
+@pytest.mark.parametrize("state", sorted(FINAL, key=str))
 def test_nothing_happens_in_a_final_state(state):
     slot = running().to(state, 5.0)
     assert step(slot, Stop(now=True), 6.0, POLICY) == (replace(slot, wanted=False), ())
