@@ -228,6 +228,7 @@ class LoopStatus:
         lags: The same for each partition.
         behind: Partitions that stand still, with their positions: the brokers have more of them,
             and nothing of them is in hand. Known some 15 to 30 s after a partition has moved.
+            All that are not in hand, if the loop's own thread has not polled for half a minute.
         oldest_handler_seconds: For how long the slowest handler has been running by now.
     """
 

@@ -169,7 +169,7 @@ def _stalled(watch: Watch, limits: Limits, at: float) -> Hang | None:
     if at - since <= limits.stall:
         return None
     why = (
-        f"{topic}/{partition} has stood at offset {offset} for {at - since:.3g} s "
-        "although there is more, and nothing of it is in hand"
+        f"{topic}/{partition} has stood at offset {offset} for {at - since:.3g} s although there "
+        "is more, or nobody polls, and nothing of it is in hand"
     )
     return Hang(ExitClass.STALLED, why)

@@ -32,6 +32,10 @@ REPORT_AFTER = 500
 
 _log = logging.getLogger("flowodm.consumer")
 
+#: Seconds after which a poller that has not looked after its partitions does nothing for them. In
+#: a rebalance it may wait for handlers; their partitions do not count as idle.
+POLLER_AWAY = 30.0
+
 #: Seconds for which further failures of an observer are counted and not logged.
 COMPLAIN_EVERY = 30.0
 
@@ -64,7 +68,8 @@ class Dispatch:
         self.joined = False
         self.member_id: str | None = None
         self.lags: dict[TP, int] = {}
-        self.behind: dict[TP, int] = {}
+        self._behind: dict[TP, int] = {}
+        self._looked_at = time.monotonic()
 
     # ---- both sides --------------------------------------------------------------------
 
@@ -115,6 +120,8 @@ class Dispatch:
         """A snapshot; from any thread, but not from an observer that holds up the loop."""
         with self._lock:
             engine = self._engine
+            now = time.monotonic()
+            behind = engine.idle if now - self._looked_at > POLLER_AWAY else self._behind
             lags = {tp: self.lags[tp] for tp in engine.partitions if tp in self.lags}
             return LoopStatus(
                 state=self._state,
@@ -128,11 +135,16 @@ class Dispatch:
                 processed=engine.processed,
                 lag=sum(lags.values()) if lags else None,
                 lags=tuple(lags.items()),
-                behind=tuple(self.behind.items()),
-                oldest_handler_seconds=engine.longest_handler(time.monotonic()),
+                behind=tuple(behind.items()),
+                oldest_handler_seconds=engine.longest_handler(now),
             )
 
     # ---- the poller's side ---------------------------------------------------------------
+
+    def stand_still(self, behind: dict[TP, int]) -> None:
+        """The poller has looked which partitions stand still, with their positions."""
+        self._behind = behind
+        self._looked_at = time.monotonic()
 
     def wait_for(self, condition: Callable[[Engine], bool], timeout: float) -> bool:
         """Wait, at most this many seconds, until the handlers' side makes a condition true."""

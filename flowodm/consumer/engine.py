@@ -298,7 +298,8 @@ class Engine:
     @property
     def idle(self) -> dict[TP, int]:
         """Position of each partition of which nothing is in hand, nor waits for a free hand."""
-        if self.paused or self.stopping:
+        leaving = any(partition.leaving for partition in self.partitions.values())
+        if self.paused or self.stopping or leaving:  # a rebalance may wait long for handlers
             return {}
         busy = {run.partition for run in (*self._active, *self._parked)}
         waits = self.rules.batch is not None or len(self._active) >= self._hands
@@ -306,7 +307,6 @@ class Engine:
             tp: position
             for tp, partition in self.partitions.items()
             if partition not in busy
-            and not partition.leaving
             and not (waits and partition.buffered)
             and (position := partition.position) is not None
         }

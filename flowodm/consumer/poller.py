@@ -305,7 +305,7 @@ class Poller:
         with self._dispatch as engine:
             known = {tp: p.position for tp, p in engine.partitions.items()}
             idle = engine.idle
-        self._dispatch.behind = self._standing.look(idle, now)
+        self._dispatch.stand_still(self._standing.look(idle, now))
         for tp, position in known.items():
             if position is None:
                 continue
@@ -398,7 +398,6 @@ class Poller:
             self._on_error(error)
 
     def _close(self) -> None:
-        self._standing.finish()
         try:
             bounded(self._consumer.close, self._call_timeout)
         except (KafkaException, TimeoutError, RuntimeError) as error:

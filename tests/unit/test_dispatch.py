@@ -9,6 +9,7 @@ import pytest
 from flowodm.consumer import dispatch as module
 from flowodm.consumer.dispatch import Dispatch
 from flowodm.consumer.engine import Engine
+from flowodm.consumer.offsets import Position
 from flowodm.consumer.rules import Rules
 from flowodm.events import Ended, EndReason, LoopState, StateChanged
 
@@ -67,3 +68,13 @@ def test_each_observer_that_raises_is_named(caplog):
         (True, False),
         (False, True),
     ]
+
+
+def test_once_nobody_polls_any_more_every_idle_partition_stands_still(monkeypatch):
+    dispatch = told()
+    with dispatch as engine:
+        engine.assigned([("orders", 0)], {("orders", 0): Position(7)})
+    dispatch.stand_still({})
+    assert dispatch.status().behind == ()
+    monkeypatch.setattr(module, "POLLER_AWAY", -1.0)
+    assert dispatch.status().behind == ((("orders", 0), 7),)

@@ -523,6 +523,17 @@ class TestIdle:
         e.failed(second, Stage.REGISTRY, FAILURE, now=0.0)
         assert e.idle == {A: 3}, "a record that waits for its retry is in hand"
 
+    def test_while_a_rebalance_waits_for_handlers_nothing_is_idle(self):
+        e = engine()
+        e.assigned([A], {A: Position(7)})
+        e.fetched(B, fake_records(0, 3))
+        e.next_run(0.0)
+        assert e.idle == {A: 7}
+        e.revoking([B])
+        assert e.idle == {}
+        e.forget([B])
+        assert e.idle == {A: 7}
+
     def test_records_that_wait_for_a_free_hand_are_no_idleness(self):
         e = engine()
         for tp in (A, B):
