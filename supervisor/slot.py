@@ -321,7 +321,8 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
     if slot.state is SlotState.BACKING_OFF:
         return slot, ()
     reason = _reason(slot, event)
-    planned, slot = slot.planned, replace(slot, planned=None, fault=None)
+    planned = (slot.planned and slot.fault) or slot.planned
+    slot = replace(slot, planned=None, fault=None)
     if not slot.wanted:
         return slot.to(SlotState.GONE, now), (Finish(reason),)
     if planned is not None:

@@ -376,6 +376,15 @@ def test_a_worker_that_hangs_is_dumped_drained_terminated_killed_and_replaced():
     assert slot.state is SlotState.BACKING_OFF
 
 
+def test_a_worker_that_hung_before_its_planned_replacement_counts_as_hung():
+    slot, done = drive(
+        (10, Hung(ExitClass.HUNG)), (10.5, Replace(ExitClass.RELOADED, hold=True)),
+        (12, Exited(0, 0.5)), slot=running(),
+    )  # fmt: skip
+    assert done == [(10, SendDump()), (12, Renew(ExitClass.HUNG, 2))]
+    assert slot.hold
+
+
 @pytest.mark.parametrize("state", sorted(FINAL, key=str))
 def test_nothing_happens_in_a_final_state(state):
     slot = running().to(state, 5.0)
