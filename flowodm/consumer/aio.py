@@ -119,7 +119,11 @@ class AsyncConsumerLoop(Loop):
                     await self._start_hook(self.options.on_startup, session)
                     session.start()
                 except BaseException as error:  # noqa: BLE001 - raised again at the end
-                    session.fail(error)
+                    this = asyncio.current_task()
+                    if isinstance(error, asyncio.CancelledError) and this and this.cancelling():
+                        session.cancel(error)
+                    else:
+                        session.fail(error)  # also if the hook cancelled itself
                 await _finish(crew.over, session)
                 await _finish(asyncio.ensure_future(crew.dismiss()), session)
                 session.dispatch.enter_state(LoopState.DRAINING)  # also if it never ran

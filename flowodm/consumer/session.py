@@ -114,6 +114,8 @@ class Session:
         if not self._cancelled:
             self._cancelled = True
             self._errors.append(error)
+        if not self._started:
+            self.dispatch.close()  # there is no poller that would
 
     def wait_until_drained(self) -> None:
         """Until the poller has seen the stop and the handlers are done; bounded by the switch."""

@@ -422,3 +422,20 @@ def test_a_commits_way_to_the_broker_and_back_is_measured(new_bench, strategy):
     took = [event.seconds for event in running.events.of(Committed)]
     assert took
     assert all(0 < seconds < 10 for seconds in took)
+
+
+async def test_a_run_that_is_cancelled_in_its_startup_hook_says_so_too(new_bench):
+    begun = asyncio.Event()
+
+    async def hook() -> None:
+        begun.set()
+        await asyncio.sleep(3_600)
+
+    running = new_bench().run("async", lambda _: None, on_startup=hook)
+    run = asyncio.ensure_future(running.loop.run())
+    await asyncio.wait_for(begun.wait(), 10)
+    run.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await run
+
+    assert running.events.all[-1].reason is EndReason.CANCELLED
