@@ -118,11 +118,15 @@ class Partition:
         started. Only where the log ends below what was fetched (a topic that was made again, a
         log that was cut) are lower offsets other records.
         """
-        expected = self._next
-        if expected is not None and _offset(records[0]) < expected:
+        first, last = _offset(records[0]), _offset(records[-1])
+        expected = first if self._next is None else self._next
+        # The second: it went back in the middle of this fetch.
+        if first < expected or last - first + 1 < len(records):
             end = None if log_end is None else log_end(self.tp)
-            if end is not None and end >= expected:
-                records = [record for record in records if _offset(record) >= expected]
+            if end is not None and end >= _first_peak(records, expected):
+                records = _ascending(records, expected)
+            else:
+                self._done_before.clear()  # these are other records than those of the note
         if records:
             self._next = _offset(records[-1]) + 1
         return records
@@ -195,6 +199,25 @@ def _offset(record: Record) -> int:
     offset = record.offset()
     assert offset is not None, "a fetched record has an offset"  # noqa: S101 - for the type
     return offset
+
+
+def _first_peak(records: Sequence[Record], expected: int) -> int:
+    """The offset that was expected when a lower one came."""
+    for record in records:
+        if (offset := _offset(record)) < expected:
+            break
+        expected = offset + 1
+    return expected
+
+
+def _ascending(records: Sequence[Record], expected: int) -> list[Record]:
+    """The records that take the offsets further than those before them."""
+    kept = []
+    for record in records:
+        if (offset := _offset(record)) >= expected:
+            kept.append(record)
+            expected = offset + 1
+    return kept
 
 
 def _seconds(run: Run, first: int, end: int) -> list[float]:

@@ -119,6 +119,38 @@ class TestAfterProcessing:
         assert nothing_settled == {}  # and so nothing less than what is committed already
         assert (position.offset, settled_beyond(position)) == (4, {500})
 
+    @pytest.mark.parametrize("ordering", Ordering)
+    def test_what_comes_twice_within_one_fetch_is_dropped_too(self, ordering):
+        """The client went back in the middle of it."""
+        e = engine(ordering=ordering)
+
+        twice = [*fake_records(5, 2), *fake_records(0, 9)]
+        e.fetched(A, twice, log_end=lambda _: 9)
+        handled = []
+        while run := e.next_run(0.0):
+            handled += [record.offset() for record in run.records]
+            handle(run)
+            e.finished(run)
+
+        assert handled == [5, 6, 7, 8]
+        assert e.to_commit() == {A: Position(9)}
+        assert e.quiet()
+
+    def test_a_note_says_nothing_of_a_log_that_begins_anew(self):
+        note = Position(0, key_note(settled=[1, 3]))
+        e = Engine(Rules(strategy=CommitStrategy.AFTER_PROCESSING))
+        e.assigned([A], {A: note})
+        e.fetched(A, fake_records(0, 1), log_end=lambda _: 4)
+        e.fetched(A, fake_records(0, 2), log_end=lambda _: 0)
+        e.fetched(A, fake_records(2, 2), log_end=lambda _: 4)
+        handled = []
+        while run := e.next_run(0.0):
+            handled += [record.offset() for record in run.records]
+            handle(run)
+            e.finished(run)
+
+        assert handled == [0, 0, 1, 2, 3]
+
     def test_a_loop_that_keeps_the_partitions_order_reads_such_a_note_too(self):
         rules = Rules(strategy=CommitStrategy.AFTER_PROCESSING)
         e = Engine(rules)
