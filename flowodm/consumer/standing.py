@@ -2,13 +2,13 @@
 
 What the client itself knows of a log's end comes with its fetches. So it learns nothing of a
 partition that it has stopped to fetch, and with a transaction that stays open it knows an end
-that nobody may read up to yet. The brokers are asked in a thread, as polling must not wait for
-them; while they do not answer nothing is said to stand still, for then nothing can move.
+that nobody may read up to yet. So the brokers are asked, seldom and shortly: the client lets no
+other call in meanwhile, whatever thread it comes from. While they do not answer nothing is said
+to stand still, for then nothing can move.
 """
 
 from __future__ import annotations
 
-import threading
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
 
 #: Seconds between two questions. Only of partitions that have not moved meanwhile.
 ASK_EVERY = 15.0
-#: Seconds that an answer may take.
-ASK_TIMEOUT = 5.0
+#: Seconds that an answer may take, and that polling may wait for it.
+ASK_TIMEOUT = 0.5
 
 _NOTHING: Mapping[TP, int] = MappingProxyType({})
 
@@ -33,8 +33,7 @@ class Standing:
     """Asks now and then whether partitions that do not move could.
 
     Args:
-        consumer: Whose partitions they are. Its thread-safe calls only are used; it has to stay
-            open until `finish` has returned.
+        consumer: Whose partitions they are.
     """
 
     def __init__(self, consumer: Consumer) -> None:
@@ -42,7 +41,6 @@ class Standing:
         self._next = 0.0
         self._seen = _NOTHING
         self._behind = _NOTHING
-        self._thread: threading.Thread | None = None
 
     def look(self, idle: Mapping[TP, int], now: float) -> dict[TP, int]:
         """Which partitions stand still although there is more.
@@ -54,31 +52,18 @@ class Standing:
         Returns:
             Those of them, with their positions, that could have moved at the latest answer.
         """
-        if now >= self._next and (self._thread is None or not self._thread.is_alive()):
+        if now >= self._next:
             self._next = now + ASK_EVERY
             standing = {tp: at for tp, at in idle.items() if self._seen.get(tp) == at}
             self._seen = idle
-            if standing:
-                name = "flowodm-standing"
-                self._thread = threading.Thread(
-                    target=self._ask, args=(standing,), name=name, daemon=True
-                )
-                self._thread.start()
-            else:
-                self._behind = _NOTHING
+            self._behind = self._ask(standing) if standing else _NOTHING
         return {tp: at for tp, at in self._behind.items() if idle.get(tp) == at}
 
-    def _ask(self, standing: Mapping[TP, int]) -> None:
+    def _ask(self, standing: Mapping[TP, int]) -> Mapping[TP, int]:
         asked = [TopicPartition(*tp, OFFSET_END) for tp in standing]
         try:
             answers = self._consumer.offsets_for_times(asked, timeout=ASK_TIMEOUT)
         except KafkaException:
-            self._behind = _NOTHING  # nobody answers; whoever has to know is told otherwise
-            return
+            return _NOTHING  # nobody answers; whoever has to know is told otherwise
         ends = {(p.topic, p.partition): p.offset for p in answers if p.error is None}
-        self._behind = {tp: at for tp, at in standing.items() if ends.get(tp, at) > at}
-
-    def finish(self) -> None:
-        """Wait for an answer that is still to come: the consumer is about to be closed."""
-        if self._thread is not None:
-            self._thread.join(2 * ASK_TIMEOUT)
+        return {tp: at for tp, at in standing.items() if ends.get(tp, at) > at}

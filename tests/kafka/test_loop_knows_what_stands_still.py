@@ -19,8 +19,9 @@ def answers(monkeypatch):
     ask = standing.Standing._ask
 
     def spy(self, idle):
-        ask(self, idle)
-        found.append((set(idle), dict(self._behind)))
+        behind = ask(self, idle)
+        found.append((set(idle), dict(behind)))
+        return behind
 
     monkeypatch.setattr(standing.Standing, "_ask", spy)
     monkeypatch.setattr(standing, "ASK_EVERY", 0.1)
