@@ -1,15 +1,18 @@
 """The command's way of running a supervisor, for stand-in workers: prints its URL, then runs.
 
 Arguments: the configuration as JSON; "hold-pipes" forks a child that keeps a copy of all
-that is open, the workers' pipes included, once the fleet is ready.
+that is open, the workers' pipes included, once the fleet is ready; "terminal" makes stdin the
+controlling terminal.
 """
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
 import os
 import sys
+import termios
 import time
 
 import standins
@@ -33,6 +36,8 @@ def say(text: object) -> None:
 
 
 async def main() -> int:
+    if "terminal" in sys.argv:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     config = SupervisorConfig.model_validate(json.loads(sys.argv[1]))
     logs.configure(level="info", fmt="json", fields={"pid": os.getpid()})
     supervisor = Supervisor(config, entry=standins.ENTRY)

@@ -74,14 +74,18 @@ def until_dead(pids, timeout=PATIENCE):
 class Host:
     """A program that runs a supervisor as the command does, with stand-in workers."""
 
-    def __init__(self, consumers, *flags, **supervisor):
+    def __init__(self, consumers, *flags, terminal=None, **supervisor):
         config = fleet(consumers, **{"http": "127.0.0.1:0", **supervisor})
+        session = {"process_group": 0}
+        if terminal is not None:  # only a session's leader may have one
+            session = {"start_new_session": True, "stdin": terminal}
+            flags = (*flags, "terminal")
         self.process = subprocess.Popen(
             [sys.executable, TESTS / "fleet_host.py", json.dumps(config), *flags],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            process_group=0,
+            **session,
         )
         self.pid = self.process.pid
         self.errors = ""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import signal
 import time
 
@@ -71,7 +72,24 @@ def test_a_signal_before_the_first_assignment_ends_it_as_well(number):
 
 
 def test_sighup_drains_as_the_terminal_is_gone():
+    controlling, terminal = os.openpty()
+    try:
+        with Host({"orders": "steady"}, terminal=terminal) as host:
+            os.close(terminal)
+            host.until_ready()
+            host.signal(signal.SIGHUP)
+            assert host.wait() == ExitStatus.CLEAN
+    finally:
+        os.close(controlling)
+
+
+def test_sighup_without_a_terminal_asks_for_a_reload_and_ends_nothing():
     with Host({"orders": "steady"}) as host:
-        host.until_ready()
+        pids = host.until_ready()
         host.signal(signal.SIGHUP)
+        host.signal(signal.SIGHUP)
+        assert host.until_ready() == pids
+        host.signal(signal.SIGTERM)
         assert host.wait() == ExitStatus.CLEAN
+    refused = [line for line in host.log() if "it was not started from a file" in line["event"]]
+    assert len(refused) >= 1

@@ -189,7 +189,7 @@ def test_states_tells_what_happened_and_why(command, supervisor):
     assert status == 0
     assert {(c["slot"], c["after"]) for c in changes} >= {(0, "starting"), (1, "draining")}
     replaced = [c for c in changes if c["after"] == "draining"]
-    assert [(c["slot"], c["why"]) for c in replaced] == [(1, "it is replaced")]
+    assert [(c["slot"], c["why"]) for c in replaced] == [(1, "it is replaced: restarted")]
     assert "orders/1" in command("states", "fleet.toml")[1]
 
 
