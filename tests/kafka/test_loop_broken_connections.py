@@ -85,7 +85,10 @@ def test_connections_that_break_all_the_time_lose_and_repeat_nothing_nor_move_an
         with lock:
             seen[message.n] += 1
 
-    options = {"settings": member("cooperative"), "commit_strategy": strategy}
+    # All of it in one fetch: back-pressure would pause partitions, and what is resumed waits for
+    # the answer to the fetch under way, which each cut takes with it.
+    settings = brisk(max_poll_records=1_500, extra_config={**PROTOCOLS["cooperative"], **IMPATIENT})
+    options = {"settings": settings, "commit_strategy": strategy}
     with bench.run(kind, handle, **options, commit_interval=0.05) as running:
         running.joined(4)
         with server.cutting(0.15):
