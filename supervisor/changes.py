@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from supervisor.member import Member, slots_of
 from supervisor.plan import Key, Plan, Wanted, plan
@@ -18,7 +18,7 @@ from supervisor.rollout import Begin, Free, Rollout, View, advance
 from supervisor.slot import FINAL, READY, Slot
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from supervisor.config import SupervisorConfig
     from supervisor.fleet import Fleet
@@ -117,9 +117,8 @@ class Changes:
             ChangeRefusedError: There is no such consumer, its partitions are pinned, or the
                 number is out of range.
         """
-        table = self.config.consumers.get(consumer)
-        if table is None:
-            raise ChangeRefusedError(self._unknown(consumer))
+        self._require(consumer)
+        table = self.config.consumers[consumer]
         if table.partition_groups is not None:
             raise ChangeRefusedError(
                 f"{consumer} has pinned partitions: change its partition_groups and reload"
@@ -141,8 +140,7 @@ class Changes:
         Raises:
             ChangeRefusedError: There is no such consumer or slot.
         """
-        if consumer is not None and consumer not in self.config.consumers:
-            raise ChangeRefusedError(self._unknown(consumer))
+        self._require(consumer)
         keys = [
             member.name
             for member in self._fleet.members
@@ -165,8 +163,7 @@ class Changes:
         Raises:
             ChangeRefusedError: There is no such consumer.
         """
-        if consumer is not None and consumer not in self.config.consumers:
-            raise ChangeRefusedError(self._unknown(consumer))
+        self._require(consumer)
         names = [consumer] if consumer is not None else list(self.config.consumers)
         self._paused = (self._paused | set(names)) if paused else (self._paused - set(names))
         keys = [m.name for m in self._fleet.members if m.consumer in names and not m.retired]
@@ -240,17 +237,17 @@ class Changes:
             if key not in changed and not member.retired and member.slot.state in FINAL:
                 self._fleet.replace(key, ExitClass.RELOADED, hold=False)
 
-    def _roll(self, steps: Any, reason: ExitClass) -> Change:
-        steps = list(steps)
+    def _roll(self, steps: Sequence[frozenset[Key]], reason: ExitClass) -> Change:
         self.rollout = self.rollout.then(steps, reason)
         return Change(replaced=tuple(str(key) for step in steps for key in sorted(step)))
 
     def _views(self, now: float) -> dict[Key, View]:
         return {member.name: _view(member, now) for member in self._fleet.members}
 
-    def _unknown(self, consumer: str) -> str:
-        names = ", ".join(self.config.consumers)
-        return f"there is no consumer {consumer!r}; there are {names}"
+    def _require(self, consumer: str | None) -> None:
+        if consumer is not None and consumer not in self.config.consumers:
+            names = ", ".join(self.config.consumers)
+            raise ChangeRefusedError(f"there is no consumer {consumer!r}; there are {names}")
 
 
 def _view(member: Member, now: float) -> View:

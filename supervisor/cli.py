@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
@@ -142,7 +141,7 @@ async def _run(file: Path, config: SupervisorConfig) -> RunReport:
         config,
         observers=[] if service is None else [service],
         turn=TURN if service is None else min(TURN, service.turn),
-        control=default_path(config.supervisor.instance_id or socket.gethostname()),
+        control=default_path(config.supervisor.own_name),
         read=partial(_valid, file),
     )
     with handled(supervisor):

@@ -181,7 +181,7 @@ def _socket(file: Path | None, given: Path | None) -> Path:
     except ConfigError as error:
         _fail(f"{file} is not valid, so say which supervisor is meant by --socket\n{error}")
     if table.control_socket == "auto":
-        return default_path(table.instance_id or socket.gethostname())
+        return default_path(table.own_name)
     if not table.control_socket:
         _fail(f'{file}: supervisor.control_socket is "": this supervisor takes no commands')
     return Path(table.control_socket)

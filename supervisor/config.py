@@ -6,6 +6,7 @@ flowodm: the supervising process stays free of Kafka and of the user's code.
 
 from __future__ import annotations
 
+import socket
 from typing import Annotated, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
@@ -60,6 +61,11 @@ class SupervisorTable(Table):
         if value:
             parse_address(value)
         return value
+
+    @property
+    def own_name(self) -> str:
+        """This supervisor's name: instance_id, or the host's name."""
+        return self.instance_id or socket.gethostname()
 
     @property
     def http_address(self) -> tuple[str, int] | None:

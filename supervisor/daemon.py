@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import socket
 import threading
 import time
 from collections import deque
@@ -104,7 +103,7 @@ class Supervisor(Embeddable):
         self.report: RunReport | None = None
         """How the run ended; None until then."""
         table = config.supervisor
-        instance_id = table.instance_id or socket.gethostname()
+        instance_id = table.own_name
         logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
         members = members_of(config, instance_id, logging_of_workers, Slot.new(time.monotonic()))
         server = ForkServer(preloaded(entry, table.preload))

@@ -13,7 +13,6 @@ import base64
 import contextlib
 import json
 import logging
-import threading
 import urllib.parse
 import urllib.request
 from dataclasses import dataclass, field
@@ -24,10 +23,11 @@ from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
+from flowodm.consumer.committer import bounded
 from supervisor.membership import Membership
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
 TIMEOUT = 2.0
 """Seconds after which a start goes on without an eviction that has not been answered."""
@@ -205,7 +205,7 @@ def evict_dead(
         log.warning("the dead member is not evicted: %s; %s", error, consequence, extra=facts)
         return False
     try:
-        refused = _bounded(lambda: _remove(config, membership, member_ids))
+        refused = bounded(lambda: _remove(config, membership, member_ids), TIMEOUT)
     except Exception as error:  # noqa: BLE001 - whatever it is, the worker starts all the same
         refused = _told(error)
     if refused:
@@ -293,29 +293,3 @@ class _Tokens(AbstractTokenProvider):  # type: ignore[misc]  # kafka-python has 
     def extensions(self) -> dict[str, str]:
         pairs = (pair.partition("=") for pair in self._source.extensions.split(",") if pair)
         return {key: value for key, _, value in pairs}
-
-
-def _bounded(call: Callable[[], str]) -> str:
-    """Call it in a thread, and wait no longer than `TIMEOUT` for what it returns or raises.
-
-    Raises:
-        TimeoutError: It took longer. It goes on by itself and harms nobody.
-        Exception: What it raised.
-    """
-    results: list[str] = []
-    raised: list[Exception] = []
-
-    def run() -> None:
-        try:
-            results.append(call())
-        except Exception as error:  # noqa: BLE001 - raised again below
-            raised.append(error)
-
-    thread = threading.Thread(target=run, name="eviction", daemon=True)
-    thread.start()
-    thread.join(TIMEOUT)
-    if raised:
-        raise raised[0]
-    if not results:
-        raise TimeoutError
-    return results[0]

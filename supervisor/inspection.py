@@ -45,7 +45,7 @@ def _say(answers: TextIO, answer: dict[str, object]) -> None:
 def _answer(start: Start, broker: Broker | None) -> dict[str, object]:
     found = Rehearsal()
     try:
-        from supervisor.worker import rehearse  # noqa: PLC0415 - its failure is an answer too
+        from supervisor.definition import rehearse  # noqa: PLC0415 - its failure is an answer too
 
         found = rehearse(start, broker)
     except BaseException as error:  # noqa: BLE001 - the last frame that can say what happened

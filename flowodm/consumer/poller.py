@@ -1,7 +1,7 @@
 """The one thread that owns a loop's Kafka consumer: it joins, fetches, commits and leaves.
 
 Everything here is thin: what to do is the engine's decision. A call into librdkafka that may
-block without a bound (a synchronous commit, close) runs in :func:`committer.bounded`.
+block without a bound (close) runs in :func:`committer.bounded`; commits are all asynchronous.
 """
 
 from __future__ import annotations
@@ -42,8 +42,10 @@ ANSWER_TICK = 0.002
 #: Seconds between two looks of librdkafka's main thread at its group (``rkcg_serve_timer``).
 CLIENTS_TURN = 0.5
 
-_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name#: Seconds for the broker's answers where the loop was asked to stop now.
+#: Seconds for the broker's answers where the loop was asked to stop now.
 URGENT_TIMEOUT = 2.0
+
+_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name
 
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 
