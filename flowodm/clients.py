@@ -14,7 +14,7 @@ from flowodm.exceptions import ConfigurationError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowodm.schema.registry import SchemaRegistry
+    from flowodm.registry.client import SchemaRegistry
 
 logger = logging.getLogger(__name__)
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from flowodm.clients import Clients
 from flowodm.exceptions import ConfigurationError
-from flowodm.schema.registry import SchemaRegistry
+from flowodm.registry.client import SchemaRegistry
 from flowodm.settings import BaseSettings
 
 if TYPE_CHECKING:

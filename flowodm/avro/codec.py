@@ -31,7 +31,7 @@ from flowodm.exceptions import (
     SerializationError,
 )
 from flowodm.model_settings import ModelSettings, settings_of
-from flowodm.schema.registry import SchemaRegistry, UnknownSchemaIdError
+from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

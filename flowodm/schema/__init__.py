@@ -1,1 +1,1 @@
-"""Schemas outside the program: the registry."""
+"""Schemas as files and in the registry: validating, comparing, uploading, generating models."""

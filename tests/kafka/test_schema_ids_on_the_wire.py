@@ -24,7 +24,7 @@ from flowodm.exceptions import (
     SchemaCompatibilityError,
 )
 from flowodm.model import FlowBaseModel
-from flowodm.schema.registry import SchemaRegistry
+from flowodm.registry.client import SchemaRegistry
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -19,7 +19,7 @@ from flowodm.exceptions import (
     SchemaValidationError,
     SerializationError,
 )
-from flowodm.schema.registry import UnknownSchemaIdError
+from flowodm.registry.client import UnknownSchemaIdError
 
 
 class Order(BaseModel):

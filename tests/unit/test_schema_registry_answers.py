@@ -17,8 +17,8 @@ from flowodm.exceptions import (
     SchemaCompatibilityError,
     SchemaRegistryError,
 )
+from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError
 from flowodm.schema import registry as registry_module
-from flowodm.schema.registry import SchemaRegistry, UnknownSchemaIdError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

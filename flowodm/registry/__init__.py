@@ -1,0 +1,1 @@
+"""The schema registry: its client, and what its failures mean."""
