@@ -110,6 +110,11 @@ class Codec(Generic[M]):
         """Whether records carry Confluent's header with the id of their schema."""
         return self._framed
 
+    @property
+    def prepared(self) -> bool:
+        """Whether encode needs nothing of the registry any more, and so cannot block."""
+        return self._header is not None
+
     def decode(self, data: bytes) -> M:
         """Read one record's value. No I/O.
 
@@ -298,17 +303,22 @@ class Codec(Generic[M]):
         return SchemaNotLoadedError(schema_id)
 
     def _failure(self, error: Exception, schema_id: int | None) -> DeserializationError:
-        name = self.model.__name__
-        if not isinstance(error, ValidationError):
-            text = f"{name} cannot be read: {_reason(error)}"
-            return DeserializationError(text, schema_id=schema_id)
-        # Pydantic's own text quotes the input, which may be secret.
-        first, *more = error.errors(include_url=False, include_context=False, include_input=False)
-        field = ".".join(map(str, first["loc"])) or None
-        text = f"{name} is not valid: {first['msg']}"
-        if more:
-            text += f", and {len(more)} more"
-        return DeserializationError(text, schema_id=schema_id, field=field)
+        if isinstance(error, ValidationError):
+            return not_valid(self.model, error, schema_id)
+        text = f"{self.model.__name__} cannot be read: {_reason(error)}"
+        return DeserializationError(text, schema_id=schema_id)
+
+
+def not_valid(
+    model: type[BaseModel], error: ValidationError, schema_id: int | None
+) -> DeserializationError:
+    """What Pydantic refused, without its own text: that quotes the input, which may be secret."""
+    first, *more = error.errors(include_url=False, include_context=False, include_input=False)
+    field = ".".join(map(str, first["loc"])) or None
+    text = f"{model.__name__} is not valid: {first['msg']}"
+    if more:
+        text += f", and {len(more)} more"
+    return DeserializationError(text, schema_id=schema_id, field=field)
 
 
 def _with_plain_timestamps(
