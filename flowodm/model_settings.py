@@ -21,6 +21,8 @@ class ModelSettings:
         schema_subject: The registry's subject; ``{topic}-value`` by default.
         schema_path: An .avsc file whose schema records are written with; None derives the
             schema from the model.
+        avro_schema: That schema itself, as JSON text; wins over ``schema_path``. Records are read
+            with it too: generated models have it, so that no detail of their source gets lost.
         key_field: The field whose value is the record's key; None writes no key.
         key_serializer: How the key is written: ``string``.
         value_serializer: How the value is written: ``avro``.
@@ -31,6 +33,7 @@ class ModelSettings:
     consumer_group: str | None = None
     schema_subject: str = ""
     schema_path: str | None = None
+    avro_schema: str | None = None
     key_field: str | None = None
     key_serializer: str = "string"
     value_serializer: str = "avro"
@@ -62,6 +65,8 @@ def settings_of(model: type[BaseModel]) -> ModelSettings:
     found["schema_subject"] = found.get("schema_subject") or f"{topic}-value"
     if found.get("schema_path") is not None:
         found["schema_path"] = str(found["schema_path"])
+    if not isinstance(found.get("avro_schema"), str | None):
+        raise SettingsError(f"{name}.Settings.avro_schema: give JSON text: json.dumps(schema)")
     settings = ModelSettings(**found)
     _check_serializers(name, settings)
     if settings.key_field is not None and settings.key_field not in model.model_fields:

@@ -72,9 +72,10 @@ class Codec(Generic[M]):
         registry: Where schemas of framed records come from; None: all records are bare Avro.
         framed: Whether records carry Confluent's header; without a registry they never do.
         schema_path: An .avsc file to write with, instead of the schema derived from the model.
+        avro_schema: JSON text of a schema to write and to read with, instead of either.
 
     Raises:
-        SchemaValidationError: The model or the file has no valid Avro schema.
+        SchemaValidationError: The model, the file or the text has no valid Avro schema.
     """
 
     def __init__(
@@ -85,11 +86,15 @@ class Codec(Generic[M]):
         registry: SchemaRegistry | None = None,
         framed: bool = True,
         schema_path: str | PathLike[str] | None = None,
+        avro_schema: str | None = None,
     ) -> None:
         self.model = model
         self.subject = subject
-        derived = record_schema(model)
-        self.schema: dict[str, Any] = _from_file(schema_path) if schema_path else derived
+        self._verbatim = bool(avro_schema)
+        derived = _from_text(avro_schema, model) if avro_schema else record_schema(model)
+        self.schema: dict[str, Any] = (
+            _from_file(schema_path) if schema_path and not avro_schema else derived
+        )
         self.registry = registry
         self._framed = framed and registry is not None
         self._wanted = _parsed(derived)
@@ -277,6 +282,9 @@ class Codec(Generic[M]):
     ) -> Callable[[bytes], M]:
         validate = self.model.__pydantic_validator__.validate_python
         schemaless_reader = fastavro.schemaless_reader
+        # Derived fields have the names of the model's fields, never their aliases; those of a
+        # schema that was given have either.
+        by_alias = self._verbatim
 
         def read(data: bytes) -> M:
             stream = BytesIO(data)
@@ -290,8 +298,7 @@ class Codec(Generic[M]):
                 micros = values[name]
                 if micros is not None:
                     values[name] = EPOCH + micros * _MICROSECOND
-            # Avro fields have the names of the model's fields, never their aliases.
-            message: M = validate(values, by_alias=False, by_name=True)
+            message: M = validate(values, by_alias=by_alias, by_name=True)
             return message
 
         return read
@@ -366,6 +373,16 @@ def _from_file(path: str | PathLike[str]) -> dict[str, Any]:
     return schema
 
 
+def _from_text(text: str, model: type[BaseModel]) -> dict[str, Any]:
+    try:
+        schema: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise SchemaValidationError(
+            f"{model.__name__}.Settings.avro_schema is not JSON: {error}"
+        ) from error
+    return schema
+
+
 # What an error of reading means, without fastavro's own words, which may quote bytes.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (_TrailingBytesError, "there are bytes after its last field"),
@@ -417,5 +434,6 @@ def codec_for(model: type[M]) -> Codec[M]:
                     registry=registry,
                     framed=settings.confluent_wire_format,
                     schema_path=settings.schema_path,
+                    avro_schema=settings.avro_schema,
                 )
     return codec
