@@ -195,6 +195,16 @@ class Dispatch:
         for report in reports:
             self.tell(report)
 
+    def gave_up(self, run: Run, together: int) -> None:
+        """The loop ends because of the record at ``run.done``, which nobody has taken.
+
+        Args:
+            run: Where.
+            together: How many records have failed as one, that one included.
+        """
+        with self as engine:
+            engine.gave_up(run, together, time.monotonic())
+
     def left(self, run: Run) -> None:
         """The handler's side had to leave a run in the middle of a record, which is not settled."""
         run.halted, run.interrupted = True, False

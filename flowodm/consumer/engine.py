@@ -208,6 +208,20 @@ class Engine:
         share = self.rules.dead_letter_limit
         return Stop(f"more than {share:.0%} of the last {WINDOW} records are dead letters")
 
+    def gave_up(self, run: Run, together: int, now: float) -> None:
+        """These records of a run, from ``run.done`` on, have failed for good, and so has the loop.
+
+        before_processing: they are lost; what was committed behind them is still handled, as
+        nobody else will.
+        """
+        goes_on = self._before and not run.partition.gone
+        for _ in range(together if goes_on else 0):
+            run.outcomes[run.done] = Outcome.LOST
+            run.ticks.append(now)
+            run.done += 1
+        run.halted, run.interrupted = True, goes_on
+        self.finished(run)
+
     def exhaust(self, run: Run) -> None:
         """The record at ``run.done`` has had all its attempts, as part of a batch."""
         run.failed_at, run.failures = run.done, self.rules.failures.max_retries

@@ -9,7 +9,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, assert_never
+from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 from flowodm.avro.codec import SchemaNotLoadedError
 from flowodm.consumer.dead_letter import LoopEndedError
@@ -36,6 +36,10 @@ class UserCode:
     """Call this; it is the user's and may return an awaitable."""
 
     call: Callable[[], Any]
+
+
+class _LoopFailedError(Exception):
+    """The record that is being recovered ends the loop."""
 
 
 Step = Blocking | UserCode
@@ -101,6 +105,23 @@ def recover(recipe: Recipe, dispatch: Dispatch, run: Run, failure: Failure) -> R
         else:
             return True
     _locate(error, run)
+    try:
+        return (yield from _judged(recipe, dispatch, run, failure, stage, error))
+    except _LoopFailedError:
+        together = 1 if failure.batch is None else failure.batch.end - run.done
+        dispatch.gave_up(run, together)
+        return False
+
+
+def _judged(
+    recipe: Recipe,
+    dispatch: Dispatch,
+    run: Run,
+    failure: Failure,
+    stage: Stage,
+    error: Exception,
+) -> Recovery:
+    """Decide, and do it; for a batch that failed as a whole, record by record."""
     verdict = dispatch.failed(run, stage, error)
     goes_on = yield from _follow(verdict, recipe, dispatch, run, stage, error, failure.message)
     batch = failure.batch
@@ -139,8 +160,7 @@ def _follow(
         case Stop(reason):
             if reason:
                 error.add_note(reason)
-            _give_up(recipe, dispatch, run, error, stage)
-            return False
+            _give_up(recipe, run, error, stage)
         case _:
             assert_never(verdict)
 
@@ -171,8 +191,7 @@ def _bury(
     except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
         dispatch.failed(run, Stage.DEAD_LETTER, failure)
         failure.add_note(f"while handling: {summary(error)}")
-        _give_up(recipe, dispatch, run, failure, Stage.DEAD_LETTER)
-        return False
+        _give_up(recipe, run, failure, Stage.DEAD_LETTER)
     offset = record.offset()
     dispatch.tell(
         DeadLettered(*run.partition.tp, -1 if offset is None else offset, recipe.dead_letter_topic)
@@ -200,13 +219,13 @@ def _hand_over(
     except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
         dispatch.failed(run, Stage.ERROR_HANDLER, failure)
         failure.add_note(f"while handling: {summary(error)}")
-        _give_up(recipe, dispatch, run, failure, Stage.ERROR_HANDLER)
-        return False
+        _give_up(recipe, run, failure, Stage.ERROR_HANDLER)
     settle(run, outcome)
     return True
 
 
-def _give_up(recipe: Recipe, dispatch: Dispatch, run: Run, error: Exception, stage: Stage) -> None:
+def _give_up(recipe: Recipe, run: Run, error: Exception, stage: Stage) -> NoReturn:
+    """Nobody has taken the record at ``run.done``: the loop ends."""
     topic, partition = run.partition.tp
     offset = run.records[run.done].offset()
     final = RecordError(
@@ -216,9 +235,8 @@ def _give_up(recipe: Recipe, dispatch: Dispatch, run: Run, error: Exception, sta
         offset=-1 if offset is None else offset,
     )
     final.__cause__ = error
-    run.halted, run.interrupted = True, False
     recipe.give_up(final)
-    dispatch.finished(run)
+    raise _LoopFailedError
 
 
 def _locate(error: Exception, run: Run) -> None:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("flowodm.consumer")
 
+#: How many errors of one run are kept; what else failed while it ended is told as events.
+MOST_ERRORS = 10
+
 
 class Session:
     """The engine, the poller and the first error of one run.
@@ -91,7 +94,8 @@ class Session:
 
     def fail(self, error: BaseException) -> None:
         """Something went wrong: the loop ends, and run() raises the first such error."""
-        self._errors.append(error)
+        if len(self._errors) < MOST_ERRORS:  # what fails while it ends is told as events, too
+            self._errors.append(error)
         self.switch.press(reason=EndReason.ERROR)
         if self._started:
             with self.dispatch as engine:
