@@ -11,6 +11,10 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+KEY_SERIALIZERS = ("string", "avro", "json")
+VALUE_SERIALIZERS = ("avro", "json")
+
+
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
     """Where a model's records live and how they are written.
@@ -24,8 +28,8 @@ class ModelSettings:
         avro_schema: That schema itself, as JSON text; wins over ``schema_path``. Records are read
             with it too: generated models have it, so that no detail of their source gets lost.
         key_field: The field whose value is the record's key; None writes no key.
-        key_serializer: How the key is written: ``string``.
-        value_serializer: How the value is written: ``avro``.
+        key_serializer: How the key is written: ``string``, ``avro`` or ``json``.
+        value_serializer: How the value is written: ``avro`` or ``json``.
         confluent_wire_format: Whether records carry a schema id where there is a registry.
     """
 
@@ -75,9 +79,13 @@ def settings_of(model: type[BaseModel]) -> ModelSettings:
 
 
 def _check_serializers(name: str, settings: ModelSettings) -> None:
-    for attribute, supported in (("key_serializer", "string"), ("value_serializer", "avro")):
+    for attribute, supported in (
+        ("key_serializer", KEY_SERIALIZERS),
+        ("value_serializer", VALUE_SERIALIZERS),
+    ):
         value = getattr(settings, attribute)
-        if value != supported:
+        if value not in supported:
             raise SettingsError(
-                f"{name}.Settings.{attribute}: {value!r} is not supported; use {supported!r}"
+                f"{name}.Settings.{attribute}: {value!r} is not supported; "
+                f"use one of {', '.join(map(repr, supported))}"
             )

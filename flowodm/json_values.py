@@ -1,0 +1,272 @@
+"""Messages as JSON, by Pydantic's rules: JSON is what ``model_dump_json`` would write.
+
+- Names are the fields' aliases, where they have some; reading takes the field's own name too.
+- Computed fields are left out: a reader that forbids unknown fields could not take them.
+- How bytes, time spans and infinite numbers look, the model's own ``model_config`` says
+  (``ser_json_bytes``, ``ser_json_timedelta``, ``ser_json_inf_nan``, ``val_json_bytes``).
+  What would not come back, such as bytes that are no UTF-8 or a NaN that JSON would turn into
+  null, is an error instead.
+- With a registry and ``confluent_wire_format`` a record begins with Confluent's five bytes, and
+  the model's JSON Schema is registered. No JSON text begins with a zero byte, so both kinds of
+  records are always told apart, and Pydantic alone decides what is valid: reading asks the
+  registry nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import threading
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
+
+from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import PydanticSerializationError
+
+from flowodm.avro import wire
+from flowodm.avro.codec import not_valid
+from flowodm.exceptions import (
+    ConfigurationError,
+    DeserializationError,
+    SchemaValidationError,
+    SerializationError,
+)
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from pydantic.fields import FieldInfo
+
+    from flowodm.registry.client import SchemaRegistry
+
+M = TypeVar("M", bound=BaseModel)
+
+_FIELD = re.compile(r"field_name='(\w+)'")
+
+
+class JsonCodec(Generic[M]):
+    """Reads and writes the JSON records of one model. Thread-safe.
+
+    Args:
+        model: The class of the messages.
+        subject: What the JSON Schema is registered under.
+        registry: Where it is registered; None: records are plain JSON.
+        framed: Whether written records carry Confluent's header; without a registry they never
+            do. What is read may have it or not.
+        schema_path: A file with the JSON Schema to register, instead of the model's own.
+
+    Raises:
+        SchemaValidationError: A field would not come back as it was written, or the file holds
+            no JSON Schema.
+    """
+
+    def __init__(
+        self,
+        model: type[M],
+        *,
+        subject: str,
+        registry: SchemaRegistry | None = None,
+        framed: bool = True,
+        schema_path: str | PathLike[str] | None = None,
+    ) -> None:
+        self.model = model
+        self.subject = subject
+        self.registry = registry
+        self._framed = framed and registry is not None
+        self._schema_path = schema_path
+        self._header: bytes | None = None if self._framed else b""
+        self._lock = threading.Lock()
+        model.model_rebuild()
+        for name, info in model.model_fields.items():
+            _check_comes_back(model, name, info)
+        self._to_json = model.__pydantic_serializer__.to_json
+        self._validate = model.__pydantic_validator__.validate_json
+
+    def __repr__(self) -> str:
+        return f"JsonCodec({self.model.__name__}, subject={self.subject!r})"
+
+    @property
+    def framed(self) -> bool:
+        """Whether written records carry Confluent's header with the id of their schema."""
+        return self._framed
+
+    @property
+    def prepared(self) -> bool:
+        """Whether encode needs nothing of the registry any more, and so cannot block."""
+        return self._header is not None
+
+    def decode(self, data: bytes) -> M:
+        """Read one record's value, with or without Confluent's header. No I/O.
+
+        Raises:
+            DeserializationError: The bytes are no message of the model. The text holds no
+                values of the record beyond what Pydantic's own sentences say.
+        """
+        schema_id = wire.schema_id_of(data)
+        body = data if schema_id is None else data[wire.HEADER_SIZE :]
+        try:
+            message: M = self._validate(body, by_alias=True, by_name=True)
+        except MemoryError:
+            raise  # says nothing about the record
+        except ValidationError as error:
+            failure = not_valid(self.model, error, schema_id)
+        except Exception as error:  # noqa: BLE001 - the model's own validators raise anything
+            text = f"{self.model.__name__} cannot be read: {type(error).__name__}"
+            failure = DeserializationError(text, schema_id=schema_id)
+        else:
+            return message
+        raise failure
+
+    def load_schema(self, schema_id: int) -> None:
+        """Nothing: a record is read without its writer's schema."""
+
+    def encode(self, message: M) -> bytes:
+        """Write one message. Blocks the first time, if the schema must be registered.
+
+        Raises:
+            SerializationError: A value does not fit its field, or would not come back.
+            SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
+                :meth:`prepare`.
+        """
+        header = self._header
+        if header is None:
+            header = self._prepared()
+        data = self._written(message)
+        if b"null" in data:
+            self._check_nothing_became_null(message, data)
+        return header + data
+
+    def prepare(self) -> None:
+        """Do now what the first encode would: register the schema, if records are framed.
+
+        Raises:
+            RegistryUnavailableError: The registry does not answer now.
+            SchemaCompatibilityError: The subject does not accept the schema.
+            SchemaRegistryError: The registry refuses.
+        """
+        if self._header is None:
+            self._prepared()
+
+    def register(self) -> int:
+        """Register the model's JSON Schema; returns its id. Blocks.
+
+        Raises:
+            ConfigurationError: There is no registry.
+            SchemaValidationError: The model has no JSON Schema.
+            SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
+                :meth:`prepare`.
+        """
+        if self.registry is None:
+            raise ConfigurationError(
+                f"{self.model.__name__}: no schema registry to register with: "
+                "set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
+            )
+        return self.registry.register(self.subject, self.schema(), "JSON")
+
+    def schema(self) -> dict[str, Any]:
+        """The JSON Schema of what is read: a field with a default may be missing.
+
+        Raises:
+            SchemaValidationError: A field has no JSON Schema, or ``schema_path`` holds none.
+        """
+        if self._schema_path is not None:
+            return _from_file(self._schema_path)
+        try:
+            own = self.model.model_json_schema(by_alias=True)
+        except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
+            text = f"{self.model.__name__} has no JSON Schema: {error}"
+            raise SchemaValidationError(text) from error
+        return {"$schema": GenerateJsonSchema.schema_dialect, **own}
+
+    def _prepared(self) -> bytes:
+        with self._lock:
+            if self._header is None:
+                self._header = wire.header(self.register())
+            return self._header
+
+    def _written(self, message: M) -> bytes:
+        try:
+            return self._to_json(message, by_alias=True, round_trip=True, warnings="error")
+        except Exception as error:  # noqa: BLE001 - the model's own serializers raise anything
+            failure = self._unwritten(error)
+        # Pydantic's warnings are about odd values, not wrong ones: what can be read is written.
+        try:
+            data = self._to_json(message, by_alias=True, round_trip=True, warnings="none")
+            self.decode(data)
+        except Exception:  # noqa: BLE001 - as above; the first failure is the one to tell
+            raise failure from None
+        return data
+
+    def _check_nothing_became_null(self, message: M, data: bytes) -> None:
+        """Pydantic writes NaN and the infinities as null, unless the model says otherwise."""
+        held = self.model.__pydantic_serializer__.to_python(
+            message, mode="json", by_alias=True, round_trip=True, warnings="none"
+        )
+        place = _lost_number(held, json.loads(data))
+        if place is not None:
+            raise SerializationError(
+                f"{self.model.__name__}{place} cannot be written: JSON has no NaN and no "
+                "infinity; model_config = {'ser_json_inf_nan': 'strings'} writes them as text"
+            )
+
+    def _unwritten(self, error: Exception) -> SerializationError:
+        # Pydantic's text quotes the value.
+        field = _FIELD.search(str(error))
+        name = f"{self.model.__name__}.{field[1]}" if field else self.model.__name__
+        if isinstance(error, PydanticSerializationError) and "utf-8" in str(error):
+            reason = (
+                "bytes that are no UTF-8; model_config = {'ser_json_bytes': 'base64', "
+                "'val_json_bytes': 'base64'} takes any"
+            )
+        elif isinstance(error, PydanticSerializationError):
+            reason = "a value does not fit its field"
+        else:
+            reason = type(error).__name__
+        return SerializationError(f"{name} cannot be written: {reason}")
+
+
+def _check_comes_back(model: type[BaseModel], name: str, info: FieldInfo) -> None:
+    place = f"{model.__name__}.{name}"
+    if info.exclude:
+        if info.is_required():
+            raise SchemaValidationError(
+                f"{place}: exclude=True keeps it out of the record, so it needs a default to be "
+                "read back"
+            )
+        return
+    written = info.serialization_alias or name
+    aliases = info.validation_alias
+    read = aliases.choices if isinstance(aliases, AliasChoices) else [aliases]
+    if written not in {name, *(alias for alias in read if isinstance(alias, str))}:
+        raise SchemaValidationError(
+            f"{place}: written as {written!r} and not read by that name; use alias= for both"
+        )
+
+
+def _lost_number(held: Any, written: Any, place: str = "") -> str | None:
+    """Where a number that is not finite was written as null."""
+    if isinstance(held, float) and not math.isfinite(held) and written is None:
+        return place
+    if isinstance(held, dict) and isinstance(written, dict):
+        pairs = ((f".{key}", held[key], written.get(key)) for key in held)
+    elif isinstance(held, list) and isinstance(written, list):
+        pairs = ((f"[{i}]", *pair) for i, pair in enumerate(zip(held, written, strict=False)))
+    else:
+        return None
+    found = (_lost_number(value, text, place + step) for step, value, text in pairs)
+    return next((lost for lost in found if lost is not None), None)
+
+
+def _from_file(path: str | PathLike[str]) -> dict[str, Any]:
+    try:
+        schema = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SchemaValidationError(f"schema_path {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SchemaValidationError(f"schema_path {path} is not JSON: {error}") from error
+    if not isinstance(schema, dict):
+        raise SchemaValidationError(f"schema_path {path} is no JSON Schema")
+    return schema
