@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from pydantic import BaseModel
 
-from flowodm.avro.codec import Codec, SchemaNotLoadedError
+from flowodm.avro.codec import SchemaNotLoadedError
 from flowodm.exceptions import ConsumerError, DeserializationError, FlowODMError, TopicError
 
 if TYPE_CHECKING:
     from confluent_kafka import Consumer, Message
+
+    from flowodm.codecs import ValueCodec
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -27,7 +29,7 @@ _PASSING = frozenset(
 _TOPIC_ERRORS = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
 
 
-def take_one(consumer: Consumer, codec: Codec[M], timeout: float) -> M | None:
+def take_one(consumer: Consumer, codec: ValueCodec[M], timeout: float) -> M | None:
     """The next message, committed; None if there is none within ``timeout`` seconds.
 
     A tombstone is passed over. A record that cannot be read is passed over too, once it was
@@ -54,7 +56,7 @@ def take_one(consumer: Consumer, codec: Codec[M], timeout: float) -> M | None:
             return None
 
 
-def _settled(consumer: Consumer, codec: Codec[M], record: Message, value: bytes) -> M:
+def _settled(consumer: Consumer, codec: ValueCodec[M], record: Message, value: bytes) -> M:
     try:
         message = _decoded(codec, value)
         _commit(consumer, record)
@@ -72,7 +74,7 @@ def _settled(consumer: Consumer, codec: Codec[M], record: Message, value: bytes)
     return message
 
 
-def _decoded(codec: Codec[M], data: bytes) -> M:
+def _decoded(codec: ValueCodec[M], data: bytes) -> M:
     try:
         return codec.decode(data)
     except SchemaNotLoadedError as missing:

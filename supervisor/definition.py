@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowodm import settings as profiles
-from flowodm.avro.codec import codec_for
+from flowodm.codecs import codec_for
 from flowodm.clients import Clients
 from flowodm.connection import connect
 from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from flowodm.avro.codec import codec_for
+from flowodm.codecs import codec_for
 from flowodm.consumer.calls import acceptor, batch_caller, caller, tombstone_caller
 from flowodm.consumer.context import MessageContext
 from flowodm.consumer.dead_letter import DeadLetterTopic
