@@ -1,19 +1,36 @@
-"""What tests and demonstrations of Kafka programs need: a broker without Java."""
+"""What tests and demonstrations of Kafka programs need; docs/testing.md shows all of it."""
 
 from __future__ import annotations
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowodm.testing.broker import BrokerError, EmbeddedBroker
+    from flowodm.testing.proxy import Fault, FaultProxy, Way
+    from flowodm.testing.registry_proxy import RegistryProxy, RegistryRequest, WrongAnswer
 
-__all__ = ["BrokerError", "EmbeddedBroker"]
+__all__ = [
+    "BrokerError",
+    "EmbeddedBroker",
+    "Fault",
+    "FaultProxy",
+    "RegistryProxy",
+    "RegistryRequest",
+    "Way",
+    "WrongAnswer",
+]
+
+_MODULES = {
+    "broker": ("BrokerError", "EmbeddedBroker"),
+    "proxy": ("Fault", "FaultProxy", "Way"),
+    "registry_proxy": ("RegistryProxy", "RegistryRequest", "WrongAnswer"),
+}
+_HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import on demand: `python -m flowodm.testing.broker` must not find itself imported."""
-    if name not in __all__:
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from flowodm.testing import broker  # noqa: PLC0415 - as the docstring says
-
-    return getattr(broker, name)
+    return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)
