@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from flowodm import settings as profiles
-from flowodm.codecs import codec_for
 from flowodm.clients import Clients
+from flowodm.codecs import codec_for
 from flowodm.connection import connect
 from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
 from flowodm.consumer.signatures import is_async
