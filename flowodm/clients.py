@@ -5,14 +5,14 @@ from __future__ import annotations
 import ctypes
 import logging
 import threading
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import confluent_kafka
 
 from flowodm.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from flowodm.registry.client import SchemaRegistry
 
@@ -35,10 +35,32 @@ class SharedConsumer(confluent_kafka.Consumer):
         super().close()
 
 
-class Clients:
-    """Producer, consumers and registry; all start empty. The owner locks."""
+T = TypeVar("T")
 
-    def __init__(self) -> None:
+
+class StandIn(Protocol):
+    """What takes the place of Kafka and the registry for a while; flowodm.testing has one.
+
+    Attributes:
+        consumer: Makes a consumer from librdkafka's configuration.
+        producer: Makes a producer.
+        registry_config: Properties of a schema registry; None: there is none.
+    """
+
+    consumer: Callable[[dict[str, Any]], Any]
+    producer: Callable[[dict[str, Any]], Any]
+    registry_config: dict[str, Any] | None
+
+
+class Clients:
+    """Producer, consumers and registry; all start empty. The owner locks.
+
+    Args:
+        stand_in: Makes producer and consumers in Kafka's place.
+    """
+
+    def __init__(self, stand_in: StandIn | None = None) -> None:
+        self._stand_in = stand_in
         self.producer: confluent_kafka.Producer | None = None
         self.registry: SchemaRegistry | None = None
         self._poller: _ProducerPoller | None = None
@@ -46,7 +68,8 @@ class Clients:
 
     def make_producer(self, config: Mapping[str, Any]) -> confluent_kafka.Producer:
         """Make the producer and begin to poll it."""
-        self.producer = _made(confluent_kafka.Producer, config)
+        own = self._stand_in
+        self.producer = _made(confluent_kafka.Producer if own is None else own.producer, config)
         self._poller = _ProducerPoller(self.producer)
         self._poller.start()
         return self.producer
@@ -56,7 +79,8 @@ class Clients:
         key = (topics, tuple(sorted((name, repr(value)) for name, value in config.items())))
         consumer = self._consumers.get(key)
         if consumer is None or consumer.closed:
-            consumer = _made(SharedConsumer, config)
+            own = self._stand_in
+            consumer = _made(SharedConsumer if own is None else own.consumer, config)
             if topics:
                 consumer.subscribe(list(topics))
             self._consumers[key] = consumer

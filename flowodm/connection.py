@@ -10,9 +10,10 @@ import atexit
 import logging
 import os
 import threading
+from contextlib import contextmanager
 from copy import copy
 from dataclasses import asdict, dataclass, field, replace
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from flowodm.clients import Clients
 from flowodm.exceptions import ConfigurationError
@@ -20,10 +21,14 @@ from flowodm.registry.client import SchemaRegistry
 from flowodm.settings import BaseSettings
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     import confluent_kafka
     from confluent_kafka.schema_registry import SchemaRegistryClient
+
+    from flowodm.clients import StandIn
+
+T = TypeVar("T")
 
 _ENVIRONMENT = {
     "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
@@ -112,6 +117,7 @@ class KafkaConnection:
     _options: _Options
     _clients: Clients
     _lock: threading.RLock
+    _stand_in: StandIn | None = None
 
     def __new__(cls) -> KafkaConnection:  # noqa: PYI034 - the one instance, of whatever class
         """The one instance, made at import."""
@@ -214,7 +220,8 @@ class KafkaConnection:
         """
         with self._lock:
             if self._clients.registry is None:
-                config = self._options.registry()
+                own = self._stand_in
+                config = self._options.registry() if own is None else own.registry_config
                 if config is not None:
                     self._clients.registry = SchemaRegistry(config)
             return self._clients.registry
@@ -232,8 +239,37 @@ class KafkaConnection:
     def close_connection(self) -> None:
         """Flush the producer, with a bound, and close every client; all are made anew on use."""
         with self._lock:
-            clients, self._clients = self._clients, Clients()
+            clients, self._clients = self._clients, Clients(self._stand_in)
         clients.close()
+
+    @contextmanager
+    def replaced_by(self, stand_in: StandIn) -> Iterator[None]:
+        """Use a stand-in in place of Kafka and the registry, whatever connect() says meanwhile.
+
+        Afterwards everything is as before, clients that were made included.
+
+        Raises:
+            ConfigurationError: There is a stand-in already.
+        """
+        with self._lock:
+            if self._stand_in is not None:
+                raise ConfigurationError(
+                    "the connection is replaced already: end the one in-memory Kafka first"
+                )
+            options, clients = self._options, self._clients
+            self._stand_in, self._clients = stand_in, Clients(stand_in)
+            self._options = replace(options, bootstrap_servers="memory")
+        try:
+            yield
+        finally:
+            with self._lock:
+                own, self._clients = self._clients, clients
+                self._options, self._stand_in = options, None
+            own.close()
+
+    def consumer_class(self, usual: Callable[[dict[str, Any]], T]) -> Callable[[dict[str, Any]], T]:
+        """What to make consumers with: the usual, unless there is a stand-in."""
+        return usual if self._stand_in is None else self._stand_in.consumer
 
     def reset(self) -> None:
         """Close, and forget what :func:`connect` was told. For tests."""

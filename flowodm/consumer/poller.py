@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from flowodm.connection import get_kafka_connection
 from flowodm.consumer.committer import CALL_TIMEOUT, TICK, Committer, bounded
 from flowodm.consumer.rebalance import Membership
 from flowodm.consumer.standing import Standing
@@ -166,7 +167,8 @@ class Poller:
             "enable.partition.eof": True,  # the lag needs it
         }
         try:
-            self._consumer = Consumer({**self._source.config, **own})
+            make = get_kafka_connection().consumer_class(Consumer)
+            self._consumer = make({**self._source.config, **own})
         except (KafkaException, ValueError, TypeError) as error:
             text = f"the consumer's configuration is refused: {summary(error)}"
             raise ConfigurationError(text) from error
