@@ -14,6 +14,9 @@ if TYPE_CHECKING:
 KEY_SERIALIZERS = ("string", "avro", "json")
 VALUE_SERIALIZERS = ("avro", "json")
 
+TOPIC, RECORD, TOPIC_RECORD = "topic", "record", "topic_record"
+_STRATEGIES = (TOPIC, RECORD, TOPIC_RECORD)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
@@ -22,7 +25,15 @@ class ModelSettings:
     Attributes:
         topic: The Kafka topic.
         consumer_group: The group that consumers of this model join, unless told otherwise.
-        schema_subject: The registry's subject; ``{topic}-value`` by default.
+        schema_subject: The registry's subject; by default what ``subject_strategy`` says.
+        subject_strategy: Whose schemas share one history in the registry: those of a topic
+            (``topic``: ``{topic}-value``), of a record type (``record``: its full name), or of
+            a record type in a topic (``topic_record``: ``{topic}-{full name}``). Source:
+            "Subject name strategy" in the documentation of Confluent's registry.
+        auto_register: Whether a schema that its subject does not have is registered when the
+            first record is written; if not, that is an error.
+        use_latest_version: Whether records are written with the latest schema of the subject
+            instead of the model's own; nothing is registered then. It is asked for once.
         schema_path: An .avsc file whose schema records are written with; None derives the
             schema from the model.
         avro_schema: That schema itself, as JSON text; wins over ``schema_path``. Records are read
@@ -42,6 +53,19 @@ class ModelSettings:
     key_serializer: str = "string"
     value_serializer: str = "avro"
     confluent_wire_format: bool = True
+    subject_strategy: str = TOPIC
+    auto_register: bool = True
+    use_latest_version: bool = False
+
+    def subject_of(self, record: str) -> str:
+        """The registry's subject of the value's schema.
+
+        Args:
+            record: The full name of the schema's record.
+        """
+        if self.schema_subject:
+            return self.schema_subject
+        return record if self.subject_strategy == RECORD else f"{self.topic}-{record}"
 
 
 def settings_of(model: type[BaseModel]) -> ModelSettings:
@@ -66,7 +90,13 @@ def settings_of(model: type[BaseModel]) -> ModelSettings:
         raise SettingsError(
             f"{name} has no topic: give it an inner class Settings with topic = '...'"
         )
-    found["schema_subject"] = found.get("schema_subject") or f"{topic}-value"
+    strategy = found.setdefault("subject_strategy", TOPIC)
+    if strategy not in _STRATEGIES:
+        raise SettingsError(
+            f"{name}.Settings.subject_strategy: {strategy!r} is none of {', '.join(_STRATEGIES)}"
+        )
+    by_topic = f"{topic}-value" if strategy == TOPIC else ""
+    found["schema_subject"] = found.get("schema_subject") or by_topic
     if found.get("schema_path") is not None:
         found["schema_path"] = str(found["schema_path"])
     if not isinstance(found.get("avro_schema"), str | None):

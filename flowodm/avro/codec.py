@@ -8,6 +8,7 @@ into fastavro, one into Pydantic, and nothing in between but the timestamps.
 from __future__ import annotations
 
 import json
+import logging
 import threading
 from datetime import timedelta
 from io import BytesIO
@@ -31,11 +32,16 @@ from flowodm.exceptions import (
     SerializationError,
 )
 from flowodm.model_settings import ModelSettings, settings_of
-from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError
+from flowodm.registry.answers import UnusableSchemaError
+from flowodm.registry.registration import Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from os import PathLike
+
+    from flowodm.registry.client import SchemaRegistry
+
+logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
@@ -68,11 +74,14 @@ class Codec(Generic[M]):
 
     Args:
         model: The class of the messages.
-        subject: What the schema is registered under.
+        subject: What the schema is registered under, or what tells it from the full name of
+            the schema's record.
         registry: Where schemas of framed records come from; None: all records are bare Avro.
         framed: Whether records carry Confluent's header; without a registry they never do.
         schema_path: An .avsc file to write with, instead of the schema derived from the model.
         avro_schema: JSON text of a schema to write and to read with, instead of either.
+        auto_register: See :class:`~flowodm.registry.registration.Registration`.
+        use_latest_version: As above.
 
     Raises:
         SchemaValidationError: The model, the file or the text has no valid Avro schema.
@@ -82,14 +91,15 @@ class Codec(Generic[M]):
         self,
         model: type[M],
         *,
-        subject: str,
+        subject: str | Callable[[str], str],
         registry: SchemaRegistry | None = None,
         framed: bool = True,
         schema_path: str | PathLike[str] | None = None,
         avro_schema: str | None = None,
+        auto_register: bool = True,
+        use_latest_version: bool = False,
     ) -> None:
         self.model = model
-        self.subject = subject
         self._verbatim = bool(avro_schema)
         derived = _from_text(avro_schema, model) if avro_schema else record_schema(model)
         self.schema: dict[str, Any] = (
@@ -98,7 +108,10 @@ class Codec(Generic[M]):
         self.registry = registry
         self._framed = framed and registry is not None
         self._wanted = _parsed(derived)
+        self._own = self.schema
         own = _parsed(self.schema)
+        self.subject = subject if isinstance(subject, str) else subject(own["name"])
+        self._registration = Registration(self.subject, auto_register, use_latest_version)
         self._to_avro = compile_writer(own)
         self._physical = fastavro.parse_schema(physical(own))
         self._bare = self._reader(own, 0)
@@ -137,8 +150,8 @@ class Codec(Generic[M]):
         Raises:
             RegistryUnavailableError: The registry does not answer now; nothing is wrong with
                 the record.
-            DeserializationError: The registry does not know the id, or what it has under it
-                cannot be read as this model.
+            DeserializationError: The registry does not know the id, or what it has under it is
+                no Avro or cannot be read as this model.
             SchemaRegistryError: The registry refuses.
         """
         header = wire.header(schema_id)
@@ -151,7 +164,7 @@ class Codec(Generic[M]):
         try:
             writer = _parsed(self.registry.schema(schema_id))
             self._by_header[header] = self._reader(writer, wire.HEADER_SIZE)
-        except (UnknownSchemaIdError, SchemaValidationError, CannotFitError) as error:
+        except (UnusableSchemaError, SchemaValidationError, CannotFitError) as error:
             text = f"{self.model.__name__} cannot be read: {error}"
             raise DeserializationError(text, schema_id=schema_id) from error
 
@@ -172,18 +185,21 @@ class Codec(Generic[M]):
         return stream.getvalue()
 
     def prepare(self) -> None:
-        """Do now what the first encode would: register the schema, if records are framed.
+        """Do now what the first encode would: get the schema's id, if records are framed.
 
         Raises:
             RegistryUnavailableError: The registry does not answer now.
             SchemaCompatibilityError: The subject does not accept the schema.
-            SchemaRegistryError: The registry refuses.
+            SchemaValidationError: The subject's latest schema is to be used, and is no record.
+            SchemaRegistryError: The registry refuses, or lacks what is not to be registered.
         """
         if self._header is None:
             self._prepared()
 
     def register(self) -> int:
-        """Register the schema that this codec writes with; returns its id. Blocks.
+        """Register the model's schema, also where ``auto_register`` is off; returns its id.
+
+        Blocks.
 
         Raises:
             ConfigurationError: There is no registry.
@@ -195,7 +211,7 @@ class Codec(Generic[M]):
                 f"{self.model.__name__}: no schema registry to register with: "
                 "set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
             )
-        return self.registry.register(self.subject, self.schema)
+        return self.registry.register(self.subject, self._own)
 
     def to_dict(self, message: M) -> dict[str, Any]:
         """The message as Avro holds it, timestamps as datetimes and enums as their symbols.
@@ -219,11 +235,37 @@ class Codec(Generic[M]):
         raise failure
 
     def _prepared(self) -> bytes:
+        registry = self.registry
+        assert registry is not None, "only framed records need it"  # noqa: S101 - for the type
         with self._lock:
             if self._header is None:
-                # Id and encoding schema belong together: both are this codec's one schema.
-                self._header = wire.header(self.register())
+                schema_id, schema = self._registration.obtain(registry, self._own)
+                if schema is not self._own:
+                    self._write_with(schema, schema_id)
+                # Last: who sees the header writes with the schema that it stands for.
+                self._header = wire.header(schema_id)
             return self._header
+
+    def _write_with(self, schema: Any, schema_id: int) -> None:
+        """Write with another schema than the model's own from now on."""
+        parsed = _parsed(schema)
+        there = {field["name"] for field in parsed["fields"]}
+        missing = sorted(
+            field["name"]
+            for field in self._wanted["fields"]
+            if there.isdisjoint({field["name"], *field.get("aliases", ())})
+        )
+        if missing:
+            logger.warning(
+                "%s: the latest schema of subject %s (id %d) has no %s: not written",
+                self.model.__name__,
+                self.subject,
+                schema_id,
+                ", ".join(missing),
+            )
+        self._to_avro = compile_writer(parsed)
+        self._physical = fastavro.parse_schema(physical(parsed))
+        self.schema = schema
 
     def _decode_framed(self, data: bytes) -> M:
         read = self._by_header.get(data[: wire.HEADER_SIZE])
@@ -419,21 +461,25 @@ def codec_for(model: type[M]) -> Codec[M]:
     Raises:
         SettingsError: The model's Settings are incomplete.
         SchemaValidationError: The model has no valid Avro schema.
-        ConfigurationError: The registry's configuration is incomplete.
+        ConfigurationError: The registry's configuration is incomplete, or wrong.
     """
     settings = settings_of(model)
     registry = get_kafka_connection().registry
     codec = _codecs.get((model, settings))
     if codec is None or codec.registry is not registry:
+        if registry is not None and settings.confluent_wire_format:
+            registry.check()  # here and not at the first record, which is not to blame
         with _codecs_lock:
             codec = _codecs.get((model, settings))
             if codec is None or codec.registry is not registry:
                 codec = _codecs[model, settings] = Codec(
                     model,
-                    subject=settings.schema_subject,
+                    subject=settings.subject_of,
                     registry=registry,
                     framed=settings.confluent_wire_format,
                     schema_path=settings.schema_path,
                     avro_schema=settings.avro_schema,
+                    auto_register=settings.auto_register,
+                    use_latest_version=settings.use_latest_version,
                 )
     return codec

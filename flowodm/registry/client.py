@@ -1,8 +1,7 @@
-"""The schema registry: what we ask it, once, and what its failures mean.
+"""The schema registry: what we ask it, and once.
 
-Confluent's client does the talking. It waits for ever by default and tells its errors apart by
-status only; here every request is bounded, and each failure is one of three things: the
-registry does not answer now, it does not know the id, or it refuses.
+Confluent's client does the talking. It waits for ever by default; here every request is bounded,
+and each failure is one of those that :mod:`flowodm.registry.answers` tells apart.
 """
 
 from __future__ import annotations
@@ -12,20 +11,24 @@ import logging
 import re
 import threading
 import time
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from flowodm.exceptions import (
-    ConfigurationError,
-    RegistryUnavailableError,
-    SchemaCompatibilityError,
-    SchemaRegistryError,
+from flowodm.exceptions import ConfigurationError, SchemaRegistryError
+from flowodm.registry.answers import (
+    NotThereError,
+    UnknownSchemaIdError,
+    UnusableSchemaError,
+    asking,
 )
+from flowodm.registry.references import UndefinedNameError, standalone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
 
-    from confluent_kafka.schema_registry import SchemaRegistryClient
+    from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
+
+__all__ = ["NotThereError", "SchemaRegistry", "UnknownSchemaIdError", "UnusableSchemaError"]
 
 logger = logging.getLogger(__name__)
 
@@ -41,21 +44,21 @@ _BOUNDS = {
     "retries.max.wait.ms": 100,
 }
 
-UNKNOWN_ID_KEPT = 60.0
-"""Seconds that "no such id" is believed, so that a flood of bad records asks once."""
+UNUSABLE_ID_KEPT = 60.0
+"""Seconds that "no Avro schema has this id" is believed: a flood of bad records asks once."""
 
-_UNKNOWN_IDS = 1_000  # garbage may hold any id; what is remembered of it stays bounded
+_UNUSABLE_IDS = 1_000  # garbage may hold any id; what is remembered of it stays bounded
 _LOCKS = 16  # two things share a lock rarely, and then only wait for each other
-
-_NOT_FOUND = 404
-_CONFLICT = 409
-_UNKNOWN_SCHEMA = 40403  # "schema not found" in the registry's own numbers
-_PASSING = frozenset({408, 429})
-_SERVER_ERROR = 500
+_LARGEST_ID = 2**31 - 1
+_MOST_REFERENCES = 1_000  # a registry forbids circles; this is for one that does not
 
 
-class UnknownSchemaIdError(SchemaRegistryError):
-    """The registry answered that it has no schema of this id."""
+class _Final(NamedTuple):
+    """An answer that is believed for a while; the error itself would keep its frames alive."""
+
+    kept_until: float
+    kind: type[UnusableSchemaError]
+    text: str
 
 
 class SchemaRegistry:
@@ -63,25 +66,28 @@ class SchemaRegistry:
 
     Args:
         config: Properties of Confluent's SchemaRegistryClient; ``url`` is needed. Its time-out
-            and retries are bounded here unless given.
+            and retries are bounded here unless given. ``bearer.auth.token`` alone is enough for
+            a fixed token.
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = {**_BOUNDS, **config}
+        self._config = {**_BOUNDS, **_with_static_token(config)}
         self.name = _without_credentials(str(config.get("url", "")))
         self._client: SchemaRegistryClient | None = None
         self._client_lock = threading.Lock()
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
+        self._references_lock = threading.Lock()  # taken last: those above share places
         self._schemas: dict[int, Any] = {}
-        self._ids: dict[tuple[str, str], int] = {}
-        self._unknown: dict[int, float] = {}
+        self._ids: dict[tuple[str, str, bool], int] = {}
+        self._referenced: dict[tuple[str, int], Schema] = {}
+        self._unusable: dict[int, _Final] = {}
 
     def __repr__(self) -> str:
         return f"SchemaRegistry({self.name!r})"
 
     @property
     def client(self) -> SchemaRegistryClient:
-        """Confluent's own client, made at first use.
+        """Confluent's own client, made at first use; it raises its own errors.
 
         Raises:
             ConfigurationError: The properties are wrong.
@@ -102,32 +108,52 @@ class SchemaRegistry:
                     ) from None
             return self._client
 
-    def schema(self, schema_id: int) -> Any:
-        """The Avro schema of this id, as JSON data; asked for once per process.
+    def check(self) -> None:
+        """Find out whether the properties are right; nothing is asked.
 
         Raises:
-            UnknownSchemaIdError: The registry has no such id.
+            ConfigurationError: They are not.
+        """
+        _ = self.client
+
+    def asking(self, what: str) -> AbstractContextManager[None]:
+        """A block in which ``client`` is used: its errors become ours.
+
+        Args:
+            what: What is asked for, for the errors' text.
+
+        Raises:
+            RegistryUnavailableError, SchemaRegistryError, SchemaCompatibilityError: See
+                :func:`flowodm.registry.answers.asking`.
+        """
+        return asking(f"{self.name}, {what}")
+
+    def schema(self, schema_id: int) -> Any:
+        """The Avro schema of this id, as JSON data that stands alone; asked for once per process.
+
+        Raises:
+            UnusableSchemaError: The registry has no such id (UnknownSchemaIdError), or what it
+                has under it is no Avro.
             RegistryUnavailableError: It does not answer now.
-            SchemaRegistryError: It refuses, or what it has is not plain Avro.
+            SchemaRegistryError: It refuses.
         """
         with self._one_at_a_time(schema_id):
             if schema_id in self._schemas:
                 return self._schemas[schema_id]
-            if time.monotonic() < self._unknown.get(schema_id, 0.0):
-                raise self._unknown_id(schema_id)
-            with self._asking(f"schema {schema_id}", schema_id):
-                answer = self.client.get_schema(schema_id)
-            if answer.schema_type not in {None, "AVRO"}:
-                raise SchemaRegistryError(f"schema {schema_id} is {answer.schema_type}, not Avro")
-            if answer.references:
-                raise SchemaRegistryError(
-                    f"schema {schema_id} refers to other subjects, which is not supported yet"
-                )
-            self._schemas[schema_id] = _parsed(answer.schema_str, f"schema {schema_id}")
+            try:
+                self._schemas[schema_id] = self._fetched(schema_id)
+            except UnusableSchemaError as error:
+                self._remember(schema_id, error)
+                raise
             return self._schemas[schema_id]
 
-    def register(self, subject: str, schema: Any) -> int:
-        """Register an Avro schema under a subject, or find it there; asked for once.
+    def register(self, subject: str, schema: Any, schema_type: str = "AVRO") -> int:
+        """Register a schema under a subject, or find it there; asked for once.
+
+        Args:
+            subject: Where.
+            schema: As JSON data.
+            schema_type: The registry's word for its kind: AVRO or JSON.
 
         Returns:
             The id of exactly this schema.
@@ -137,18 +163,44 @@ class SchemaRegistry:
             RegistryUnavailableError: The registry does not answer now.
             SchemaRegistryError: It refuses.
         """
-        from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - see client
+        return self._id_of(subject, schema, schema_type, register=True)
 
-        text = json.dumps(schema)
-        with self._one_at_a_time((subject, text)):
-            known = self._ids.get((subject, text))
-            if known is None:
-                with self._asking(f"subject {subject}"):
-                    known = self.client.register_schema(subject, Schema(text, "AVRO"))
-                self._ids[subject, text] = known
-                self._schemas.setdefault(known, schema)
-                logger.info("subject %s has schema %d in %s", subject, known, self.name)
-            return known
+    def lookup(self, subject: str, schema: Any, schema_type: str = "AVRO") -> int:
+        """Find a schema among those of a subject, without registering it; asked for once.
+
+        Args:
+            subject: Where.
+            schema: As JSON data.
+            schema_type: The registry's word for its kind: AVRO or JSON.
+
+        Returns:
+            The id of exactly this schema.
+
+        Raises:
+            NotThereError: The subject does not exist, or does not have it.
+            RegistryUnavailableError: The registry does not answer now.
+            SchemaRegistryError: It refuses.
+        """
+        return self._id_of(subject, schema, schema_type, register=False)
+
+    def latest(self, subject: str) -> tuple[int, Any]:
+        """The subject's latest version: its id, and its schema as :meth:`schema` gives it.
+
+        Asked for each time.
+
+        Raises:
+            NotThereError: The subject does not exist.
+            UnusableSchemaError: Its latest version is no Avro.
+            RegistryUnavailableError: The registry does not answer now.
+            SchemaRegistryError: It refuses.
+        """
+        with self.asking(f"latest version of {subject}"):
+            found = self.client.get_version(subject, "latest")
+        schema_id = int(found.schema_id or 0)
+        with self._one_at_a_time(schema_id):
+            if schema_id not in self._schemas:
+                self._schemas[schema_id] = self._read(found.schema, schema_id)
+            return schema_id, self._schemas[schema_id]
 
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""
@@ -161,55 +213,102 @@ class SchemaRegistry:
     def _one_at_a_time(self, key: Any) -> threading.Lock:
         return self._locks[hash(key) % _LOCKS]
 
-    def _unknown_id(self, schema_id: int) -> UnknownSchemaIdError:
-        return UnknownSchemaIdError(f"{self.name} knows no schema of id {schema_id}")
+    def _id_of(self, subject: str, schema: Any, schema_type: str, *, register: bool) -> int:
+        from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - see client
 
-    @contextmanager
-    def _asking(self, what: str, schema_id: int | None = None) -> Iterator[None]:
-        """Turn the client's errors into ours."""
+        text = json.dumps(schema)
+        key = (subject, text, register)
+        with self._one_at_a_time((subject, text)):
+            known = self._ids.get(key)
+            if known is None:
+                own = Schema(text, schema_type)
+                with self.asking(f"subject {subject}"):
+                    if register:
+                        known = self.client.register_schema(subject, own)
+                    else:
+                        known = int(self.client.lookup_schema(subject, own).schema_id or 0)
+                self._ids[key] = known
+                if schema_type == "AVRO":
+                    self._schemas.setdefault(known, schema)
+                logger.info("subject %s has schema %d in %s", subject, known, self.name)
+            return known
+
+    def _fetched(self, schema_id: int) -> Any:
+        final = self._unusable.get(schema_id)
+        if final is not None and time.monotonic() < final.kept_until:
+            raise final.kind(final.text)
+        unknown = UnknownSchemaIdError(f"{self.name} knows no schema of id {schema_id}")
+        if not 0 <= schema_id <= _LARGEST_ID:
+            # A registry's ids are signed and of 32 bits; it would call this one a bad request.
+            raise unknown
         try:
-            yield
-        except (ConfigurationError, SchemaRegistryError):
-            raise
-        except Exception as error:
-            status = getattr(error, "http_status_code", None)
-            code = getattr(error, "error_code", None)
-            place = f"{self.name}, {what}"
-            if status == _NOT_FOUND and code == _UNKNOWN_SCHEMA and schema_id is not None:
-                if len(self._unknown) >= _UNKNOWN_IDS:
-                    self._unknown.clear()
-                self._unknown[schema_id] = time.monotonic() + UNKNOWN_ID_KEPT
-                raise self._unknown_id(schema_id) from error
-            if status == _CONFLICT:
-                raise SchemaCompatibilityError(f"{place}: {error}") from error
-            if _is_passing(status, error):
-                shown = str(error) or type(error).__name__
-                raise RegistryUnavailableError(f"{place}: no answer: {shown}") from error
-            if status is not None:
-                raise SchemaRegistryError(f"{place}: {error}") from error
-            if isinstance(error, ValueError) or type(error).__module__.startswith("httpx"):
-                # Such as an invalid URL: the text may quote a part of it, a password's included.
-                raise SchemaRegistryError(f"{place}: {type(error).__name__}") from None
-            raise
+            with self.asking(f"schema {schema_id}"):
+                answer = self.client.get_schema(schema_id)
+        except NotThereError as error:
+            raise unknown from error
+        return self._read(answer, schema_id)
+
+    def _read(self, answer: Schema, schema_id: int) -> Any:
+        """The schema in an answer, with the schemas that it refers to."""
+        what = f"schema {schema_id} of {self.name}"
+        if answer.schema_type not in {None, "AVRO"}:
+            raise UnusableSchemaError(f"{what} is {answer.schema_type}, not Avro")
+        own = _parsed(answer.schema_str, what)
+        if not answer.references:
+            return own
+        try:
+            return standalone(own, list(self._followed(answer.references, what)))
+        except UndefinedNameError as error:
+            raise UnusableSchemaError(f"{what} uses {error}, which is defined nowhere") from None
+
+    def _followed(self, references: Iterable[SchemaReference], what: str) -> Iterable[Any]:
+        """Every schema that is referred to, directly or by another one; each asked for once."""
+        waiting = list(references)
+        seen: set[tuple[str, int]] = set()
+        while waiting and len(seen) < _MOST_REFERENCES:
+            reference = waiting.pop()
+            place = (str(reference.subject), int(reference.version or 0))
+            if place in seen:
+                continue
+            seen.add(place)
+            with self._references_lock:
+                if place not in self._referenced:
+                    with self.asking(f"{what} refers to {place[0]} version {place[1]}"):
+                        # Deleted versions too: records written before are still there.
+                        found = self.client.get_version(*place, deleted=True)
+                    self._referenced[place] = found.schema
+                schema = self._referenced[place]
+            waiting.extend(schema.references or ())
+            yield _parsed(schema.schema_str, f"{place[0]} version {place[1]}")
+
+    def _remember(self, schema_id: int, error: UnusableSchemaError) -> None:
+        now = time.monotonic()
+        final = self._unusable.get(schema_id)
+        if final is not None and now < final.kept_until:
+            return  # it is this memory that has answered
+        if len(self._unusable) >= _UNUSABLE_IDS:
+            self._unusable.clear()
+        self._unusable[schema_id] = _Final(now + UNUSABLE_ID_KEPT, type(error), str(error))
 
 
-def _is_passing(status: int | None, error: Exception) -> bool:
-    if status is not None:
-        return status in _PASSING or status >= _SERVER_ERROR
-    # httpx or httpx2, whichever Confluent's client uses: known by the class, not by an import.
-    return isinstance(error, OSError) or any(
-        cls.__name__ == "TransportError" for cls in type(error).__mro__
-    )
+def _with_static_token(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A token that is simply there needs no more said; Confluent's client wants it all."""
+    if "bearer.auth.token" not in config or "bearer.auth.credentials.source" in config:
+        return dict(config)
+    source = {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.logical.cluster": ""}
+    return {**source, **config}
 
 
-def _parsed(text: str | None, what: str) -> Any:
+def _parsed(text: object, what: str) -> Any:
+    if not isinstance(text, str):
+        raise SchemaRegistryError(f"{what}: the answer holds no schema")
     try:
-        return json.loads(text or "")
+        return json.loads(text)
     except ValueError:
         # Confluent's registry keeps a bare primitive, such as "string", without quotes.
-        if text and text.isalpha():
+        if text.isalpha():
             return text
-        raise SchemaRegistryError(f"{what} is not JSON") from None
+        raise UnusableSchemaError(f"{what} is not JSON") from None
 
 
 def _without_credentials(urls: str) -> str:

@@ -17,8 +17,8 @@ from flowodm.exceptions import (
     SchemaCompatibilityError,
     SchemaRegistryError,
 )
-from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError
-from flowodm.schema import registry as registry_module
+from flowodm.registry import client as registry_module
+from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError, UnusableSchemaError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -116,11 +116,11 @@ def test_an_unknown_id_is_asked_for_once_a_while(server, registry, monkeypatch):
 
 def test_what_is_remembered_of_unknown_ids_is_bounded(server, registry, monkeypatch):
     server.status, server.body = 404, {"error_code": 40403, "message": "Schema not found"}
-    monkeypatch.setattr(registry_module, "_UNKNOWN_IDS", 5)
+    monkeypatch.setattr(registry_module, "_UNUSABLE_IDS", 5)
     for schema_id in range(12):
         with pytest.raises(UnknownSchemaIdError):
             registry.schema(schema_id)
-    assert len(registry._unknown) <= 5
+    assert len(registry._unusable) <= 5
 
 
 def test_a_404_of_another_kind_is_no_unknown_id(server, registry):
@@ -178,17 +178,35 @@ def test_every_request_is_bounded_unless_told_otherwise():
 @pytest.mark.parametrize(
     "body",
     [
-        b"<html>a proxy</html>",
         {"schema": "{not json"},
         {"schema": "{}", "schemaType": "PROTOBUF"},
-        {"schema": "{}", "references": [{"name": "a", "subject": "b", "version": 1}]},
+        {"schema": '{"type": "a.B"}', "references": [{"name": "x", "subject": "s", "version": 1}]},
     ],
 )
-def test_an_answer_that_is_no_avro_schema_is_an_error(server, registry, body):
+def test_an_id_without_an_avro_schema_is_final_and_asked_for_once_a_while(server, registry, body):
+    server.body = body
+    for _ in range(3):
+        with pytest.raises(UnusableSchemaError, match="schema 1 of") as caught:
+            registry.schema(1)
+        assert not isinstance(caught.value, UnknownSchemaIdError)
+    assert len([request for request in server.requests if "/schemas/ids/1" in request]) == 1
+
+
+@pytest.mark.parametrize("body", [b"<html>a proxy</html>", [], {}, {"schema": 5}])
+def test_an_answer_that_makes_no_sense_says_nothing_about_the_id(server, registry, body):
     server.body = body
     with pytest.raises(SchemaRegistryError) as caught:
         registry.schema(1)
-    assert not isinstance(caught.value, RegistryUnavailableError)
+    assert not isinstance(caught.value, (RegistryUnavailableError, UnusableSchemaError))
+    server.body = {"schema": json.dumps(SCHEMA)}
+    assert registry.schema(1) == SCHEMA
+
+
+@pytest.mark.parametrize("schema_id", [2**31, 2**32 - 1, -1])
+def test_an_id_that_no_registry_can_have_is_unknown_without_asking(server, registry, schema_id):
+    with pytest.raises(UnknownSchemaIdError, match=f"id {schema_id}"):
+        registry.schema(schema_id)
+    assert server.requests == []
 
 
 def test_a_bare_primitive_is_a_schema(server, registry):
