@@ -12,13 +12,25 @@ from waiting import wait_until
 from flowodm.consumer import poller, standing
 
 
+class Answers(list):
+    def __init__(self):
+        super().__init__()
+        self.then = []
+
+
 @pytest.fixture
 def answers(monkeypatch):
-    """Each answer of the brokers: which partitions stood still, and which of them are behind."""
-    found = []
+    """Each answer of the brokers: which partitions stood still, and which of them are behind.
+
+    What is put into ``then`` is called with the consumer by the poller's own thread: the polls of
+    that thread leave no other one a chance.
+    """
+    found = Answers()
     ask = standing.Standing._ask
 
     def spy(self, idle):
+        while found.then:
+            found.then.pop(0)(self._consumer)
         behind = ask(self, idle)
         found.append((set(idle), dict(behind)))
         return behind
@@ -44,13 +56,13 @@ def test_a_partition_that_the_client_fetches_no_more_is_behind_and_the_others_ar
         until_asked(answers)
         assert running.status().behind == ()
 
-        consumer = running.loop._session.poller._consumer
-        consumer.pause([TopicPartition(bench.topic, 1)])
+        tp = (bench.topic, 1)
+        answers.then.append(lambda consumer: consumer.pause([TopicPartition(*tp)]))
+        wait_until(lambda: not answers.then, PATIENCE, "the client fetches it no more")
         bench.produce(range(30), partition=lambda n: n % 3)
 
-        tp = (bench.topic, 1)
         wait_until(lambda: running.status().behind == ((tp, 10),), PATIENCE, "it is behind")
-        consumer.resume([TopicPartition(*tp)])
+        answers.then.append(lambda consumer: consumer.resume([TopicPartition(*tp)]))
         wait_until(lambda: running.status().behind == (), PATIENCE, "it moves again")
         running.stop()
 
