@@ -8,21 +8,22 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from supervisor.member import Member, slots_of
 from supervisor.plan import Key, Plan, Wanted, plan
 from supervisor.restart import ExitClass
 from supervisor.rollout import Begin, Free, Rollout, View, advance
-from supervisor.slot import FINAL, READY, Slot
+from supervisor.slot import FINAL, READY, RUNNING, Slot
+from supervisor.topic_size import TopicSize
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from supervisor.config import SupervisorConfig
     from supervisor.fleet import Fleet
-    from supervisor.protocol import Logging
+    from supervisor.protocol import Logging, Start
 
 log = logging.getLogger("supervisor")
 
@@ -88,7 +89,9 @@ class Changes:
         self._logging = logging
         self._fleet = fleet
         self._scaled: dict[str, int] = {}
+        self._sizes: dict[str, TopicSize] = {}
         self._paused: set[str] = set()
+        self._stopped = False
 
     # Requests
 
@@ -108,6 +111,10 @@ class Changes:
         if before.preload != after.preload:
             self._fleet.renew_server(after.preload)
         self._scaled.clear()
+        for name, table in config.consumers.items():
+            old = self.config.consumers.get(name)
+            if old is None or old.model != table.model:  # perhaps another topic
+                self._sizes.pop(name, None)
         return self._apply(config)
 
     def scale(self, consumer: str, workers: int) -> Change:
@@ -119,9 +126,9 @@ class Changes:
         """
         self._require(consumer)
         table = self.config.consumers[consumer]
-        if table.partition_groups is not None:
+        if table.pinned is not None:
             raise ChangeRefusedError(
-                f"{consumer} has pinned partitions: change its partition_groups and reload"
+                f"{consumer} has pinned partitions: change its {table.pinned} and reload"
             )
         if not 1 <= workers <= 1000:  # noqa: PLR2004 - as the configuration has it
             raise ChangeRefusedError(f"workers must be from 1 to 1000, not {workers}")
@@ -182,6 +189,7 @@ class Changes:
     def turn(self) -> None:
         """Go on with what is being replaced, and forget slots that have ended for good."""
         self._fleet.sweep()
+        self._follow_topics()
         while True:
             before = self.rollout
             now = time.monotonic()
@@ -204,12 +212,31 @@ class Changes:
     def stop(self) -> None:
         """Replace nothing more: the fleet ends."""
         self.rollout = Rollout()
+        self._stopped = True
 
     # Inside
 
-    def _apply(self, config: SupervisorConfig) -> Change:
-        wanted = slots_of(config, self._instance_id, self._logging, self._scaled)
+    def _follow_topics(self) -> None:
+        """Have as many workers as the topics need whose partitions are pinned by size."""
+        heard = {}
+        for member in self._fleet.members:
+            if member.counted is None or member.retired or not _is_of_now(member):
+                continue
+            before = self._sizes.get(member.consumer)
+            if before is None or before.partitions != member.counted:
+                heard[member.consumer] = TopicSize.heard(before, member.counted)
+        if heard and not self._stopped:
+            self._sizes |= heard
+            told = {name: size.partitions for name, size in heard.items()}
+            log.info("the number of partitions is known", extra={"partitions": told})
+            self._apply(self.config, revive=False)
+
+    def _apply(self, config: SupervisorConfig, *, revive: bool = True) -> Change:
+        wanted = slots_of(config, self._instance_id, self._logging, self._scaled, self._sizes)
         members = {m.name: m for m in self._fleet.members if not m.retired}
+        for key in members.keys() & wanted.keys():
+            if _waits_for(members[key], wanted[key].start):
+                self._fleet.pin(members[key], wanted[key].start)
         running = {key: Wanted(m.running or m.start, m.policy) for key, m in members.items()}
         made = plan(running, wanted)
         self.config = config
@@ -226,7 +253,8 @@ class Changes:
         for key in made.removed:
             self._fleet.retire(key)
         self.rollout = self.rollout.except_for(ExitClass.RELOADED)
-        self._revive(made, members)
+        if revive:
+            self._revive(made, members)
         self._roll(made.steps, ExitClass.RELOADED)
         return Change.of(made)
 
@@ -248,6 +276,22 @@ class Changes:
         if consumer is not None and consumer not in self.config.consumers:
             names = ", ".join(self.config.consumers)
             raise ChangeRefusedError(f"there is no consumer {consumer!r}; there are {names}")
+
+
+def _is_of_now(member: Member) -> bool:
+    """Whether its process was told to consume what the configuration names by now."""
+    running = member.running or member.start
+    return bool(running.consumer["model"] == member.start.consumer["model"])
+
+
+def _waits_for(member: Member, wanted: Start) -> bool:
+    """Whether its process waits for nothing but the partitions in this."""
+    running = member.running
+    if running is None or member.slot.state not in RUNNING or running.consumer.get("partitions"):
+        return False
+    with_partitions = {**running.consumer, "partitions": wanted.consumer.get("partitions")}
+    same: bool = wanted == replace(running, consumer=with_partitions)
+    return same and "partitions" in running.consumer
 
 
 def _view(member: Member, now: float) -> View:

@@ -52,7 +52,9 @@ WATCHED = frozenset({"silence_timeout", "handler_timeout", "stall_timeout", "dum
 RECYCLED = frozenset({"max_lifetime", "max_messages", "max_rss", "recycle_jitter"})
 """The keys of a consumer that say when a worker has done enough."""
 NOT_THE_LOOPS = WATCHED | RECYCLED
-NOT_THE_LOOPS |= {"workers", "partition_groups", "membership", "restart", "kafka"}
+PINNED = ("partition_groups", "partitions_per_worker")
+"""The keys of a consumer that pin its partitions, each instead of the other and of workers."""
+NOT_THE_LOOPS |= {"workers", *PINNED, "membership", "restart", "kafka"}
 """The keys of a consumer that are the supervisor's; all others are the loops' arguments."""
 NEEDS = {
     "retry_delay": "max_retries",
@@ -67,6 +69,8 @@ NEEDS = {
 """Keys that have no effect alone, and the key that each of them needs."""
 
 
+MOST_WORKERS = 1000
+"""Workers of one consumer."""
 SHORTEST_SILENCE = 2.0
 """Seconds; a shorter silence is none."""
 
@@ -131,6 +135,9 @@ class ConsumerTable(Table):
             default.
         partition_groups: Instead of workers: one worker for each list, which holds exactly
             these partitions and no group membership.
+        partitions_per_worker: Instead of workers: as many workers as the topic needs if each
+            holds so many partitions, without group membership. When the topic grows, so does
+            their number, and the new partitions are read from their beginning.
         membership: "static" gives each worker its own group.instance.id (KIP-345), so that a
             restart moves no partitions; "dynamic" gives none.
         settings: A profile ("long_running", the default, "batch", …) or
@@ -192,10 +199,13 @@ class ConsumerTable(Table):
     error_handler: Reference | None = None
     on_startup: Reference | None = None
     on_shutdown: Reference | None = None
-    workers: Annotated[Whole, Field(ge=1, le=1000)] | None = Field(default=None, examples=[4])
+    workers: Annotated[Whole, Field(ge=1, le=MOST_WORKERS)] | None = Field(
+        default=None, examples=[4]
+    )
     partition_groups: tuple[tuple[Annotated[Whole, Field(ge=0)], ...], ...] | None = Field(
         default=None, examples=[[[0, 1], [2, 3]]]
     )
+    partitions_per_worker: Annotated[Whole, Field(ge=1)] | None = Field(default=None, examples=[2])
     membership: Literal["static", "dynamic"] = "static"
     settings: Annotated[str, AfterValidator(_profile)] | None = Field(
         default=None, examples=["long_running"]
@@ -320,10 +330,34 @@ class ConsumerTable(Table):
         _check_groups(value)
         return value
 
-    def slots(self) -> tuple[tuple[int, ...] | None, ...]:
-        """For each worker its pinned partitions, or None where the group assigns them."""
+    @field_validator("partitions_per_worker")
+    @classmethod
+    def _per_worker(cls, value: int | None, info: ValidationInfo) -> int | None:
+        for other in ("workers", "partition_groups"):
+            if value is not None and info.data.get(other) is not None:
+                hint = "keep one of the two: each says how many workers there are"
+                raise PydanticCustomError(
+                    "contradiction", "contradicts {other}", {"other": other, "hint": hint}
+                )
+        return value
+
+    @property
+    def pinned(self) -> str | None:
+        """The key that pins the partitions; None where the group assigns them."""
+        return next((key for key in PINNED if getattr(self, key) is not None), None)
+
+    def slots(self, count: int | None = None) -> tuple[tuple[int, ...] | None, ...]:
+        """For each worker its pinned partitions, or None where the group assigns them.
+
+        Args:
+            count: How many partitions the topic has; None: not known yet. Then there is one
+                worker if they are pinned by size, which has none and counts them.
+        """
         if self.partition_groups is not None:
             return self.partition_groups
+        if (size := self.partitions_per_worker) is not None:
+            numbers = range(count or 0)
+            return tuple(tuple(numbers[at : at + size]) for at in numbers[::size]) or ((),)
         return (None,) * (self.workers or 1)
 
     def limits(self) -> Limits:

@@ -30,6 +30,7 @@ from supervisor.protocol import (
     Pause,
     ProtocolError,
     Resume,
+    Start,
     State,
     encode,
 )
@@ -179,6 +180,8 @@ class Control:
     ) -> None:
         self.stopping = False
         """Somebody asked this worker to end."""
+        self.pinned: Start | None = None
+        """The second Start, of a worker that counts its partitions first."""
         self._now = False
         self._channel = channel
         self._heartbeat = heartbeat
@@ -279,6 +282,8 @@ class Control:
         elif isinstance(frame, AskGroup):
             if self._loop is not None:
                 self._loop.ask_group()
+        elif isinstance(frame, Start):
+            self.pinned = frame
         elif isinstance(frame, Dump):
             log.error("the supervisor takes this worker for hung", extra={"stacks": stacks()})
         else:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import create_model
 
-from supervisor.consumer_table import NEEDS, ConsumerTable
+from supervisor.consumer_table import NEEDS, PINNED, ConsumerTable
 from supervisor.values import Table
 
 OWN = frozenset({"model", "handler", "group_id", "partition_groups", "kafka"})
@@ -48,8 +48,9 @@ def inherited(table: object, defaults: DefaultsTable) -> object:
     if not isinstance(own, dict) or not common:
         return table
     taken = {key: value for key, value in common.items() if key not in own}
-    if "partition_groups" in own:
-        taken.pop("workers", None)
+    if own.keys() & {"workers", *PINNED}:
+        for key in ("workers", *PINNED):
+            taken.pop(key, None)
     merged = _merged_restart(own, common) | taken
     for key, needed in NEEDS.items():
         if key in taken and needed not in merged:

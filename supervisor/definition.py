@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from flowodm import settings as profiles
@@ -16,6 +16,7 @@ from flowodm.consumer.signatures import is_async
 from flowodm.exceptions import ConfigurationError
 from flowodm.model import FlowBaseModel
 from supervisor.consumer_table import EXCEPTIONS, FUNCTIONS, PROFILES
+from supervisor.counting import Counting
 from supervisor.objects import DefinitionError, Names, here_first
 from supervisor.rehearsal import Broker, Rehearsal
 from supervisor.values import parse_start
@@ -58,6 +59,8 @@ class Definition:
         here_first()
         names = Names(_place(start))
         options = dict(start.consumer)
+        if not options.get("partitions"):
+            options.pop("partitions", None)  # not known yet
         model = names.get("model", options.pop("model"), _model)
         for key in FUNCTIONS:
             if key in options:
@@ -85,6 +88,15 @@ class Definition:
     def is_async(self) -> bool:
         """Whether the handler is a coroutine function, or an object called like one."""
         return is_async(self.handler)
+
+    def pinned(self, start: Start) -> Definition:
+        """The same with the partitions that are known now."""
+        return replace(self, options={**self.options, "partitions": start.consumer["partitions"]})
+
+    def counting(self, per_worker: int) -> Counting:
+        """What counts the topic's partitions."""
+        source = self.loop().options.source()
+        return Counting(source.topic, per_worker, _client, source.config)
 
     def loop(self, observers: tuple[Observer, ...] = ()) -> ConsumerLoop | AsyncConsumerLoop:
         """The loop, not yet running. Signals are the worker's business, not the loop's.
@@ -189,7 +201,7 @@ def rehearse(start: Start, broker: Broker | None = None) -> Rehearsal:
         _try_properties(source.config)
         if broker is not None:
             topics = [source.topic, start.consumer.get("dead_letter_topic") or source.topic]
-            found.seen = broker.ask(topics, lambda c: Clients().consumer(c, ()), source.config)
+            found.seen = broker.ask(topics, _client, source.config)
     return found
 
 
@@ -199,6 +211,10 @@ def _kept(errors: list[BaseException]) -> Iterator[None]:
         yield
     except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
         errors.append(error)
+
+
+def _client(config: dict[str, Any]) -> Any:
+    return Clients().consumer(config, ())
 
 
 def _try_properties(config: dict[str, Any]) -> None:

@@ -9,15 +9,16 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
-from supervisor.failures import Failures
+from supervisor.endings import Endings
 from supervisor.link import Died, Forked, Garbage, Link, Report, Unforked
-from supervisor.member import Ended, Failure, explain
-from supervisor.metrics import Drains, Fold
+from supervisor.member import explain
+from supervisor.metrics import Fold
 from supervisor.process import WorkerProcess
 from supervisor.protocol import (
     Abort,
     AskGroup,
     Bye,
+    Counted,
     Drain,
     Dump,
     Failed,
@@ -30,7 +31,6 @@ from supervisor.protocol import (
     State,
 )
 from supervisor.removal import Removals
-from supervisor.restart import ExitClass
 from supervisor.slot import (
     FINAL,
     READY,
@@ -72,6 +72,7 @@ if TYPE_CHECKING:
     from supervisor.hang import Hang
     from supervisor.member import Member
     from supervisor.plan import Key
+    from supervisor.restart import ExitClass
 
 log = logging.getLogger("supervisor")
 
@@ -117,13 +118,14 @@ class Fleet:
     ) -> None:
         self.members = tuple(members)
         self.fold = Fold()
-        self.failures = Failures()
         self.states = StateLog()
-        self.drains = Drains()
         self._server = server
         self._entry = entry
         self._post = post
         self._removals = Removals(server, self._ask_group) if entry == WORKER else None
+        self._endings = Endings(self._removals)
+        self.failures = self._endings.failures
+        self.drains = self._endings.drains
 
     @property
     def finished(self) -> bool:
@@ -169,6 +171,12 @@ class Fleet:
     def release(self, key: Key) -> None:
         """Let a slot that holds start its process."""
         self._advance(self._named(key), Release())
+
+    def pin(self, member: Member, start: Start) -> None:
+        """Tell a worker that counted its topic's partitions, and waits, which are its own."""
+        member.start = member.running = start
+        if member.process is not None:
+            member.process.send(start)
 
     def pause(self, key: Key, *, paused: bool) -> None:
         """Have a slot's worker, and those that follow it, fetch nothing; or go on."""
@@ -223,6 +231,8 @@ class Fleet:
             case State():
                 if frame.state == "draining":
                     self._advance(member, DrainBegun())
+            case Counted():
+                member.counted = frame.partitions
             case Failed():
                 member.complaint = frame.message
                 self._advance(member, DrainBegun())
@@ -271,13 +281,13 @@ class Fleet:
             case Spawn():
                 self._spawn(member)
             case Retry():
-                self._retrying(member, action)
+                self._endings.retrying(member, action)
             case Renew(reason, seconds):
-                self._renewed(member, reason, seconds)
+                self._endings.renewed(member, reason, seconds)
             case Fail(reason, why):
-                self._failed(member, reason, why)
+                self._endings.failed(member, reason, why)
             case Finish(reason):
-                self._gone(member, reason)
+                self._endings.gone(member, reason)
             case SendStart() | SendDump() | SendDrain() | SendTerm() | SendKill() | LeaveBehind():
                 self._command(member, action)
             case _:
@@ -318,77 +328,6 @@ class Fleet:
             member.spawned += 1
         except OSError as error:
             self._post(member, Unforked(f"the system gives no process: {error.strerror or error}"))
-
-    def _retrying(self, member: Member, retry: Retry) -> None:
-        member.restarts[retry.reason] += 1
-        self._remember(member, retry.reason, f"next start after {retry.delay:.3g} s")
-        log.warning(
-            "worker ended: %s; the next one starts in %.3g s",
-            member.complaint,
-            retry.delay,
-            extra={
-                **member.fields,
-                "reason": retry.reason.value,
-                "restarts": member.restarts.total(),
-            },
-        )
-
-    def _renewed(self, member: Member, reason: ExitClass, seconds: float) -> None:
-        member.restarts[reason] += 1
-        self.drains.add(member.consumer, seconds)
-        facts = {"reason": reason.value, "left": member.left, "drain_seconds": round(seconds, 3)}
-        log.info("worker replaced", extra={**member.fields, **facts})
-
-    def _failed(self, member: Member, reason: ExitClass, why: str) -> None:
-        self._remember(member, reason, f"failed for good: {why}")
-        self._end(member, reason, failed=True)
-        log.error(
-            "failed for good: %s; not started again: %s",
-            member.complaint,
-            why,
-            extra={**member.fields, "reason": reason.value},
-        )
-
-    def _gone(self, member: Member, reason: ExitClass) -> None:
-        ended = self._end(member, reason, failed=False)
-        if not ended.clean:
-            self.failures.add(member, reason, time.time(), "none follows: it was to end")
-        log.log(
-            logging.INFO if ended.clean else logging.WARNING,
-            "worker ended" if ended.clean else f"worker ended badly: {member.complaint}",
-            extra={
-                **member.fields,
-                "reason": reason.value,
-                "drain_seconds": round(ended.seconds, 3),
-                "left": ended.left,
-                "killed": ended.killed,
-            },
-        )
-
-    def _remember(self, member: Member, reason: ExitClass, consequence: str) -> None:
-        if reason is not ExitClass.DONE:
-            now = time.time()
-            member.last_failure = Failure(reason, member.complaint, now)
-            self.failures.add(member, reason, now, consequence)
-
-    def _end(self, member: Member, reason: ExitClass, *, failed: bool) -> Ended:
-        slot = member.slot
-        member.ended = Ended(
-            consumer=member.consumer,
-            slot=member.index,
-            pid=member.pid,
-            reason=reason,
-            seconds=0.0 if slot.asked is None else time.monotonic() - slot.asked,
-            left=member.left,
-            killed=slot.killed,
-            failed=failed,
-        )
-        if slot.asked is not None:
-            self.drains.add(member.consumer, member.ended.seconds)
-        for_good = member.retired or slot.wanted
-        if for_good and self._removals is not None:
-            self._removals.remove(member)
-        return member.ended
 
     async def close(self) -> None:
         """Let go of processes that are left, which makes them drain, and end the fork server."""

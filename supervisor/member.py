@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from supervisor.consumer_table import ConsumerTable
     from supervisor.process import WorkerProcess
     from supervisor.slot import Slot
+    from supervisor.topic_size import TopicSize
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +95,8 @@ class Member:
         last_failure: The latest bad end.
         ended: How it ended for good; None while it has not.
         departed: What its dead processes may have left behind in their group.
+        counted: How many partitions its topic has, by the current process; None if it does not
+            count them.
     """
 
     consumer: str
@@ -115,6 +118,7 @@ class Member:
     last_failure: Failure | None = None
     ended: Ended | None = None
     departed: Departed = field(default_factory=Departed)
+    counted: int | None = None
 
     @property
     def key(self) -> tuple[str, int]:
@@ -165,6 +169,7 @@ class Member:
         """Forget the process, but not what it did."""
         self.processed_before = self.processed
         self.process = self.pid = self.heartbeat = self.heard_at = self.running = None
+        self.counted = None
         self.complaint = ""
 
 
@@ -188,6 +193,7 @@ def slots_of(
     instance_id: str,
     logging: Logging,
     scaled: Mapping[str, int] | None = None,
+    sizes: Mapping[str, TopicSize] | None = None,
 ) -> dict[Key, Wanted]:
     """Every slot that a configuration asks for, and what it is to run.
 
@@ -196,10 +202,14 @@ def slots_of(
         instance_id: The supervisor's name.
         logging: How workers log.
         scaled: Consumers that have another number of workers than the configuration says.
+        sizes: By consumer what is known of its topic, where partitions are pinned by size.
     """
+    known = sizes or {}
     return {
         Key(name, index): Wanted(
-            start_frame(config, Identity(instance_id, name, index), partitions, logging),
+            start_frame(
+                config, Identity(instance_id, name, index), partitions, logging, known.get(name)
+            ),
             SlotPolicy(
                 restart=table.restart.restart_policy(),
                 drain_timeout=config.drain_timeout_of(name),
@@ -210,12 +220,18 @@ def slots_of(
             ),
         )
         for name, table in config.consumers.items()
-        for index, partitions in enumerate(_groups(table, (scaled or {}).get(name)))
+        for index, partitions in enumerate(
+            _groups(table, (scaled or {}).get(name), known.get(name))
+        )
     }
 
 
-def _groups(table: ConsumerTable, workers: int | None) -> Sequence[tuple[int, ...] | None]:
-    return table.slots() if workers is None else [None] * workers
+def _groups(
+    table: ConsumerTable, workers: int | None, size: TopicSize | None
+) -> Sequence[tuple[int, ...] | None]:
+    if workers is not None:
+        return [None] * workers
+    return table.slots(None if size is None else size.partitions)
 
 
 def members_of(
@@ -234,6 +250,7 @@ def start_frame(
     identity: Identity,
     partitions: tuple[int, ...] | None,
     logging: Logging,
+    size: TopicSize | None = None,
 ) -> Start:
     """What a worker is told to run."""
     table = config.consumers[identity.consumer]
@@ -241,6 +258,9 @@ def start_frame(
     consumer = {**table.loop_options(), "drain_timeout": drain_timeout}
     if partitions is not None:
         consumer["partitions"] = list(partitions)
+        begin = consumer.get("start_from")
+        if size is not None and (begin := size.begin(begin, partitions)) is not None:
+            consumer["start_from"] = begin
     elif table.membership == "static":
         consumer["group_instance_id"] = identity.member
     return Start(
@@ -250,4 +270,5 @@ def start_frame(
         secrets=[*config.secrets(), *redaction.of_environment(os.environ)],
         logging=logging,
         drain_timeout=drain_timeout,
+        partitions_per_worker=table.partitions_per_worker if identity.slot == 0 else None,
     )

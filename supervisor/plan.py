@@ -81,8 +81,9 @@ def plan(running: Mapping[Key, Wanted], wanted: Mapping[Key, Wanted]) -> Plan:
     for consumer in dict.fromkeys(key.consumer for key in (*changed, *added, *removed)):
         mine = [key for key in changed if key.consumer == consumer]
         if _layout(running, consumer) != _layout(wanted, consumer):
-            moved = (key for key in (*added, *removed) if key.consumer == consumer)
-            together.append(frozenset([*mine, *moved]))
+            new, gone = ([k for k in keys if k.consumer == consumer] for keys in (added, removed))
+            if mine or (new and gone):  # else nobody hands anything over
+                together.append(frozenset([*mine, *new, *gone]))
         else:
             one_by_one += [frozenset({key}) for key in mine]
     return Plan(added, removed, (*together, *one_by_one))

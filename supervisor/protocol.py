@@ -79,6 +79,9 @@ class Start:
         logging: How to log.
         drain_timeout: Seconds that the worker may take to end once its supervisor is gone.
         evict: Ids of group members whose processes are dead, to be evicted before it joins.
+        partitions_per_worker: Set for the first worker of a consumer that pins its partitions by
+            size: it tells how many there are, see `Counted`. If it has none itself, nobody knows
+            yet; it consumes when a second Start says which are its own.
     """
 
     identity: Identity
@@ -88,6 +91,7 @@ class Start:
     logging: Logging
     drain_timeout: float
     evict: list[str] = field(default_factory=list)
+    partitions_per_worker: int | None = None
     type: Literal["start"] = "start"
 
 
@@ -182,6 +186,14 @@ class Heartbeat:
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
+class Counted:
+    """How many partitions the consumer's topic has: at first, and whenever that changes."""
+
+    partitions: Annotated[int, Field(ge=1)]
+    type: Literal["counted"] = "counted"
+
+
+@validated(frozen=True, slots=True, config=_STRICT)
 class Failed:
     """The worker is about to end because of this.
 
@@ -205,7 +217,7 @@ class Bye:
 
 Order = Start | Drain | Abort | Pause | Resume | Dump | AskGroup
 """What a worker is told."""
-Report = Hello | State | Heartbeat | Failed | Bye
+Report = Hello | State | Heartbeat | Counted | Failed | Bye
 """What a worker tells."""
 Frame = Order | Report
 

@@ -83,7 +83,7 @@ def of_consumer(
             f'write drain_timeout = "{seconds(poll)}" at most, or a longer "{POLL}" '
             f"in [{place}.kafka.options]",
         )
-    if table.partition_groups is None:
+    if table.pinned is None:
         yield from _session(table, properties, place)
 
 

@@ -13,6 +13,7 @@ import logging
 import os
 import signal
 import socket
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -30,19 +31,24 @@ from flowodm.exceptions import (
 from flowodm.metrics import PrometheusObserver
 from supervisor import logs
 from supervisor.control import Channel, Control, SupervisorLostError
+from supervisor.counting import TooManyError
 from supervisor.definition import resolved
 from supervisor.eviction import evict_dead
 from supervisor.membership import brisk
 from supervisor.objects import DefinitionError
-from supervisor.protocol import Bye, Failed, Family, Heartbeat, Start, State
+from supervisor.protocol import Bye, Counted, Failed, Family, Heartbeat, Start, State
 from supervisor.redaction import Redactor, of_options
 from supervisor.restart import ExitClass, ExitCode, classify
 
 if TYPE_CHECKING:
     from flowodm.events import Event
+    from supervisor.definition import Definition
 
 MESSAGE_LENGTH = 4000
 """Characters of a failure's message that the supervisor is told; the log has it in full."""
+
+PIN_WAIT = 0.02
+"""Seconds between two looks for the answer to a count, which is there within a few of them."""
 
 log = logging.getLogger("supervisor.worker")
 
@@ -126,7 +132,9 @@ class _Worker:
 
     def _consume(self) -> None:
         self._channel.send(State("starting"))
-        definition = resolved(self._start)
+        definition = self._with_partitions(resolved(self._start))
+        if definition is None:
+            return
         observer = PrometheusObserver(
             self._registry,
             consumer=self._start.identity.consumer,
@@ -144,6 +152,34 @@ class _Worker:
             asyncio.run(self._loop.run())
         else:
             self._loop.run()
+
+    def _with_partitions(self, definition: Definition) -> Definition | None:
+        """Count the partitions if that is this worker's task, and wait for its own.
+
+        None if it is told to end before it knows them.
+        """
+        if (per_worker := self._start.partitions_per_worker) is None:
+            return definition
+        counting = definition.counting(per_worker)
+        if not self._start.consumer["partitions"]:
+            try:
+                count = counting.first(lambda: self._control.stopping)
+            except TooManyError as error:
+                place = f"{definition.place}.partitions_per_worker"
+                raise DefinitionError(f"{place}: {error}") from None
+            if count is None:
+                return None
+            self._tell_count(count)
+            while (start := self._control.pinned) is None:
+                if self._control.stopping:
+                    return None
+                time.sleep(PIN_WAIT)
+            definition = definition.pinned(start)
+        counting.follow(self._tell_count)
+        return definition
+
+    def _tell_count(self, count: int) -> None:
+        self._channel.send(Counted(count))
 
     def _evict(self) -> None:
         """In the poller's thread: its consumer looks for the coordinator meanwhile."""

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from supervisor import logs
 from supervisor.control import Channel, Control, SupervisorLostError
-from supervisor.protocol import Bye, Failed, Heartbeat, Start
+from supervisor.protocol import Bye, Counted, Failed, Heartbeat, Start
 from supervisor.restart import ExitCode
 
 if TYPE_CHECKING:
@@ -91,6 +91,10 @@ def main(fds: list[int]) -> int:
     signal.signal(signal.SIGTERM, lambda *_: control.stop())
     control.start()
     behaviour = start.consumer["handler"].partition(":")[2]
+    if behaviour == "counts_its_partitions" and start.partitions_per_worker is None:
+        behaviour = "steady"
+    elif start.consumer.get("partitions"):
+        control.pinned = start
     code = globals()[behaviour](loop, control, channel)
     control.finish(code)
     return code
@@ -221,6 +225,27 @@ def _stays(loop: StandInLoop, control: Control, channel: Channel, tell: Callable
     control.wake()
     tell()
     return stubborn(loop, control, channel)
+
+
+def counts_its_partitions(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Says how many partitions the topic has, as the file "count" has it, and waits for its own."""
+    told = 0
+
+    def tell() -> int:
+        nonlocal told
+        if Path("count").exists() and (count := int(Path("count").read_text() or 0)) != told:
+            channel.send(Counted(count))
+            told = count
+        return told
+
+    while not control.stopping and not (tell() and control.pinned):
+        time.sleep(0.02)
+    control.attach(loop)
+    loop.joined = True
+    control.wake()
+    while not loop.stopped.wait(0.02):
+        tell()
+    return ExitCode.DONE
 
 
 MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script>" + "x" * 300
