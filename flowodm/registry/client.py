@@ -183,20 +183,25 @@ class SchemaRegistry:
         """
         return self._id_of(subject, schema, schema_type, register=False)
 
-    def latest(self, subject: str) -> tuple[int, Any]:
+    def latest(self, subject: str, schema_type: str = "AVRO") -> tuple[int, Any]:
         """The subject's latest version: its id, and its schema as :meth:`schema` gives it.
 
         Asked for each time.
 
         Raises:
             NotThereError: The subject does not exist.
-            UnusableSchemaError: Its latest version is no Avro.
+            UnusableSchemaError: Its latest version is of another type.
             RegistryUnavailableError: The registry does not answer now.
             SchemaRegistryError: It refuses.
         """
         with self.asking(f"latest version of {subject}"):
             found = self.client.get_version(subject, "latest")
         schema_id = int(found.schema_id or 0)
+        if schema_type != "AVRO":
+            what = f"schema {schema_id} of {self.name}"
+            if found.schema.schema_type != schema_type:
+                raise UnusableSchemaError(f"{what} is not {schema_type}")
+            return schema_id, _parsed(found.schema.schema_str, what)
         with self._one_at_a_time(schema_id):
             if schema_id not in self._schemas:
                 self._schemas[schema_id] = self._read(found.schema, schema_id)

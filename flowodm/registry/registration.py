@@ -22,11 +22,13 @@ class Registration:
             that is an error.
         use_latest_version: Whether records are written with the subject's latest schema instead
             of the model's own; nothing is registered then, whatever ``auto_register`` says.
+        schema_type: ``AVRO`` or ``JSON``.
     """
 
     subject: str
     auto_register: bool = True
     use_latest_version: bool = False
+    schema_type: str = "AVRO"
 
     def obtain(self, registry: SchemaRegistry, own: Any) -> tuple[int, Any]:
         """The id to write, and exactly the schema that it stands for. Blocks.
@@ -42,9 +44,9 @@ class Registration:
         """
         try:
             if self.use_latest_version:
-                return registry.latest(self.subject)
+                return registry.latest(self.subject, self.schema_type)
             if not self.auto_register:
-                return registry.lookup(self.subject, own), own
+                return registry.lookup(self.subject, own, self.schema_type), own
         except NotThereError as error:
             lacks = "no schema" if self.use_latest_version else "not this schema"
             raise SchemaRegistryError(
@@ -52,4 +54,4 @@ class Registration:
                 f"`flowodm upload-schema`), or set auto_register = True and use_latest_version "
                 f"= False in the model's Settings ({error})"
             ) from error
-        return registry.register(self.subject, own), own
+        return registry.register(self.subject, own, self.schema_type), own
