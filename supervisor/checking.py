@@ -80,7 +80,7 @@ def _checked(config: SupervisorConfig, name: str, answer: _Answer) -> Checked:
         warnings += topics.doubtful(config, name, seen)
     if problems:
         return Checked(name, tuple(problems), warnings=tuple(warnings))
-    facts = {**answer.facts, **_facts(table), "stop": _stop(config, name)}
+    facts = {**answer.facts, **_facts(table, seen), "stop": _stop(config, name)}
     return Checked(name, facts=facts, warnings=tuple(warnings))
 
 
@@ -133,13 +133,30 @@ def _answers(told: bytes, end: str, config: SupervisorConfig) -> dict[str, _Answ
     return answers
 
 
-def _facts(table: ConsumerTable) -> dict[str, str]:
-    if table.partition_groups is not None:
-        groups = "; ".join(", ".join(map(str, group)) for group in table.partition_groups)
-        workers = f"{len(table.partition_groups)}, pinned to partitions {groups}"
-    else:
-        workers = f"{table.workers or 1}, sharing the group's partitions ({table.membership})"
-    facts = {"workers": workers, "delivery": guarantee(table), "failures": failures(table)}
+def workers(table: ConsumerTable, seen: Seen | None = None) -> str:
+    """How many workers a consumer has, and what each of them holds.
+
+    Args:
+        table: The consumer.
+        seen: What the broker says of its topic, if it was asked.
+    """
+    size = table.partitions_per_worker
+    if size is not None and seen is None:
+        return f"as many as the topic needs with {size} partitions pinned to each"
+    if table.pinned is None:
+        return f"{table.workers or 1}, sharing the group's partitions ({table.membership})"
+    groups = table.slots(None if seen is None else seen.partitions[seen.topic])
+    told = "; ".join(", ".join(map(str, group)) for group in groups if group is not None)
+    more = ", and more when the topic grows" if size is not None else ""
+    return f"{len(groups)}, pinned to partitions {told}{more}"
+
+
+def _facts(table: ConsumerTable, seen: Seen | None) -> dict[str, str]:
+    facts = {
+        "workers": workers(table, seen),
+        "delivery": guarantee(table),
+        "failures": failures(table),
+    }
     if table.batch_size is not None:
         wait = 0.1 if table.batch_timeout is None else table.batch_timeout
         facts["batches"] = f"up to {table.batch_size} messages, or what came within {wait:g} s"

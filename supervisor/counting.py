@@ -12,7 +12,7 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from supervisor.rehearsal import Broker
-from supervisor.topic_size import too_many
+from supervisor.topic_size import fewest, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -69,7 +69,7 @@ class Counting:
         while not stopping():
             if count := self._count():
                 if problem := too_many(self._per_worker, count, self._topic):
-                    raise TooManyError(problem)
+                    raise TooManyError(f"{problem}; write {fewest(count)} or more")
                 self._known = count
                 return count
             self._over.wait(AGAIN)

@@ -53,5 +53,10 @@ def too_many(per_worker: int, partitions: int, topic: str) -> str | None:
         return None
     return (
         f"the {partitions} partitions of {topic} would need {workers} workers, more than "
-        f"{MOST_WORKERS}; write {-(-partitions // MOST_WORKERS)} or more"
+        f"{MOST_WORKERS}"
     )
+
+
+def fewest(partitions: int) -> int:
+    """The smallest number for each worker with which there are not too many workers."""
+    return -(-partitions // MOST_WORKERS)

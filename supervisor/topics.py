@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from supervisor.toml import Problem
+from supervisor.topic_size import fewest, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -48,6 +49,11 @@ def wrong(config: SupervisorConfig, name: str, seen: Seen) -> Iterator[Problem]:
             "create it, or correct Settings.topic of the model",
         )
         return
+    if table.partitions_per_worker and (
+        problem := too_many(table.partitions_per_worker, count, seen.topic)
+    ):
+        hint = f"write {fewest(count)} or more"
+        yield Problem(f"{place}.partitions_per_worker", problem, hint)
     for key, named in _named(table):
         if beyond := sorted(partition for partition in set(named) if partition >= count):
             yield Problem(
@@ -65,7 +71,7 @@ def doubtful(config: SupervisorConfig, name: str, seen: Seen) -> Iterator[Proble
     if not count:
         return
     workers = len(table.slots())
-    if table.partition_groups is None and workers > count:
+    if table.pinned is None and workers > count:
         idle = workers - count
         yield Problem(
             f"{place}.workers",

@@ -86,6 +86,13 @@ def test_slots_that_hand_pinned_partitions_to_each_other_are_replaced_together(
     assert [names(step) for step in made.steps] == [together]
 
 
+def test_nobody_waits_where_pinned_partitions_only_come_or_only_go():
+    two, three = slots(orders=([[0], [1]], OLD)), slots(orders=([[0], [1], [2]], OLD))
+
+    assert plan(two, three).steps == plan(three, two).steps == ()
+    assert names(plan(two, three).added) == names(plan(three, two).removed) == ["orders/2"]
+
+
 def test_pinned_slots_that_keep_their_partitions_are_replaced_one_by_one():
     groups = [[0, 1], [2, 3]]
 

@@ -6,8 +6,11 @@ from datetime import UTC, datetime
 
 import pytest
 
-from supervisor.checking import failures, guarantee, start
+from supervisor.checking import failures, guarantee, start, workers
 from supervisor.consumer_table import ConsumerTable
+from supervisor.topics import Seen
+
+SEEN = Seen("t", {"t": 3})
 
 
 def table(**written):
@@ -71,3 +74,24 @@ def test_the_delivery_guarantee_says_what_a_crash_costs(written, words):
 )
 def test_where_a_group_begins(position, words):
     assert words in start(position)
+
+
+@pytest.mark.parametrize(
+    ("written", "seen", "words"),
+    [
+        ({"workers": 2}, SEEN, "2, sharing the group's partitions (static)"),
+        ({"partition_groups": [[0, 1], [2]]}, None, "2, pinned to partitions 0, 1; 2"),
+        (
+            {"partitions_per_worker": 2},
+            None,
+            "as many as the topic needs with 2 partitions pinned to each",
+        ),
+        (
+            {"partitions_per_worker": 2},
+            SEEN,
+            "2, pinned to partitions 0, 1; 2, and more when the topic grows",
+        ),
+    ],
+)
+def test_how_many_workers_there_are_and_what_each_of_them_holds(written, seen, words):
+    assert workers(table(**written), seen) == words

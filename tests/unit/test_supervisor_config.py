@@ -307,6 +307,28 @@ def test_a_configuration_made_in_python_is_checked_as_well():
         SupervisorConfig.model_validate({"consumers": {"orders": consumer}})
 
 
+@pytest.mark.parametrize(("other", "value"), [("workers", 2), ("partition_groups", [[0, 1], [2]])])
+def test_only_one_key_says_how_many_workers_there_are(other, value):
+    consumer = {"model": "a:b", "handler": "a:b", "partitions_per_worker": 2, other: value}
+    with pytest.raises(ValidationError, match=f"contradicts {other}"):
+        SupervisorConfig.model_validate({"consumers": {"orders": consumer}})
+
+
+def test_a_default_number_of_workers_gives_way_to_partitions_pinned_by_size_and_the_reverse():
+    base = {"model": "a:b", "handler": "a:b"}
+    for default, own in [
+        ({"workers": 3}, {"partitions_per_worker": 2}),
+        ({"partitions_per_worker": 2}, {"workers": 3}),
+        ({"partitions_per_worker": 2}, {"partition_groups": [[0]]}),
+    ]:
+        tables = {"defaults": default, "consumers": {"a": {**base, **own}, "b": base}}
+        consumers = SupervisorConfig.model_validate(tables).consumers
+        assert consumers["a"].model_dump(exclude_unset=True) == {**base, **own} | (
+            {"partition_groups": ((0,),)} if "partition_groups" in own else {}
+        )
+        assert consumers["b"].model_dump(exclude_unset=True) == {**base, **default}
+
+
 def test_the_snippet_of_the_design_is_valid(load):
     config = load("""
 [supervisor]

@@ -18,7 +18,7 @@ from supervisor.recycling import Lifespan
 
 MINIMAL = {"model": "shop:Order", "handler": "shop:handle"}
 NO_KEYS = {
-    "partitions": "from partition_groups",
+    "partitions": "from partition_groups and partitions_per_worker",
     "group_instance_id": "from membership",
     "consumer_config": "from [kafka.options]",
     "observers": "the supervisor's metrics are one; others are the program's",

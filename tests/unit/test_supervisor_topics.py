@@ -55,6 +55,15 @@ def test_partitions_that_are_not_there_are_a_problem_and_forgotten_ones_a_warnin
     ]
 
 
+def test_a_size_that_needs_too_many_workers_is_a_problem():
+    (problem,), _ = judged(Seen("t", {"t": 2001}), partitions_per_worker=2)
+    assert problem == (
+        "consumers.orders.partitions_per_worker: the 2001 partitions of t would need 1001 "
+        "workers, more than 1000; write 3 or more"
+    )
+    assert judged(Seen("t", {"t": 5}), partitions_per_worker=2) == ([], [])
+
+
 def test_a_dead_letter_topic_that_is_not_there_is_warned_of():
     seen = Seen("t", {"t": 1, "d": 0})
     problems, (warning,) = judged(seen, dead_letter_topic="d")

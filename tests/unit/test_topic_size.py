@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.consumer_table import MOST_WORKERS, ConsumerTable
-from supervisor.topic_size import TopicSize, too_many
+from supervisor.topic_size import TopicSize, fewest, too_many
 
 TABLE = {"model": "shop:Order", "handler": "shop:handle"}
 
@@ -54,5 +54,6 @@ def test_a_start_that_loses_nothing_or_is_meant_stays_for_a_partition_that_came_
 def test_a_size_that_needs_too_many_workers_is_refused_with_one_that_does_not():
     assert too_many(2, 2 * MOST_WORKERS, "orders") is None
     assert too_many(2, 2 * MOST_WORKERS + 1, "orders") == (
-        "the 2001 partitions of orders would need 1001 workers, more than 1000; write 3 or more"
+        "the 2001 partitions of orders would need 1001 workers, more than 1000"
     )
+    assert too_many(fewest(2001), 2001, "orders") is None
