@@ -6,25 +6,22 @@ next one goes on where it ended.
 
 from __future__ import annotations
 
-import logging
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Self, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import TopicPartition
 
 from flowodm.connection import get_kafka_connection
-from flowodm.consumer.committer import CALL_TIMEOUT, bounded
-from flowodm.consumer.dead_letter import ANSWER_TIMEOUT, SEND_TIMEOUT, partitions_of, too_large
+from flowodm.consumer.dead_letter import SEND_TIMEOUT, partitions_of, too_large
 from flowodm.consumer.letters import DeadLetter
 from flowodm.consumer.progress import LONGEST_NOTE, ReplayProgress
+from flowodm.consumer.reader import Extent, TopicReader
 from flowodm.exceptions import (
     ConfigurationError,
-    ConsumerError,
     FlowODMError,
     ProducerError,
     TopicError,
-    summary,
 )
 from flowodm.produce import Delivery, enqueue
 
@@ -35,33 +32,7 @@ if TYPE_CHECKING:
 
     Where = Callable[[DeadLetter], bool]
 
-_log = logging.getLogger("flowodm.consumer")
-
-T = TypeVar("T")
 E = TypeVar("E", bound=FlowODMError)
-
-#: Seconds without a record after which reading gives up, and in which an error may pass.
-READ_TIMEOUT = 30.0
-#: Records that are read, and put back, at a time.
-BATCH = 100
-#: The longest single wait for records, in seconds.
-_SLICE = 0.1
-
-_END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name
-#: The client's own errors that may pass; a broker's say so themselves.
-_PASSING = {
-    KafkaError._TRANSPORT,  # noqa: SLF001 - the constant's public name
-    KafkaError._ALL_BROKERS_DOWN,  # noqa: SLF001 - the same
-    KafkaError._TIMED_OUT,  # noqa: SLF001 - the same
-    KafkaError._WAIT_COORD,  # noqa: SLF001 - the same
-}
-#: Errors in the midst of records that the client does not mend.
-_HOPELESS = {
-    KafkaError.TOPIC_AUTHORIZATION_FAILED,
-    KafkaError.UNKNOWN_TOPIC_OR_PART,
-    KafkaError._UNKNOWN_PARTITION,  # noqa: SLF001 - the constant's public name
-    KafkaError._UNKNOWN_TOPIC,  # noqa: SLF001 - the same
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +67,14 @@ def list_dead_letters(topic: str, *, limit: int | None = None) -> Iterator[DeadL
         ConfigurationError: There is no address of a Kafka.
     """
     # Two connections: the ends are those of now, and an iterator that nobody starts holds none.
-    with _Reader(topic, _replay_group(topic)) as reader:
+    with TopicReader(topic, _replay_group(topic)) as reader:
         extents = reader.extents()
     return _listed(topic, extents, limit)
 
 
 def _listed(topic: str, extents: dict[int, Extent], limit: int | None) -> Iterator[DeadLetter]:
     left = limit
-    with _Reader(topic, _replay_group(topic)) as reader:
+    with TopicReader(topic, _replay_group(topic)) as reader:
         for batch in reader.read(extents):
             for record in batch:
                 if left == 0:
@@ -151,7 +122,7 @@ def replay_dead_letters(
     """
     if to == topic:
         raise ConfigurationError(f"{topic} cannot be replayed to itself; give another topic")
-    with _Reader(topic, group_id or _replay_group(topic)) as reader:
+    with TopicReader(topic, group_id or _replay_group(topic)) as reader:
         return _Replay(reader, to, limit, where).run()
 
 
@@ -159,114 +130,11 @@ def _replay_group(topic: str) -> str:
     return f"{topic}-replay"
 
 
-@dataclass(frozen=True, slots=True)
-class Extent:
-    """A stretch of a partition: from ``first`` up to, and without, ``end``."""
-
-    first: int
-    end: int
-
-
-class _Reader:
-    """Reads a topic by offsets; its group is a name to commit under and never joined."""
-
-    def __init__(self, topic: str, group: str) -> None:
-        self.topic = topic
-        self._group = group
-        extra = {
-            "enable.auto.commit": False,
-            "enable.auto.offset.store": False,
-            "enable.partition.eof": True,
-            "auto.offset.reset": "earliest",
-        }
-        config = get_kafka_connection().consumer_config(group, extra=extra)
-        try:
-            self._consumer = Consumer(config)
-        except (KafkaException, ValueError, TypeError) as error:
-            text = f"the consumer's configuration is refused: {summary(error)}"
-            raise ConfigurationError(text) from error
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        try:
-            bounded(self._consumer.close, CALL_TIMEOUT)
-        except (KafkaException, TimeoutError, RuntimeError) as error:
-            _log.warning("the consumer of %s did not close: %s", self.topic, summary(error))
-
-    def extents(self) -> dict[int, Extent]:
-        """What each partition holds now."""
-        numbers = self.ask(lambda: partitions_of(self._consumer, self.topic))
-        return {number: self._extent(TopicPartition(self.topic, number)) for number in numbers}
-
-    def _extent(self, place: TopicPartition) -> Extent:
-        consumer = self._consumer
-        return self.ask(
-            lambda: Extent(*consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT))
-        )
-
-    def committed(self, numbers: list[int]) -> dict[int, tuple[int, str]]:
-        """Offset and note of those partitions for which the group has committed one."""
-        places = [TopicPartition(self.topic, number) for number in numbers]
-        found = self.ask(
-            lambda: _answered(self._consumer.committed(places, timeout=ANSWER_TIMEOUT))
-        )
-        return {p.partition: (p.offset, p.metadata or "") for p in found if p.offset >= 0}
-
-    def commit(self, places: list[TopicPartition]) -> None:
-        """Commit, and wait for the broker's answer."""
-        commit = self._consumer.commit
-        if places:
-            self.ask(
-                lambda: _answered(
-                    bounded(lambda: commit(offsets=places, asynchronous=False), CALL_TIMEOUT)
-                )
-            )
-
-    def read(self, extents: dict[int, Extent]) -> Iterator[list[Message]]:
-        """The records of these stretches, in batches."""
-        ends = {n: extent.end for n, extent in extents.items() if extent.first < extent.end}
-        self._consumer.assign([TopicPartition(self.topic, n, extents[n].first) for n in ends])
-        trouble, deadline = "no record came", time.monotonic() + READ_TIMEOUT
-        while ends:
-            batch, before = [], len(ends)
-            for record in self._consumer.consume(BATCH, _SLICE):
-                error = record.error()
-                if error is not None and error.code() != _END_OF_PARTITION:
-                    trouble = self._judge(error)
-                elif _take(record, ends):
-                    batch.append(record)
-            if batch:
-                yield batch
-            if batch or len(ends) < before:
-                deadline = time.monotonic() + READ_TIMEOUT
-            elif time.monotonic() >= deadline:
-                raise ConsumerError(f"topic {self.topic}, partitions {sorted(ends)}: {trouble}")
-
-    def _judge(self, error: KafkaError) -> str:
-        if error.fatal() or error.code() in _HOPELESS:
-            raise ConsumerError(f"topic {self.topic}: {error.str()}")
-        return error.str()
-
-    def ask(self, question: Callable[[], T]) -> T:
-        """Ask again while the answer is an error that may pass."""
-        deadline = time.monotonic() + READ_TIMEOUT
-        while True:
-            try:
-                return question()
-            except (TimeoutError, KafkaException) as error:
-                if not _may_pass(error) or time.monotonic() >= deadline:
-                    place = f"topic {self.topic}, group {self._group}"
-                    raise ConsumerError(f"{place}: {summary(error)}") from error
-            time.sleep(_SLICE)
-
-
 class _Replay:
     """One call of :func:`replay_dead_letters`."""
 
     def __init__(
-        self, reader: _Reader, to: str | None, limit: int | None, where: Where | None
+        self, reader: TopicReader, to: str | None, limit: int | None, where: Where | None
     ) -> None:
         self._reader = reader
         self._to = to
@@ -375,30 +243,3 @@ def _placed(error: E, letter: DeadLetter) -> E:
     place = f"topic {letter.topic}, partition {letter.partition}, offset {letter.offset}"
     way_out = "where= can leave it, to= put it elsewhere"
     return type(error)(f"dead letter at {place}: {error} ({way_out})")
-
-
-def _answered(places: list[TopicPartition] | None) -> list[TopicPartition]:
-    for place in places or ():
-        if place.error is not None:
-            raise KafkaException(place.error)
-    return places or []
-
-
-def _may_pass(error: TimeoutError | KafkaException) -> bool:
-    reason = None if isinstance(error, TimeoutError) else error.args[0]
-    return reason is None or reason.retriable() or reason.code() in _PASSING
-
-
-def _take(record: Message, ends: dict[int, int]) -> bool:
-    """Whether a record lies before its partition's end; a partition that is through leaves.
-
-    The event at the end of a partition tells the same where transaction markers or compaction
-    have left no record to tell it.
-    """
-    number, offset = record.partition(), record.offset()
-    if number is None or offset is None or number not in ends:
-        return False
-    end, is_record = ends[number], record.error() is None
-    if offset + is_record >= end:
-        del ends[number]
-    return is_record and offset < end

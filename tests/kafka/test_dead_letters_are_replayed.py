@@ -23,7 +23,7 @@ from flowodm import (
     list_dead_letters,
     replay_dead_letters,
 )
-from flowodm.consumer import dead_letter, replay
+from flowodm.consumer import dead_letter, reader, replay
 from flowodm.consumer.dead_letter import DeadLetterTopic
 
 PATIENCE = 30.0
@@ -81,7 +81,7 @@ def closed(monkeypatch):
             super().close()
             states[self._number] = True
 
-    monkeypatch.setattr(replay, "Consumer", Recorded)
+    monkeypatch.setattr(reader, "Consumer", Recorded)
     return states
 
 
@@ -382,7 +382,7 @@ def test_what_was_not_committed_is_repeated_rather_than_lost(shop, monkeypatch):
         raise CrashError
 
     with monkeypatch.context() as patch:
-        patch.setattr(replay._Reader, "commit", crash)
+        patch.setattr(reader.TopicReader, "commit", crash)
         with pytest.raises(CrashError):
             replay_dead_letters(shop.dead)
 
@@ -405,7 +405,7 @@ def test_one_that_is_refused_comes_again_and_the_others_do_not(shop, new_topic):
 def test_what_is_not_acknowledged_in_time_is_not_committed(shop, kafka_server, monkeypatch):
     shop.bury(*numbered(2))
     monkeypatch.setattr(replay, "SEND_TIMEOUT", 1.0)
-    answers, commit = contextlib.ExitStack(), replay._Reader.commit
+    answers, commit = contextlib.ExitStack(), reader.TopicReader.commit
 
     def freeze(letter):
         if letter.value == b"1":
@@ -416,7 +416,7 @@ def test_what_is_not_acknowledged_in_time_is_not_committed(shop, kafka_server, m
         answers.close()
         commit(reader, places)
 
-    monkeypatch.setattr(replay._Reader, "commit", thaw_and_commit)
+    monkeypatch.setattr(reader.TopicReader, "commit", thaw_and_commit)
     with answers, pytest.raises(ProducerError, match="in time"):
         replay_dead_letters(shop.dead, where=freeze)
 
@@ -502,7 +502,7 @@ def test_a_topic_is_not_replayed_to_itself():
 
 
 def test_a_kafka_that_does_not_answer_is_said_in_time(monkeypatch):
-    monkeypatch.setattr(replay, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(reader, "READ_TIMEOUT", 0.5)
     monkeypatch.setattr(dead_letter, "ANSWER_TIMEOUT", 0.3)
     quiet = {"log_level": 0}
     address = f"127.0.0.1:{free_port()}"
@@ -518,8 +518,8 @@ def test_a_kafka_that_goes_quiet_while_it_is_read_is_said_in_time(shop, kafka_se
     shop.bury(*numbered(200))
     listing = list_dead_letters(shop.dead)
     next(listing)
-    monkeypatch.setattr(replay, "READ_TIMEOUT", 0.5)
-    monkeypatch.setattr(replay, "_take", lambda _record, _ends: False)  # nothing arrives
+    monkeypatch.setattr(reader, "READ_TIMEOUT", 0.5)
+    monkeypatch.setattr(reader, "_take", lambda _record, _ends: False)  # nothing arrives
 
     with pytest.raises(ConsumerError, match=f"{shop.dead}, partitions"):
         list(listing)
