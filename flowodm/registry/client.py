@@ -207,6 +207,16 @@ class SchemaRegistry:
                 self._schemas[schema_id] = self._read(found.schema, schema_id)
             return schema_id, self._schemas[schema_id]
 
+    def forget(self, subject: str) -> None:
+        """Ask anew what is known of a subject: it was deleted."""
+        for key in tuple(self._ids):
+            if key[0] == subject:
+                self._ids.pop(key, None)
+        # Confluent's client remembers versions too; older ones have no way to clear that.
+        clear = getattr(self.client, "clear_caches", None)
+        if clear is not None:
+            clear()
+
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""
         with self._client_lock:
