@@ -107,10 +107,12 @@ def _json_codec(
 ) -> JsonCodec[Any]:
     return JsonCodec(
         model,
-        subject=settings.schema_subject,
+        subject=settings.subject_of,
         registry=registry,
         framed=settings.confluent_wire_format,
         schema_path=settings.schema_path,
+        auto_register=settings.auto_register,
+        use_latest_version=settings.use_latest_version,
     )
 
 

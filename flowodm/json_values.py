@@ -17,7 +17,6 @@ from __future__ import annotations
 import json
 import math
 import re
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
@@ -34,8 +33,11 @@ from flowodm.exceptions import (
     SchemaValidationError,
     SerializationError,
 )
+from flowodm.registry.obtained import ObtainedId
+from flowodm.registry.registration import Registration
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from os import PathLike
 
     from pydantic.fields import FieldInfo
@@ -52,11 +54,15 @@ class JsonCodec(Generic[M]):
 
     Args:
         model: The class of the messages.
-        subject: What the JSON Schema is registered under.
+        subject: What the JSON Schema is registered under, or what tells it from the schema's
+            title.
         registry: Where it is registered; None: records are plain JSON.
         framed: Whether written records carry Confluent's header; without a registry they never
             do. What is read may have it or not.
         schema_path: A file with the JSON Schema to register, instead of the model's own.
+        auto_register: See :class:`~flowodm.registry.registration.Registration`.
+        use_latest_version: As above. Records carry the latest version's id; whether they are
+            valid by it, nobody checks.
 
     Raises:
         SchemaValidationError: A field would not come back as it was written, or the file holds
@@ -67,19 +73,22 @@ class JsonCodec(Generic[M]):
         self,
         model: type[M],
         *,
-        subject: str,
+        subject: str | Callable[[str], str],
         registry: SchemaRegistry | None = None,
         framed: bool = True,
         schema_path: str | PathLike[str] | None = None,
+        auto_register: bool = True,
+        use_latest_version: bool = False,
     ) -> None:
         self.model = model
-        self.subject = subject
         self.registry = registry
-        self._framed = framed and registry is not None
         self._schema_path = schema_path
-        self._header: bytes | None = None if self._framed else b""
-        self._lock = threading.Lock()
         model.model_rebuild()
+        self.subject = subject if isinstance(subject, str) else subject(self._title())
+        registration = Registration(self.subject, auto_register, use_latest_version, "JSON")
+        by = registry if framed else None
+        self._id = ObtainedId(by, registration, self.schema, wire.header)
+        self._framed = by is not None
         for name, info in model.model_fields.items():
             _check_comes_back(model, name, info)
         self._to_json = model.__pydantic_serializer__.to_json
@@ -96,7 +105,7 @@ class JsonCodec(Generic[M]):
     @property
     def prepared(self) -> bool:
         """Whether encode needs nothing of the registry any more, and so cannot block."""
-        return self._header is not None
+        return self._id.header is not None
 
     def decode(self, data: bytes) -> M:
         """Read one record's value, with or without Confluent's header. No I/O.
@@ -131,27 +140,28 @@ class JsonCodec(Generic[M]):
             SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
                 :meth:`prepare`.
         """
-        header = self._header
+        header = self._id.header
         if header is None:
-            header = self._prepared()
+            header = self._id.get()
         data = self._written(message)
         if b"null" in data:
             self._check_nothing_became_null(message, data)
         return header + data
 
     def prepare(self) -> None:
-        """Do now what the first encode would: register the schema, if records are framed.
+        """Do now what the first encode would: get the schema's id, if records are framed.
 
         Raises:
             RegistryUnavailableError: The registry does not answer now.
             SchemaCompatibilityError: The subject does not accept the schema.
-            SchemaRegistryError: The registry refuses.
+            SchemaRegistryError: The registry refuses, or lacks what is not to be registered.
         """
-        if self._header is None:
-            self._prepared()
+        self._id.get()
 
     def register(self) -> int:
-        """Register the model's JSON Schema; returns its id. Blocks.
+        """Register the model's JSON Schema, also where ``auto_register`` is off; returns its id.
+
+        Blocks.
 
         Raises:
             ConfigurationError: There is no registry.
@@ -181,11 +191,9 @@ class JsonCodec(Generic[M]):
             raise SchemaValidationError(text) from error
         return {"$schema": GenerateJsonSchema.schema_dialect, **own}
 
-    def _prepared(self) -> bytes:
-        with self._lock:
-            if self._header is None:
-                self._header = wire.header(self.register())
-            return self._header
+    def _title(self) -> str:
+        """What names the schema in a subject: its title, as in Confluent's serializers."""
+        return str(self.schema().get("title") or self.model.__name__)
 
     def _written(self, message: M) -> bytes:
         try:

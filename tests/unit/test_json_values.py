@@ -155,7 +155,12 @@ def test_names_are_the_aliases_and_computed_fields_are_left_out():
 
 
 def test_the_fields_own_name_is_read_too():
-    assert codec(Order).decode(b'{"order_id": "o-1"}') == Order(order_id="o-1")
+    class Plain(BaseModel):
+        order_id: str = Field(alias="orderId")
+
+    message = Plain(orderId="o-1")
+    assert codec(Plain).decode(b'{"order_id": "o-1"}') == message
+    assert codec(Plain).decode(codec(Plain).encode(message)) == message
 
 
 @pytest.mark.parametrize(
@@ -285,7 +290,7 @@ def test_with_a_registry_records_carry_the_id_of_the_models_json_schema():
     assert data.startswith(wire.header(77))
     assert framed.prepared
     assert framed.decode(data) == Order(order_id="o")
-    framed.encode(Order(order_id="o"))
+    framed.prepare()
     ((subject, schema, kind),) = registry.registered
     assert (subject, kind) == ("orders-value", "JSON")
     assert schema["required"] == ["orderId"]
@@ -319,6 +324,13 @@ def test_a_registry_that_is_down_fails_the_message_and_the_next_one_is_tried_aga
     registry.down = False
     framed.prepare()
     assert framed.prepared
+
+
+def test_the_subject_may_be_told_from_the_schemas_title():
+    registry = Registry()
+    by_title = JsonCodec(Order, subject=lambda title: f"orders-{title}", registry=registry)
+    by_title.prepare()
+    assert registry.registered[0][0] == by_title.subject == "orders-Order"
 
 
 def test_registering_without_a_registry_is_an_error_that_says_the_way_out():
