@@ -54,7 +54,8 @@ class BaseSettings:
         enable_auto_commit: Let librdkafka commit in the background. Consumers that you poll
             yourself only: loops and ``consume_one`` commit what they know to be settled, and
             turn it off.
-        extra_config: librdkafka properties that win over the fields above.
+        extra_config: librdkafka properties that win over the fields above. A
+            ``session.timeout.ms`` here also lowers ``heartbeat_interval_ms`` to a third of it.
     """
 
     session_timeout_ms: int = 45_000
@@ -117,16 +118,24 @@ class BaseSettings:
         session = self._milliseconds("session.timeout.ms")
         heartbeat = self._milliseconds("heartbeat.interval.ms")
         poll = self._milliseconds("max.poll.interval.ms")
+        named = self._as_written("session.timeout.ms", session)
         if heartbeat >= session:
+            written = self._as_written("heartbeat.interval.ms", heartbeat)
             raise SettingsError(
-                f"{type(self).__name__}: heartbeat_interval_ms={heartbeat} must be below "
-                f"session_timeout_ms={session}, or the member is removed between two heartbeats"
+                f"{type(self).__name__}: {written} must be below {named}, or the member is "
+                "removed between two heartbeats"
             )
         if poll < session:
+            written = self._as_written("max.poll.interval.ms", poll)
             raise SettingsError(
-                f"{type(self).__name__}: max_poll_interval_ms={poll} must be at least "
-                f"session_timeout_ms={session} (librdkafka's rule for classic groups)"
+                f"{type(self).__name__}: {written} must be at least {named} (librdkafka's rule "
+                "for classic groups); set both, or neither"
             )
+
+    def _as_written(self, name: str, value: int) -> str:
+        """A property under the name that it was set by: a field's, or Kafka's own."""
+        written = f'"{name}"' if name in self.extra_config else name.replace(".", "_")
+        return f"{written}={value}"
 
     def _milliseconds(self, name: str) -> int:
         value = self._properties()[name]
@@ -140,12 +149,19 @@ class BaseSettings:
     def _properties(self) -> dict[str, Any]:
         return {
             "session.timeout.ms": self.session_timeout_ms,
-            "heartbeat.interval.ms": self.heartbeat_interval_ms,
+            "heartbeat.interval.ms": self._heartbeat(),
             "max.poll.interval.ms": self.max_poll_interval_ms,
             "auto.offset.reset": self.auto_offset_reset,
             "enable.auto.commit": self.enable_auto_commit,
             **self.extra_config,
         }
+
+    def _heartbeat(self) -> int:
+        """A third of the session where only that one was set anew by its Kafka name."""
+        given = self.extra_config.get("session.timeout.ms")
+        if given is None or not str(given).isdecimal():
+            return self.heartbeat_interval_ms
+        return max(1, min(self.heartbeat_interval_ms, int(given) // 3))
 
     def to_consumer_config(self) -> dict[str, Any]:
         """The librdkafka properties of this profile for a consumer.

@@ -108,7 +108,14 @@ def test_extra_config_wins_over_the_fields():
         ({"max_poll_records": 0}, ["max_poll_records=0"]),
         ({"max_poll_records": True}, ["max_poll_records=True"]),
         ({"auto_offset_reset": "none"}, ["auto_offset_reset='none'"]),
-        ({"extra_config": {"session.timeout.ms": "15000"}}, ["heartbeat_interval_ms=15000"]),
+        (
+            {"extra_config": {"session.timeout.ms": "400000"}},
+            ["max_poll_interval_ms=300000", '"session.timeout.ms"=400000'],
+        ),
+        (
+            {"extra_config": {"heartbeat.interval.ms": 60_000}},
+            ['"heartbeat.interval.ms"=60000', "session_timeout_ms=45000"],
+        ),
         ({"extra_config": {"session.timeout.ms": "soon"}}, ["'soon'"]),
     ],
 )
@@ -117,6 +124,16 @@ def test_a_contradiction_is_an_error_that_names_field_and_value(values, named):
         BaseSettings(**values)
     assert isinstance(caught.value, ConfigurationError)
     assert all(part in str(caught.value) for part in named)
+
+
+@pytest.mark.parametrize("session", [45_000, "45000"])
+def test_a_session_set_by_its_kafka_name_alone_has_heartbeats_that_fit(session):
+    settings = LongRunningSettings(extra_config={"session.timeout.ms": session})
+    config = settings.to_consumer_config()
+    assert (config["session.timeout.ms"], config["heartbeat.interval.ms"]) == (session, 15_000)
+
+    settings.extra_config["heartbeat.interval.ms"] = 2_000
+    assert settings.to_consumer_config()["heartbeat.interval.ms"] == 2_000
 
 
 def test_values_changed_after_the_start_are_checked_again():
