@@ -7,6 +7,8 @@ a handler for every message of that topic and takes care of offsets, retries and
 from flowodm.connection import (
     KafkaConnection,
     connect,
+    get_async_consumer,
+    get_async_producer,
     get_consumer,
     get_kafka_connection,
     get_producer,
@@ -86,6 +88,8 @@ __all__ = [
     "async_consumer_loop",
     "connect",
     "consumer_loop",
+    "get_async_consumer",
+    "get_async_producer",
     "get_consumer",
     "get_kafka_connection",
     "get_producer",

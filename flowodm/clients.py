@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import re
 import threading
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import confluent_kafka
 
+from flowodm.async_clients import AsyncConsumer, AsyncProducer
 from flowodm.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from flowodm.registry.client import SchemaRegistry
 
@@ -22,6 +24,9 @@ FLUSH_TIMEOUT = 10.0
 """Seconds that closing waits for messages under way."""
 
 _POLL_INTERVAL = 0.1
+
+#: librdkafka's properties whose values no text may show.
+_SECRET = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
 
 
 class SharedConsumer(confluent_kafka.Consumer):
@@ -35,21 +40,20 @@ class SharedConsumer(confluent_kafka.Consumer):
         super().close()
 
 
-T = TypeVar("T")
-
-
 class StandIn(Protocol):
     """What takes the place of Kafka and the registry for a while; flowodm.testing has one.
 
     Attributes:
-        consumer: Makes a consumer from librdkafka's configuration.
-        producer: Makes a producer.
         registry_config: Properties of a schema registry; None: there is none.
     """
 
-    consumer: Callable[[dict[str, Any]], Any]
-    producer: Callable[[dict[str, Any]], Any]
     registry_config: dict[str, Any] | None
+
+    def consumer(self, config: dict[str, Any]) -> Any:
+        """A consumer, from librdkafka's configuration."""
+
+    def producer(self, config: dict[str, Any]) -> Any:
+        """A producer."""
 
 
 class Clients:
@@ -65,6 +69,8 @@ class Clients:
         self.registry: SchemaRegistry | None = None
         self._poller: _ProducerPoller | None = None
         self._consumers: dict[Any, SharedConsumer] = {}
+        self._async_producer: AsyncProducer | None = None
+        self._async_consumers: dict[int, AsyncConsumer] = {}
 
     def make_producer(self, config: Mapping[str, Any]) -> confluent_kafka.Producer:
         """Make the producer and begin to poll it."""
@@ -86,6 +92,23 @@ class Clients:
             self._consumers[key] = consumer
         return consumer
 
+    def async_producer(self, producer: confluent_kafka.Producer) -> AsyncProducer:
+        """The producer for coroutines."""
+        if self._async_producer is None:
+            self._async_producer = AsyncProducer(producer)
+        return self._async_producer
+
+    def async_consumer(self, consumer: confluent_kafka.Consumer) -> AsyncConsumer:
+        """The same consumer for coroutines; what belongs to closed ones is given up."""
+        for key, known in list(self._async_consumers.items()):
+            if known.closed:
+                known.release()
+                del self._async_consumers[key]
+        key = id(consumer)  # the value keeps it alive
+        if key not in self._async_consumers:
+            self._async_consumers[key] = AsyncConsumer(consumer)
+        return self._async_consumers[key]
+
     def close(self) -> None:
         """Flush for at most FLUSH_TIMEOUT seconds, then close all."""
         if self.producer is not None:
@@ -97,6 +120,8 @@ class Clients:
         for consumer in self._consumers.values():
             if not consumer.closed:
                 consumer.close()
+        for known in self._async_consumers.values():
+            known.release()
         if self.registry is not None:
             self.registry.close()
 
@@ -141,4 +166,9 @@ def _made(cls: Any, config: Mapping[str, Any]) -> Any:
         return cls(dict(config))
     except confluent_kafka.KafkaException as error:
         reason = error.args[0].str()
-        raise ConfigurationError(f"librdkafka refuses the configuration: {reason}") from None
+    except (TypeError, ValueError) as error:
+        reason = str(error)
+    for name, value in config.items():
+        if _SECRET.search(name) and isinstance(value, str) and value:
+            reason = reason.replace(value, "***")
+    raise ConfigurationError(f"librdkafka refuses the configuration: {reason}")

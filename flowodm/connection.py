@@ -6,16 +6,17 @@ that made them: librdkafka's threads do not survive a fork.
 
 from __future__ import annotations
 
+import asyncio
 import atexit
-import logging
 import os
 import threading
 from contextlib import contextmanager
 from copy import copy
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 
 from flowodm.clients import Clients
+from flowodm.connect_options import ConnectOptions
 from flowodm.exceptions import ConfigurationError
 from flowodm.registry.client import SchemaRegistry
 from flowodm.settings import BaseSettings
@@ -26,84 +27,10 @@ if TYPE_CHECKING:
     import confluent_kafka
     from confluent_kafka.schema_registry import SchemaRegistryClient
 
+    from flowodm.async_clients import AsyncConsumer, AsyncProducer
     from flowodm.clients import StandIn
 
 T = TypeVar("T")
-
-_ENVIRONMENT = {
-    "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
-    "security_protocol": "KAFKA_SECURITY_PROTOCOL",
-    "sasl_mechanism": "KAFKA_SASL_MECHANISM",
-    "sasl_username": "KAFKA_SASL_USERNAME",
-    "sasl_password": "KAFKA_SASL_PASSWORD",
-    "schema_registry_url": "SCHEMA_REGISTRY_URL",
-    "schema_registry_api_key": "SCHEMA_REGISTRY_API_KEY",
-    "schema_registry_api_secret": "SCHEMA_REGISTRY_API_SECRET",
-    "schema_registry_basic_auth_user_info": "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO",
-}
-_PROPERTIES = {
-    "bootstrap.servers": "bootstrap_servers",
-    "security.protocol": "security_protocol",
-    "sasl.mechanism": "sasl_mechanism",
-    "sasl.username": "sasl_username",
-    "sasl.password": "sasl_password",
-}
-
-librdkafka_logger = logging.getLogger("flowodm.librdkafka")
-
-
-@dataclass(frozen=True)
-class _Options:
-    """What the program said; what it did not say comes from the environment when needed."""
-
-    bootstrap_servers: str | None = None
-    security_protocol: str | None = None
-    sasl_mechanism: str | None = None
-    sasl_username: str | None = field(default=None, repr=False)
-    sasl_password: str | None = field(default=None, repr=False)
-    schema_registry_url: str | None = field(default=None, repr=False)
-    schema_registry_api_key: str | None = field(default=None, repr=False)
-    schema_registry_api_secret: str | None = field(default=None, repr=False)
-    schema_registry_basic_auth_user_info: str | None = field(default=None, repr=False)
-    producer_config: Mapping[str, Any] | None = field(default=None, repr=False)
-    consumer_config: Mapping[str, Any] | None = field(default=None, repr=False)
-    schema_registry_config: Mapping[str, Any] | None = field(default=None, repr=False)
-
-    def get(self, name: str) -> str | None:
-        return getattr(self, name) or os.environ.get(_ENVIRONMENT[name]) or None
-
-    def kafka(self, kind: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-        config: dict[str, Any] = {"logger": librdkafka_logger}
-        for prop, name in _PROPERTIES.items():
-            value = self.get(name)
-            if value:
-                config[prop] = value
-        config.update(extra)
-        if not config.get("bootstrap.servers"):
-            raise ConfigurationError(
-                f"no Kafka to make a {kind} for: set KAFKA_BOOTSTRAP_SERVERS, "
-                "or call connect(bootstrap_servers=...)"
-            )
-        return config
-
-    def registry(self) -> dict[str, Any] | None:
-        config: dict[str, Any] = {}
-        url = self.get("schema_registry_url")
-        if url:
-            config["url"] = url
-        user_info = self.get("schema_registry_basic_auth_user_info")
-        key, secret = self.get("schema_registry_api_key"), self.get("schema_registry_api_secret")
-        if user_info:
-            config["basic.auth.user.info"] = user_info
-        elif key and secret:
-            config["basic.auth.user.info"] = f"{key}:{secret}"
-        elif key or secret:
-            raise ConfigurationError(
-                "the schema registry needs both API key and secret: set SCHEMA_REGISTRY_API_KEY "
-                "and SCHEMA_REGISTRY_API_SECRET, or give both to connect()"
-            )
-        config.update(self.schema_registry_config or {})
-        return config if "url" in config else None
 
 
 class KafkaConnection:
@@ -114,7 +41,7 @@ class KafkaConnection:
     """
 
     _instance: ClassVar[KafkaConnection | None] = None
-    _options: _Options
+    _options: ConnectOptions
     _clients: Clients
     _lock: threading.RLock
     _stand_in: StandIn | None = None
@@ -123,23 +50,22 @@ class KafkaConnection:
         """The one instance, made at import."""
         if cls._instance is None:
             self = cls._instance = super().__new__(cls)
-            self._options = _Options()
+            self._options = ConnectOptions()
             self._start_afresh()
             os.register_at_fork(after_in_child=self._after_fork_in_child)
         return cls._instance
 
     def __repr__(self) -> str:
         """Addresses only: nothing secret."""
-        servers = self._options.get("bootstrap_servers")
-        url = self._options.get("schema_registry_url")
+        servers, url = self._options.addresses()
         registry = SchemaRegistry({"url": url}).name if url else None
         return f"KafkaConnection(bootstrap_servers={servers!r}, schema_registry={registry!r})"
 
     def configure(self, *args: Any, **options: Any) -> None:
         """Say what :func:`connect` says, with the same arguments."""
-        given = asdict(_Options(*args, **options))
+        given = ConnectOptions(*args, **options)
         with self._lock:
-            changed = replace(self._options, **{name: v for name, v in given.items() if v})
+            changed = self._options.updated_by(given)
             if changed != self._options:
                 self._options = changed
                 self.close_connection()
@@ -160,8 +86,9 @@ class KafkaConnection:
         Raises:
             ConfigurationError: There is no address.
         """
-        extra = {**BaseSettings().to_producer_config(), **(self._options.producer_config or {})}
-        return self._options.kafka("producer", extra)
+        options = self._options
+        said = options.properties(options.producer_config)
+        return options.kafka("producer", {**BaseSettings().to_producer_config(), **said})
 
     def polls(self, producer: Any) -> bool:
         """Whether this connection polls the producer in the background."""
@@ -185,7 +112,7 @@ class KafkaConnection:
         general = {
             # Two assignors of different kinds cannot share a group; loops use this one.
             "partition.assignment.strategy": "cooperative-sticky",
-            **(self._options.consumer_config or {}),
+            **self._options.properties(self._options.consumer_config),
         }
         settings = copy(settings) if settings is not None else BaseSettings()
         settings.extra_config = {**settings.extra_config, **(extra or {})}
@@ -210,6 +137,32 @@ class KafkaConnection:
         config = self.consumer_config(group_id, settings)
         with self._lock:
             return self._clients.consumer(config, tuple(topics or ()))
+
+    async def get_async_producer(self) -> AsyncProducer:
+        """The process's producer for coroutines: the same one, so that order is kept.
+
+        Raises:
+            ConfigurationError: As for :attr:`producer`.
+        """
+        if self._clients.producer is None:
+            await asyncio.to_thread(lambda: self.producer)
+        with self._lock:
+            return self._clients.async_producer(self.producer)
+
+    async def get_async_consumer(
+        self,
+        group_id: str,
+        topics: Sequence[str] | None = None,
+        settings: BaseSettings | None = None,
+    ) -> AsyncConsumer:
+        """The consumer that :meth:`get_consumer` gives, for coroutines.
+
+        Raises:
+            ConfigurationError, SettingsError: As for :meth:`get_consumer`.
+        """
+        consumer = await asyncio.to_thread(self.get_consumer, group_id, topics, settings)
+        with self._lock:
+            return self._clients.async_consumer(consumer)
 
     @property
     def registry(self) -> SchemaRegistry | None:
@@ -274,7 +227,7 @@ class KafkaConnection:
     def reset(self) -> None:
         """Close, and forget what :func:`connect` was told. For tests."""
         with self._lock:
-            self._options = _Options()
+            self._options = ConnectOptions()
             self.close_connection()
 
     def _start_afresh(self) -> None:
@@ -309,14 +262,21 @@ def connect(
     producer_config: Mapping[str, Any] | None = None,
     consumer_config: Mapping[str, Any] | None = None,
     schema_registry_config: Mapping[str, Any] | None = None,
+    kafka_config: Mapping[str, Any] | None = None,
+    ssl_ca_location: str | None = None,
+    ssl_certificate_location: str | None = None,
+    ssl_key_location: str | None = None,
+    ssl_key_password: str | None = None,
 ) -> KafkaConnection:
     """Say where Kafka is. Nothing connects yet; a wrong address shows at first use.
 
     What is None keeps what an earlier call said, and else comes from the environment at first
     use: KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM,
-    KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_API_KEY,
-    SCHEMA_REGISTRY_API_SECRET, SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO. A call that changes
-    something closes the clients made before.
+    KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, KAFKA_SSL_CA_LOCATION,
+    KAFKA_SSL_CERTIFICATE_LOCATION, KAFKA_SSL_KEY_LOCATION, KAFKA_SSL_KEY_PASSWORD,
+    SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_API_KEY, SCHEMA_REGISTRY_API_SECRET,
+    SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO. A call that changes something closes the clients made
+    before.
 
     Args:
         bootstrap_servers: ``host:port``, several separated by commas.
@@ -328,9 +288,17 @@ def connect(
         schema_registry_api_key: User of the registry's basic authentication.
         schema_registry_api_secret: Its password.
         schema_registry_basic_auth_user_info: Both as ``user:password``; wins over the two.
-        producer_config: Any librdkafka properties for producers, such as ``ssl.ca.location``.
+        producer_config: Any librdkafka properties for producers.
         consumer_config: The same for consumers.
-        schema_registry_config: Any properties of Confluent's SchemaRegistryClient.
+        schema_registry_config: Any properties of Confluent's SchemaRegistryClient, such as
+            ``ssl.ca.location`` or ``bearer.auth.token``; they win over the arguments above.
+        kafka_config: Any librdkafka properties, and callbacks such as ``oauth_cb``, for
+            producers and consumers alike; the two configs above win over it.
+        ssl_ca_location: A file with the certificates of the authorities to trust; by default
+            the system's. For Kafka, as the next three.
+        ssl_certificate_location: A file with this client's certificate.
+        ssl_key_location: A file with its private key.
+        ssl_key_password: What that is encrypted with.
     """
     _connection.configure(
         bootstrap_servers=bootstrap_servers,
@@ -345,6 +313,11 @@ def connect(
         producer_config=producer_config,
         consumer_config=consumer_config,
         schema_registry_config=schema_registry_config,
+        kafka_config=kafka_config,
+        ssl_ca_location=ssl_ca_location,
+        ssl_certificate_location=ssl_certificate_location,
+        ssl_key_location=ssl_key_location,
+        ssl_key_password=ssl_key_password,
     )
     return _connection
 
@@ -359,6 +332,18 @@ def get_consumer(
 ) -> confluent_kafka.Consumer:
     """A consumer of this group; see :meth:`KafkaConnection.get_consumer`."""
     return _connection.get_consumer(group_id, topics, settings)
+
+
+async def get_async_producer() -> AsyncProducer:
+    """The process's producer for coroutines; see :meth:`KafkaConnection.get_async_producer`."""
+    return await _connection.get_async_producer()
+
+
+async def get_async_consumer(
+    group_id: str, topics: Sequence[str] | None = None, settings: BaseSettings | None = None
+) -> AsyncConsumer:
+    """A consumer for coroutines; see :meth:`KafkaConnection.get_async_consumer`."""
+    return await _connection.get_async_consumer(group_id, topics, settings)
 
 
 def get_schema_registry() -> SchemaRegistryClient:

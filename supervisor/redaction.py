@@ -20,7 +20,7 @@ SHORTEST_SECRET = 4
 """Characters below which a value is not searched for: replacing every "a" hides nothing."""
 _SHORTEST_LINE = 16
 """The same for a single line of a secret that has several, such as a private key."""
-_PASSWORDS = ("KAFKA_SASL_PASSWORD", "SCHEMA_REGISTRY_API_SECRET")
+_PASSWORDS = ("KAFKA_SASL_PASSWORD", "KAFKA_SSL_KEY_PASSWORD", "SCHEMA_REGISTRY_API_SECRET")
 _USER_INFO = "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO"
 _URL = "SCHEMA_REGISTRY_URL"
 _SECRET_OPTION = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")

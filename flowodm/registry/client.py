@@ -212,10 +212,7 @@ class SchemaRegistry:
         for key in tuple(self._ids):
             if key[0] == subject:
                 self._ids.pop(key, None)
-        # Confluent's client remembers versions too; older ones have no way to clear that.
-        clear = getattr(self.client, "clear_caches", None)
-        if clear is not None:
-            clear()
+        self._forget_answers()
 
     def close(self) -> None:
         """Close the connections; the next request makes new ones."""
@@ -224,6 +221,11 @@ class SchemaRegistry:
         # Older clients of Confluent's have no close().
         if client is not None and hasattr(client, "close"):
             client.close()
+
+    def _forget_answers(self) -> None:
+        """Confluent's client remembers what it was told; older ones have no way to clear that."""
+        clear = getattr(self.client, "clear_caches", self.close)
+        clear()
 
     def _one_at_a_time(self, key: Any) -> threading.Lock:
         return self._locks[hash(key) % _LOCKS]
@@ -266,6 +268,9 @@ class SchemaRegistry:
     def _read(self, answer: Schema, schema_id: int) -> Any:
         """The schema in an answer, with the schemas that it refers to."""
         what = f"schema {schema_id} of {self.name}"
+        if not isinstance(answer.schema_str, str):
+            self._forget_answers()  # this one would be given again and again
+            raise SchemaRegistryError(f"{what}: the answer holds no schema")
         if answer.schema_type not in {None, "AVRO"}:
             raise UnusableSchemaError(f"{what} is {answer.schema_type}, not Avro")
         own = _parsed(answer.schema_str, what)
@@ -314,14 +319,12 @@ def _with_static_token(config: Mapping[str, Any]) -> dict[str, Any]:
     return {**source, **config}
 
 
-def _parsed(text: object, what: str) -> Any:
-    if not isinstance(text, str):
-        raise SchemaRegistryError(f"{what}: the answer holds no schema")
+def _parsed(text: str | None, what: str) -> Any:
     try:
-        return json.loads(text)
+        return json.loads(text or "")
     except ValueError:
         # Confluent's registry keeps a bare primitive, such as "string", without quotes.
-        if text.isalpha():
+        if text and text.isalpha():
             return text
         raise UnusableSchemaError(f"{what} is not JSON") from None
 
