@@ -1,1 +1,38 @@
 """Schemas as files and in the registry: validating, comparing, uploading, generating models."""
+
+from flowodm.schema.checking import (
+    check_compatibility,
+    validate_against_file,
+    validate_against_registry,
+)
+from flowodm.schema.files import load_schema_from_file
+from flowodm.schema.generating import (
+    generate_model_from_registry,
+    generate_model_from_schema,
+    generate_model_source,
+)
+from flowodm.schema.results import CompatibilityResult, ValidationResult
+from flowodm.schema.subjects import (
+    delete_subject,
+    get_schema_versions,
+    list_subjects,
+    load_schema_from_registry,
+    upload_schema,
+)
+
+__all__ = [
+    "CompatibilityResult",
+    "ValidationResult",
+    "check_compatibility",
+    "delete_subject",
+    "generate_model_from_registry",
+    "generate_model_from_schema",
+    "generate_model_source",
+    "get_schema_versions",
+    "list_subjects",
+    "load_schema_from_file",
+    "load_schema_from_registry",
+    "upload_schema",
+    "validate_against_file",
+    "validate_against_registry",
+]

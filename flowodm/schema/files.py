@@ -1,0 +1,30 @@
+"""Schemas in .avsc files."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from flowodm.exceptions import SchemaValidationError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+
+def load_schema_from_file(path: str | PathLike[str]) -> dict[str, Any]:
+    """Read an .avsc file: a schema in Avro's JSON form, as it stands there.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        json.JSONDecodeError: It is not JSON.
+        SchemaValidationError: It is JSON, but no schema with a name.
+    """
+    text = Path(path).read_text(encoding="utf-8")
+    try:
+        schema = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise json.JSONDecodeError(f"{path} is not JSON: {error.msg}", text, error.pos) from None
+    if not isinstance(schema, dict):
+        raise SchemaValidationError(f"{path}: an .avsc file holds one schema, a JSON object")
+    return schema

@@ -1,0 +1,129 @@
+"""Models made from schemas: as classes, and as Python source."""
+
+from __future__ import annotations
+
+import inspect
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
+
+from flowodm.exceptions import SchemaValidationError
+from flowodm.model import FlowBaseModel
+from flowodm.schema.files import load_schema_from_file
+from flowodm.schema.source import ModelSource, model_source
+from flowodm.schema.subjects import load_schema_from_registry
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+_FILE_ENDINGS = frozenset({".avsc", ".json"})
+_MODULE = "flowodm.schema.generated"
+_RESERVED = frozenset(dir(FlowBaseModel)) | {"Settings"}
+
+
+def generate_model_from_schema(
+    schema_source: str | PathLike[str] | dict[str, Any],
+    topic: str,
+    class_name: str | None = None,
+    consumer_group: str | None = None,
+) -> type[FlowBaseModel]:
+    """Make the model of a record's schema.
+
+    The model writes and reads with exactly this schema: nothing of it is lost in Python's types.
+    A field whose name Python or Pydantic does not allow gets another one, and has the schema's as
+    its alias.
+
+    Args:
+        schema_source: The schema as data; a path, or a string that ends in .avsc or .json: a
+            file; any other string: the registry's subject, of which the latest version is taken.
+        topic: The topic of the messages.
+        class_name: The name of the class; that of the record by default.
+        consumer_group: The group that consumers of the model join, unless told otherwise.
+
+    Raises:
+        FileNotFoundError: There is no such file.
+        json.JSONDecodeError: The file is not JSON.
+        SchemaValidationError: The schema is not valid, or not that of a record.
+        SchemaRegistryError, RegistryUnavailableError: See :func:`load_schema_from_registry`.
+    """
+    return _made(_source(schema_source, topic, class_name, consumer_group))
+
+
+def generate_model_from_registry(
+    subject: str,
+    topic: str,
+    version: str | int = "latest",
+    class_name: str | None = None,
+    consumer_group: str | None = None,
+) -> type[FlowBaseModel]:
+    """Make the model of a subject's schema; see :func:`generate_model_from_schema`.
+
+    Args:
+        subject: The registry's subject.
+        topic: The topic of the messages.
+        version: The number of a version, or ``latest``.
+        class_name: The name of the class; that of the record by default.
+        consumer_group: The group that consumers of the model join, unless told otherwise.
+
+    Raises:
+        SchemaValidationError: The schema is not that of a record.
+        SchemaRegistryError, RegistryUnavailableError: See :func:`load_schema_from_registry`.
+    """
+    schema = load_schema_from_registry(subject, version)
+    return generate_model_from_schema(schema, topic, class_name, consumer_group)
+
+
+def generate_model_source(
+    schema_source: str | PathLike[str] | dict[str, Any],
+    topic: str,
+    class_name: str | None = None,
+    consumer_group: str | None = None,
+) -> str:
+    """The source of the module that :func:`generate_model_from_schema` makes its class from.
+
+    It passes ``mypy --strict``. Arguments and errors are the same.
+    """
+    return _source(schema_source, topic, class_name, consumer_group).text
+
+
+def _source(
+    schema_source: str | PathLike[str] | dict[str, Any],
+    topic: str,
+    class_name: str | None,
+    consumer_group: str | None,
+) -> ModelSource:
+    return model_source(
+        _loaded(schema_source),
+        topic=topic,
+        reserved=_RESERVED,
+        class_name=class_name,
+        consumer_group=consumer_group,
+    )
+
+
+def _loaded(source: str | PathLike[str] | dict[str, Any]) -> dict[str, Any]:
+    if isinstance(source, dict):
+        return source
+    if isinstance(source, str) and Path(source).suffix not in _FILE_ENDINGS:
+        return load_schema_from_registry(source)
+    return load_schema_from_file(source)
+
+
+def _made(source: ModelSource) -> type[FlowBaseModel]:
+    module = ModuleType(_MODULE)
+    try:
+        code = compile(source.text, f"<{source.class_name}, generated>", "exec", dont_inherit=True)
+    except (SyntaxError, RecursionError, MemoryError) as error:
+        raise SchemaValidationError(f"the schema nests too deeply: {error}") from error
+    # The class and its source cannot differ. All that comes from the schema is names that
+    # flowodm.schema.naming has checked, and literals.
+    exec(code, module.__dict__)  # noqa: S102 - as said above
+    names = vars(module)
+    for cls in tuple(names.values()):
+        if inspect.isclass(cls) and issubclass(cls, BaseModel) and cls.__module__ == _MODULE:
+            # Nobody can import the module, where Pydantic would look the names up.
+            cls.model_rebuild(_types_namespace=names)
+    model: type[FlowBaseModel] = names[source.class_name]
+    return model

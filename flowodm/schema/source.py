@@ -1,0 +1,331 @@
+"""A schema as the source of a Python module. Pure.
+
+A record becomes a model, an enum a StrEnum, and so on; types.md has the table. The module holds
+the schema's text too: messages are written with it, so that what Python does not tell apart
+(int from long, milliseconds from microseconds, fixed from bytes) stays as it is in the schema.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from flowodm.exceptions import SchemaValidationError
+from flowodm.schema.defaults import NoDefaultError, expression
+from flowodm.schema.naming import class_name, field_names, free_name, member_names
+from flowodm.schema.parsing import kind_of, named_types, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Container, Mapping
+
+_WIDTH = 100
+_INDENT = "    "
+_PLAIN = {
+    "null": "None",
+    "boolean": "bool",
+    "int": "int",
+    "long": "int",
+    "float": "float",
+    "double": "float",
+    "string": "str",
+    "bytes": "bytes",
+}
+# Of a logical type on a base type that the specification does not know, only the base counts.
+_LOGICAL = {
+    ("int", "date"): ("datetime", "date"),
+    ("int", "time-millis"): ("datetime", "time"),
+    ("long", "time-micros"): ("datetime", "time"),
+    ("long", "timestamp-millis"): ("datetime", "datetime"),
+    ("long", "timestamp-micros"): ("datetime", "datetime"),
+    ("long", "local-timestamp-millis"): ("datetime", "datetime"),
+    ("long", "local-timestamp-micros"): ("datetime", "datetime"),
+    ("long", "timedelta-micros"): ("datetime", "timedelta"),
+    ("string", "uuid"): ("uuid", "UUID"),
+}
+_FIRST_PARTY = ("flowodm", "pydantic")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A module's text, and the name of the model in it."""
+
+    text: str
+    class_name: str
+
+
+def model_source(
+    schema: Any,
+    *,
+    topic: str,
+    reserved: Container[str],
+    class_name: str | None = None,
+    consumer_group: str | None = None,
+) -> ModelSource:
+    """Write the module of a record's schema.
+
+    Args:
+        schema: Avro's JSON form as data.
+        topic: The topic of the messages.
+        reserved: Names that no field can have, such as the methods of the base class.
+        class_name: The name of the model; that of the record by default.
+        consumer_group: The group for the model's Settings.
+
+    Raises:
+        SchemaValidationError: The schema is not valid, or not that of a record, or a default
+            does not fit its field, or the class's name is none.
+    """
+    full = parsed(schema)
+    if kind_of(full) not in {"record", "error"}:
+        raise SchemaValidationError(
+            f"a model comes from the schema of a record; this one is {kind_of(full)}"
+        )
+    module = _Module(full, reserved, class_name)
+    settings = _settings(_laid_out(schema, ""), topic, consumer_group)
+    return ModelSource(module.text(settings), module.class_of(full))
+
+
+def _settings(text: str, topic: str, group: str | None) -> str:
+    lines = ["class Settings:", f"{_INDENT}topic = {_literal(topic)}"]
+    if group is not None:
+        lines.append(f"{_INDENT}consumer_group = {_literal(group)}")
+    # JSON text has no three quotes in a row, and in a raw string its backslashes stay.
+    lines.append(f'{_INDENT}avro_schema = r"""\n{text}\n"""')
+    return "\n".join(lines)
+
+
+@dataclass(slots=True)
+class _Module:
+    """One module as it is written; it decides the names before the first line."""
+
+    root: dict[str, Any]
+    reserved: Container[str]
+    root_name: str | None
+    named: dict[str, dict[str, Any]] = field(init=False)
+    fields: dict[str, dict[str, str]] = field(init=False)
+    classes: dict[str, str] = field(init=False)
+    members: dict[str, dict[str, str]] = field(init=False)
+    imports: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.named = named_types(self.root)
+        self.fields = {
+            name: field_names([f["name"] for f in schema["fields"]], self.reserved)
+            for name, schema in self.named.items()
+            if "fields" in schema
+        }
+        self.members = {
+            name: member_names(schema["symbols"])
+            for name, schema in self.named.items()
+            if schema["type"] == "enum"
+        }
+        self.classes = {}
+        taken = self._taken()
+        for name in reversed(self.named):  # the root first: it is to keep its name
+            if self.named[name]["type"] != "fixed":
+                wanted = self.root_name if name == self.root["name"] else None
+                self.classes[name] = (
+                    _checked(wanted, taken)
+                    if wanted
+                    else class_name(name.rpartition(".")[2], taken)
+                )
+                taken.add(self.classes[name])
+
+    def _taken(self) -> set[str]:
+        # A class body would find its field, where an annotation means the class.
+        return {python for names in self.fields.values() for python in names.values()}
+
+    def text(self, settings: str) -> str:
+        """The whole module."""
+        classes = [self._class(schema, settings) for schema in self.named.values()]
+        body = "\n\n\n".join(text for text in classes if text)
+        title = f'"""{self.class_of(self.root)}, generated from its Avro schema."""'
+        return f"{title}\n\nfrom __future__ import annotations\n\n{self._imports()}\n\n\n{body}\n"
+
+    # What defaults and annotations refer to.
+
+    def use(self, module: str, name: str) -> str:
+        """Import a name; gives what it is called here, where fields may have its name."""
+        if (module, name) not in self.imports:
+            taken = {*self._taken(), *self.classes.values()}
+            local = name
+            while local in taken:
+                local = f"_{local}"
+            self.imports[module, name] = local
+        return self.imports[module, name]
+
+    def class_of(self, schema: Mapping[str, Any]) -> str:
+        """The class of a record or an enum."""
+        return self.classes[schema["name"]]
+
+    def member_of(self, schema: Mapping[str, Any], symbol: str) -> str:
+        """The enum's member of this symbol."""
+        return self.members[schema["name"]][symbol]
+
+    def definition(self, schema: Any) -> Any:
+        """The schema itself, also where a name stands for it."""
+        return self.named.get(schema, schema) if isinstance(schema, str) else schema
+
+    # The parts of the text.
+
+    def _class(self, schema: dict[str, Any], settings: str) -> str:
+        if schema["type"] == "fixed":
+            return ""
+        if schema["type"] == "enum":
+            return self._enum(schema)
+        is_root = schema["name"] == self.root["name"]
+        base = (
+            self.use("flowodm", "FlowBaseModel") if is_root else self.use("pydantic", "BaseModel")
+        )
+        blocks = [_docstring(schema.get("doc"))]
+        if is_root:
+            blocks.append(settings)
+        else:
+            config = self.use("pydantic", "ConfigDict")
+            blocks.append(f'model_config = {config}(extra="forbid", populate_by_name=True)')
+        blocks.append("\n".join(self._field(schema, f) for f in schema["fields"]))
+        return self._assembled(schema, base, blocks)
+
+    def _enum(self, schema: dict[str, Any]) -> str:
+        lines = [
+            f"{self.member_of(schema, symbol)} = {_literal(symbol)}" for symbol in schema["symbols"]
+        ]
+        blocks = [_docstring(schema.get("doc")), "\n".join(lines)]
+        return self._assembled(schema, self.use("enum", "StrEnum"), blocks)
+
+    def _assembled(self, schema: dict[str, Any], base: str, blocks: list[str]) -> str:
+        name = self.class_of(schema)
+        if name != schema["name"].rpartition(".")[2]:
+            blocks.insert(1, f"__avro_name__ = {_literal(schema['name'])}")
+        body = "\n\n".join(block for block in blocks if block) or "pass"
+        return f"class {name}({base}):\n{_indented(body)}"
+
+    def _field(self, record: dict[str, Any], schema: dict[str, Any]) -> str:
+        name = self.fields[record["name"]][schema["name"]]
+        line = f"{name}: {self._annotation(schema['type'])}"
+        arguments = [] if name == schema["name"] else [f"alias={_literal(schema['name'])}"]
+        if schema.get("doc"):
+            arguments.append(f"description={_literal(str(schema['doc']))}")
+        default = self._default(record, schema)
+        if not arguments and not default.startswith("default_factory"):
+            return f"{line} = {default}" if default else line
+        arguments = [default, *arguments] if default else arguments
+        call = self.use("pydantic", "Field")
+        short = f"{line} = {call}({', '.join(arguments)})"
+        if len(short) + len(_INDENT) <= _WIDTH:
+            return short
+        inner = "".join(f"{_INDENT}{argument},\n" for argument in arguments)
+        return f"{line} = {call}(\n{inner})"
+
+    def _default(self, record: dict[str, Any], schema: dict[str, Any]) -> str:
+        if "default" not in schema:
+            return ""
+        try:
+            found = expression(schema["type"], schema["default"], self)
+        except NoDefaultError:
+            raise SchemaValidationError(
+                f"{record['name']}.{schema['name']}: the default "
+                f"{json.dumps(schema['default'])} is not of the field's type"
+            ) from None
+        return f"default_factory=lambda: {found.text}" if found.fresh else found.text
+
+    def _annotation(self, schema: Any) -> str:
+        schema = self.definition(schema)
+        if isinstance(schema, list):
+            # As Python writes it: what it does not tell apart once, and None at the end.
+            shown = dict.fromkeys(map(self._annotation, schema))
+            return " | ".join(sorted(shown, key=lambda text: text == "None")) or "None"
+        if isinstance(schema, str):
+            return self._builtin(_PLAIN[schema])
+        return self._logical(schema) or self._composed(schema)
+
+    def _composed(self, schema: dict[str, Any]) -> str:
+        match schema["type"]:
+            case "array":
+                return f"{self._builtin('list')}[{self._annotation(schema['items'])}]"
+            case "map":
+                key = self._builtin("str")
+                return f"{self._builtin('dict')}[{key}, {self._annotation(schema['values'])}]"
+            case "fixed":
+                limits = f"min_length={schema['size']}, max_length={schema['size']}"
+                return self._constrained(self._builtin("bytes"), limits)
+            case "record" | "error" | "enum":
+                return self.class_of(schema)
+            case inner:
+                return self._annotation(inner)
+
+    def _logical(self, schema: dict[str, Any]) -> str | None:
+        kind, logical = kind_of(schema), schema.get("logicalType")
+        if logical == "decimal" and kind in {"bytes", "fixed"}:
+            digits, places = schema["precision"], schema.get("scale", 0)
+            return self._constrained(
+                self.use("decimal", "Decimal"), f"max_digits={digits}, decimal_places={places}"
+            )
+        found = _LOGICAL.get((kind, str(logical)))
+        return None if found is None else self.use(*found)
+
+    def _constrained(self, annotation: str, constraints: str) -> str:
+        return (
+            f"{self.use('typing', 'Annotated')}"
+            f"[{annotation}, {self.use('pydantic', 'Field')}({constraints})]"
+        )
+
+    def _builtin(self, name: str) -> str:
+        return name if name == "None" else self.use("builtins", name)
+
+    def _imports(self) -> str:
+        modules: dict[str, list[str]] = {}
+        for (module, name), local in sorted(self.imports.items()):
+            if module != "builtins" or local != name:
+                shown = name if name == local else f"{name} as {local}"
+                modules.setdefault(module, []).append(shown)
+        lines = {module: f"from {module} import {', '.join(n)}" for module, n in modules.items()}
+        standard = [lines[module] for module in lines if module not in _FIRST_PARTY]
+        others = [lines[module] for module in lines if module in _FIRST_PARTY]
+        return "\n\n".join("\n".join(group) for group in (standard, others) if group)
+
+
+def _checked(name: str, taken: Container[str]) -> str:
+    if class_name(name, ()) != name or name != free_name(name, taken):
+        raise SchemaValidationError(
+            f"class_name={name!r}: choose another, an identifier without a leading underscore "
+            "that no field has"
+        )
+    return name
+
+
+def _docstring(doc: Any) -> str:
+    if not isinstance(doc, str) or not doc.strip():
+        return ""
+    plain = doc.isprintable() and doc.isascii() and "\\" not in doc and '"' not in doc
+    return f'"""{doc}"""' if plain else ascii(doc)
+
+
+def _laid_out(value: Any, margin: str) -> str:
+    """JSON text in which whatever fits into a line stands in one."""
+    line = json.dumps(value)
+    if len(margin) + len(line) <= _WIDTH or not value or not isinstance(value, dict | list):
+        return line
+    inner = f"{margin}  "
+    if isinstance(value, list):
+        parts = [_laid_out(item, inner) for item in value]
+        start, end = "[]"
+    else:
+        parts = [f"{json.dumps(k)}: {_laid_out(v, inner)}" for k, v in value.items()]
+        start, end = "{}"
+    body = ",\n".join(f"{inner}{part}" for part in parts)
+    return f"{start}\n{body}\n{margin}{end}"
+
+
+def _literal(text: str) -> str:
+    """A string as JSON writes it, which Python reads the same way."""
+    return json.dumps(text)
+
+
+def _indented(text: str) -> str:
+    """Indent a block, but not the lines of the schema's text."""
+    lines, verbatim = [], False
+    for line in text.split("\n"):
+        lines.append(f"{_INDENT}{line}" if line and not verbatim else line)
+        verbatim = (verbatim or line.endswith('r"""')) and line != '"""'
+    return "\n".join(lines)
