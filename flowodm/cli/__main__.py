@@ -1,0 +1,5 @@
+"""Where `python -m flowodm.cli` begins."""
+
+from flowodm.cli import main
+
+main()

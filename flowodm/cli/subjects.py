@@ -1,0 +1,175 @@
+"""The commands upload-schema, list-subjects, get-schema, and generate-model."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from flowodm.cli.connecting import (
+    Properties,
+    PropertiesFile,
+    RegistryUrl,
+    connected,
+    require_registry,
+)
+from flowodm.cli.outcome import STATUSES, ExitStatus
+from flowodm.cli.terminal import AsJson, answer, fail, line, say, show_json
+from flowodm.exceptions import ConfigurationError
+from flowodm.schema import (
+    generate_model_source,
+    load_schema_from_file,
+    load_schema_from_registry,
+)
+from flowodm.schema import list_subjects as subjects_of_registry
+from flowodm.schema import upload_schema as upload
+from flowodm.schema.levels import Level
+
+Compatibility = Annotated[
+    Level | None,
+    typer.Option(case_sensitive=False, help="Set the subject's compatibility level, too."),
+]
+Subject = Annotated[str, typer.Option(help="The registry's subject, such as orders-value.")]
+Version = Annotated[str, typer.Option(metavar="NUMBER|latest", help="Its version.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write it there.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands."""
+    app.command("upload-schema", epilog=STATUSES)(upload_schema)
+    app.command("list-subjects", epilog=STATUSES)(list_subjects)
+    app.command("get-schema", epilog=STATUSES)(get_schema)
+    app.command("generate-model", epilog=STATUSES)(generate_model)
+
+
+def upload_schema(
+    avro: Annotated[Path, typer.Option("--avro", metavar="FILE", help="The .avsc file.")],
+    subject: Subject,
+    compatibility: Compatibility = None,
+    as_json: AsJson = False,
+    registry_url: RegistryUrl = None,
+    properties: Properties = None,
+    config: PropertiesFile = None,
+) -> None:
+    """Register a schema under a subject, and print its id."""
+    connected(None, registry_url, properties, config)
+    require_registry()
+    level = None if compatibility is None else compatibility.value
+    _loaded(avro)
+    found = upload(avro, subject, level)
+    if as_json:
+        answer({"subject": subject, "id": found})
+    else:
+        line(f"{found}")
+        say(f"subject {subject} has {avro} as schema {found}")
+
+
+def list_subjects(
+    as_json: AsJson = False,
+    registry_url: RegistryUrl = None,
+    properties: Properties = None,
+    config: PropertiesFile = None,
+) -> None:
+    """Print the registry's subjects, one on a line."""
+    connected(None, registry_url, properties, config)
+    require_registry()
+    found = sorted(subjects_of_registry())
+    if as_json:
+        answer({"subjects": found})
+        return
+    for name in found:
+        line(name)
+    if not found:
+        say("the registry has no subject")
+
+
+def get_schema(
+    subject: Subject,
+    version: Version = "latest",
+    output: Output = None,
+    as_json: AsJson = False,
+    registry_url: RegistryUrl = None,
+    properties: Properties = None,
+    config: PropertiesFile = None,
+) -> None:
+    """Print a schema of the registry."""
+    number = _number(version)
+    connected(None, registry_url, properties, config)
+    require_registry()
+    text = json.dumps(load_schema_from_registry(subject, number), indent=2)
+    if output is None:
+        show_json(text, plain=as_json)
+    else:
+        _write(output, text)
+        _tell_written(output, as_json, subject=subject, version=number)
+
+
+def generate_model(
+    topic: Annotated[str, typer.Option(help="The topic of the model's records.")],
+    subject: Annotated[str | None, typer.Option(help="Of this subject of the registry.")] = None,
+    avro: Annotated[
+        Path | None, typer.Option("--avro", metavar="FILE", help="Of this .avsc file.")
+    ] = None,
+    version: Version = "latest",
+    class_name: Annotated[
+        str | None, typer.Option(help="What to call the class; by default as the schema.")
+    ] = None,
+    group: Annotated[str | None, typer.Option(help="The consumer group in its Settings.")] = None,
+    output: Output = None,
+    as_json: AsJson = False,
+    registry_url: RegistryUrl = None,
+    properties: Properties = None,
+    config: PropertiesFile = None,
+) -> None:
+    """Print a model as Python source, made of a schema."""
+    if (subject is None) == (avro is None):
+        raise typer.BadParameter("give either --subject or --avro")
+    number = _number(version)
+    if avro is not None:
+        schema = _loaded(avro)
+    else:
+        connected(None, registry_url, properties, config)
+        require_registry()
+        schema = load_schema_from_registry(str(subject), number)
+    source = generate_model_source(schema, topic, class_name, group)
+    if output is not None:
+        _write(output, source.rstrip("\n"))
+        _tell_written(output, as_json, topic=topic)
+    elif as_json:
+        answer({"topic": topic, "source": source})
+    else:
+        line(source.rstrip("\n"))
+
+
+def _loaded(path: Path) -> dict[str, Any]:
+    try:
+        return load_schema_from_file(path)
+    except OSError as error:
+        raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise ConfigurationError(f"{path} cannot be read: {why}") from None
+
+
+def _number(version: str) -> str | int:
+    if version == "latest":
+        return version
+    if version.isascii() and version.isdecimal() and int(version) > 0:
+        return int(version)
+    raise typer.BadParameter(f"--version is a number from 1, or latest, not {version!r}")
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        path.write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        fail(f"{path} cannot be written: {error.strerror}", ExitStatus.OUTPUT_FAILED)
+
+
+def _tell_written(path: Path, as_json: bool, **more: Any) -> None:
+    if as_json:
+        answer({**more, "output": str(path)})
+    else:
+        say(f"written to {path}")
