@@ -34,6 +34,10 @@ class SharedConsumer(confluent_kafka.Consumer):
 
     closed = False
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.turn = threading.Lock()  # of whoever takes messages and commits them
+
     def close(self) -> None:
         """Leave the group and stop; see confluent_kafka.Consumer.close."""
         self.closed = True
@@ -69,6 +73,7 @@ class Clients:
         self.registry: SchemaRegistry | None = None
         self._poller: _ProducerPoller | None = None
         self._consumers: dict[Any, SharedConsumer] = {}
+        self._lent: list[Any] = []
         self._async_producer: AsyncProducer | None = None
         self._async_consumers: dict[int, AsyncConsumer] = {}
 
@@ -91,6 +96,21 @@ class Clients:
                 consumer.subscribe(list(topics))
             self._consumers[key] = consumer
         return consumer
+
+    def lend(self, consumer: Any) -> bool | None:
+        """Leave a consumer to one user alone: it is not handed out again, but closed at the end.
+
+        Returns:
+            True: it is the caller's. None: it is somebody else's already. False: it was not
+            made here.
+        """
+        for key, known in self._consumers.items():
+            if known is consumer:
+                del self._consumers[key]
+                self._lent = [one for one in self._lent if not one.closed]
+                self._lent.append(consumer)
+                return True
+        return None if any(one is consumer for one in self._lent) else False
 
     def async_producer(self, producer: confluent_kafka.Producer) -> AsyncProducer:
         """The producer for coroutines."""
@@ -117,7 +137,7 @@ class Clients:
                 logger.error("%d messages were not delivered within %g s", left, FLUSH_TIMEOUT)
         if self._poller is not None:
             self._poller.stop()
-        for consumer in self._consumers.values():
+        for consumer in (*self._consumers.values(), *self._lent):
             if not consumer.closed:
                 consumer.close()
         for known in self._async_consumers.values():
@@ -132,7 +152,7 @@ class Clients:
         destroying joins them (librdkafka issue 2374). So they get a reference that nothing
         drops, interpreter shutdown included.
         """
-        for client in (self.producer, *self._consumers.values()):
+        for client in (self.producer, *self._consumers.values(), *self._lent):
             if client is not None:
                 ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 

@@ -138,6 +138,16 @@ class KafkaConnection:
         with self._lock:
             return self._clients.consumer(config, tuple(topics or ()))
 
+    def lend(self, consumer: Any) -> bool | None:
+        """Leave a consumer of :meth:`get_consumer` to one user alone, who closes it.
+
+        Returns:
+            True: it is the caller's now. None: it is somebody else's already; ask for another.
+            False: it is not from here.
+        """
+        with self._lock:
+            return self._clients.lend(consumer)
+
     async def get_async_producer(self) -> AsyncProducer:
         """The process's producer for coroutines: the same one, so that order is kept.
 
