@@ -13,6 +13,7 @@ from supervisor.endings import Endings
 from supervisor.link import Died, Forked, Garbage, Link, Report, Unforked
 from supervisor.member import explain
 from supervisor.metrics import Fold
+from supervisor.oom import OomKills
 from supervisor.process import WorkerProcess
 from supervisor.protocol import (
     Abort,
@@ -122,6 +123,7 @@ class Fleet:
         self._server = server
         self._entry = entry
         self._post = post
+        self._oom = OomKills()
         self._removals = Removals(server, self._ask_group) if entry == WORKER else None
         self._endings = Endings(self._removals)
         self.failures = self._endings.failures
@@ -140,6 +142,7 @@ class Fleet:
     def tick(self) -> None:
         """Let each slot whose deadline is due act on it."""
         now = time.monotonic()
+        self._oom.look(now)
         for member in self.members:
             if member.slot.deadline is not None and member.slot.deadline <= now:
                 self._advance(member, Tick())
@@ -214,10 +217,13 @@ class Fleet:
             case Garbage(message):
                 self._distrust(member, message)
             case Died(status):
-                member.complaint = member.complaint or explain(status, killed=member.slot.killed)
+                killed, now = member.slot.killed, time.monotonic()
+                oom = status == -signal.SIGKILL and not killed and self._oom.explains(now)
+                why = explain(status, killed=killed, out_of_memory=oom)
+                member.complaint = member.complaint or why
                 self.fold.ended(member.key)
                 member.died(status)
-                self._advance(member, Exited(status, _roll()))
+                self._advance(member, Exited(status, _roll(), oom))
                 member.lay_down()
             case _:
                 self._take_frame(member, report)

@@ -173,14 +173,25 @@ class Member:
         self.complaint = ""
 
 
-def explain(status: int | None, *, killed: bool = False) -> str:
-    """An exit status in words; `killed` if the supervisor had sent SIGKILL."""
+def explain(status: int | None, *, killed: bool = False, out_of_memory: bool = False) -> str:
+    """An exit status in words.
+
+    Args:
+        status: As in `supervisor.restart.classify`.
+        killed: The supervisor had sent SIGKILL.
+        out_of_memory: The kernel has just killed for want of memory.
+    """
+    if out_of_memory:
+        return (
+            "killed by the kernel, which had no memory left for it: give the fleet more, or set "
+            "max_rss to recycle workers in time"
+        )
     if killed and status in {None, -signal.SIGKILL}:
         return "killed by the supervisor"
     if status is None:
         return "nobody could tell its exit status: the fork server was dead"
     if status == -signal.SIGKILL:
-        return "ended by SIGKILL, perhaps from the kernel's out-of-memory killer"
+        return "ended by SIGKILL, which this supervisor did not send"
     if status < 0:
         known = {number.value: number.name for number in signal.Signals}
         return f"ended by {known.get(-status, f'signal {-status}')}"

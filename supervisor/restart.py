@@ -97,6 +97,11 @@ def classify(status: int | None, *, killed_by_us: bool = False) -> ExitClass:
     return _BY_CODE.get(status, ExitClass.CRASH)
 
 
+_PASSING = frozenset({ExitClass.SPAWN, ExitClass.FENCED})
+"""Ends that say nothing of the worker and do not count: what the system refuses now, it may grant
+later, and whoever holds the group.instance.id may leave. It waits its turn, ever longer."""
+
+
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
     """When a slot's next worker starts, and when the slot is given up.
@@ -108,7 +113,7 @@ class RestartPolicy:
         cap: The longest delay, in seconds; jitter never exceeds it.
         jitter: The share of the delay by which it varies, up and down: 0.2 is ±20 %.
         limit: Failures within `window` that are tolerated; the next one is the last.
-            0: no limit.
+            0: no limit. A worker that could not be made, or was fenced, has not failed.
         window: Seconds over which failures are counted.
         stable: Seconds of uptime after which the delay starts from `initial` again.
     """
@@ -205,7 +210,7 @@ def decide(
         case _:
             assert_never(policy.mode)
     ends = tuple(end for end in history.ends if now - end < policy.window)
-    if ended is not ExitClass.SPAWN:  # what the system refuses now, it may grant later
+    if ended not in _PASSING:
         ends = (*ends, now)
     if policy.limit and len(ends) > policy.limit:
         return GiveUp(f"it ended {len(ends)} times within {policy.window:g} s")

@@ -351,4 +351,6 @@ def _reason(slot: Slot, event: SpawnFailed | Exited) -> ExitClass:
         return ExitClass.SPAWN
     if slot.fault is not None:
         return slot.fault
+    if event.out_of_memory:
+        return ExitClass.OUT_OF_MEMORY
     return classify(event.status, killed_by_us=slot.pressure in {Pressure.TERM, Pressure.KILL})

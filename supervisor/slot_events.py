@@ -64,10 +64,12 @@ class Exited:
     Attributes:
         status: Its exit code, minus the signal's number, or None if nobody can tell.
         random: A value in [0, 1) for the restart's jitter.
+        out_of_memory: Whether the kernel killed it for want of memory.
     """
 
     status: int | None
     random: float
+    out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)

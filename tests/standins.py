@@ -175,6 +175,20 @@ def keeps_the_lock(loop: StandInLoop, control: Control, _channel: Channel) -> in
     return ExitCode.DONE
 
 
+def takes_all_memory(loop: StandInLoop, control: Control, channel: Channel) -> int:
+    """Once there is a file "go", for the first of them that sees it."""
+    loop.joined = True
+    control.attach(loop)
+    control.wake()
+    go = Path("go")
+    while not loop.stopped.wait(0.02):
+        if go.exists():
+            go.unlink()
+            taken = [bytearray(b"x") * 2**22 for _ in range(1000)]
+            return len(taken)
+    return ExitCode.DONE
+
+
 def silent_while_it_starts(loop: StandInLoop, control: Control, channel: Channel) -> int:
     """Falls silent at once, until there is a file called "assign" in its folder."""
     loop.speaks.clear()

@@ -155,11 +155,12 @@ def test_a_worker_that_ends_well_after_our_signal_was_not_killed():
     assert classify(0, killed_by_us=True) is ExitClass.DONE
 
 
-def test_a_start_that_the_system_refuses_is_tried_again_for_ever_and_ever_more_slowly():
+@pytest.mark.parametrize("passing", [ExitClass.SPAWN, ExitClass.FENCED])
+def test_a_start_that_is_refused_for_now_is_tried_again_for_ever_and_ever_more_slowly(passing):
     policy = RestartPolicy(initial=1, jitter=0, cap=30, limit=2, window=1e6)
     history, delays = History(), []
     for now in range(20):
-        decision = decide(policy, history, ExitClass.SPAWN, uptime=0, now=now, random=0.5)
+        decision = decide(policy, history, passing, uptime=0, now=now, random=0.5)
         history = decision.history
         delays.append(decision.delay)
     assert delays == [1, 2, 4, 8, 16, *[30] * 15]

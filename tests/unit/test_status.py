@@ -191,7 +191,7 @@ def test_a_worker_is_busy_while_records_move_or_are_in_hand(members):
         (0, "exit code 0 (done)"),
         (3, "exit code 3"),
         (78, "exit code 78 (configuration)"),
-        (-9, "out-of-memory killer"),
+        (-9, "ended by SIGKILL, which this supervisor did not send"),
         (-11, "ended by SIGSEGV"),
         (-64, "ended by SIGRTMAX"),
         (-100, "ended by signal 100"),

@@ -1,0 +1,76 @@
+"""The kernel's out-of-memory killer sends SIGKILL too; what it counts tells the two apart."""
+
+from __future__ import annotations
+
+import os
+import signal
+from pathlib import Path
+
+import pytest
+from fleets import assigned, embedded, slots, until
+
+from supervisor import fleet as fleets_of
+from supervisor.oom import OomKills
+
+QUICK = {"restart": {"initial": "10ms"}}
+CGROUPS = Path("/sys/fs/cgroup/memory")
+
+
+async def restarted(supervisor):
+    return await until(
+        lambda: (slot := slots(supervisor)["orders/0"])["restarts"] and assigned(slot) and slot,
+        "another one is assigned",
+    )
+
+
+@pytest.mark.parametrize(("kills", "reason"), [(1, "out_of_memory"), (0, "signal")])
+async def test_a_sigkill_is_counted_under_what_the_kernel_says_of_it(monkeypatch, kills, reason):
+    count = 3
+    monkeypatch.setattr(fleets_of, "OomKills", lambda: OomKills(lambda: count))
+    async with embedded({"orders": ("steady", QUICK)}) as supervisor:
+        await until(lambda: supervisor.ready, "it is ready")
+        count += kills
+        os.kill(slots(supervisor)["orders/0"]["pid"], signal.SIGKILL)
+
+        slot = await restarted(supervisor)
+
+    assert slot["restarts_by_reason"] == {reason: 1}
+    assert ("no memory" in slot["last_failure"]["message"]) is bool(kills)
+
+
+@pytest.fixture
+def small_cgroup(tmp_path):
+    """A memory cgroup of 256 MB, this process's for as long as the test runs."""
+    folder = CGROUPS / f"flowodm-test-{os.getpid()}"
+    try:
+        mine = next(
+            line.split(":", 2)[2]
+            for line in Path("/proc/self/cgroup").read_text().splitlines()
+            if ":memory:" in line
+        )
+        before = CGROUPS / mine.lstrip("/") / "cgroup.procs"
+        folder.mkdir()
+        (folder / "memory.limit_in_bytes").write_text("256M")
+    except (OSError, StopIteration) as error:
+        pytest.skip(f"no memory cgroup can be made here: {error}")
+    (folder / "cgroup.procs").write_text(str(os.getpid()))
+    try:
+        yield
+    finally:
+        before.write_text(str(os.getpid()))
+        for pid in (folder / "cgroup.procs").read_text().split():
+            before.write_text(pid)
+        folder.rmdir()
+
+
+async def test_a_worker_that_the_kernel_really_kills_is_recognised(
+    small_cgroup, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    async with embedded({"orders": ("takes_all_memory", QUICK)}) as supervisor:
+        await until(lambda: supervisor.ready, "it is ready")
+        (tmp_path / "go").touch()
+
+        slot = await restarted(supervisor)
+
+    assert slot["last_failure"]["reason"] == "out_of_memory"
