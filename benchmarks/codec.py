@@ -50,7 +50,7 @@ class Registry:
     def schema(self, _schema_id: int) -> Any:
         return self._schema
 
-    def register(self, _subject: str, _schema: Any) -> int:
+    def register(self, _subject: str, _schema: Any, _schema_type: str = "AVRO") -> int:
         return 1
 
 

@@ -26,7 +26,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
 
 from flowodm.avro import wire
-from flowodm.avro.codec import not_valid
+from flowodm.avro.failures import not_valid
 from flowodm.exceptions import (
     ConfigurationError,
     DeserializationError,

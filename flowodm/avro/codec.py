@@ -1,35 +1,33 @@
 """Bytes to messages and back, by contract.md's wire rules.
 
 A codec is made once per model class and connection. What is slow happens once: the schema is
-derived and parsed, a writer's schema is fetched and fitted; decoding a record then is one call
-into fastavro, one into Pydantic, and nothing in between but the timestamps.
+derived and parsed, a writer's schema is fetched and fitted (``decoding.py``).
 """
 
 from __future__ import annotations
 
-import json
 import logging
 import threading
-from datetime import timedelta
 from io import BytesIO
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import fastavro
-from fastavro.schema import SchemaParseException, UnknownType
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel
 
 from flowodm.avro import wire
-from flowodm.avro.mapping import record_schema
-from flowodm.avro.resolution import CannotFitError, fit, only_drops, same_shape
-from flowodm.avro.values import EPOCH, ValueAtError, compile_writer, physical
+from flowodm.avro.decoding import Decoding
+from flowodm.avro.failures import unread, unwritten
+from flowodm.avro.mapping import classes_named, mapped
+from flowodm.avro.reading import classes_to_build
+from flowodm.avro.resolution import CannotFitError
+from flowodm.avro.sources import parsed_record, schema_from_file, schema_from_text
+from flowodm.avro.values import compile_writer, physical
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import (
     ConfigurationError,
     DeserializationError,
     FlowODMError,
     SchemaValidationError,
-    SerializationError,
 )
 from flowodm.model_settings import ModelSettings, settings_of
 from flowodm.registry.answers import UnusableSchemaError
@@ -45,8 +43,6 @@ logger = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
-_MICROSECOND = timedelta(microseconds=1)
-_TIMESTAMP = {"type": "long", "logicalType": "timestamp-micros"}
 _NOT_FRAMED = (
     "the record has no schema id in Confluent's format; where a topic holds bare Avro, set "
     "confluent_wire_format = False in the model's Settings"
@@ -63,10 +59,6 @@ class SchemaNotLoadedError(FlowODMError):
     def __init__(self, schema_id: int) -> None:
         super().__init__(f"schema {schema_id} is not loaded yet")
         self.schema_id = schema_id
-
-
-class _TrailingBytesError(Exception):
-    """A record goes on after its last field."""
 
 
 class Codec(Generic[M]):
@@ -100,22 +92,31 @@ class Codec(Generic[M]):
         use_latest_version: bool = False,
     ) -> None:
         self.model = model
-        self._verbatim = bool(avro_schema)
-        derived = _from_text(avro_schema, model) if avro_schema else record_schema(model)
+        if avro_schema:
+            derived = schema_from_text(avro_schema, model)
+            classes = classes_named(model, derived)
+        else:
+            derived, classes = mapped(model)
         self.schema: dict[str, Any] = (
-            _from_file(schema_path) if schema_path and not avro_schema else derived
+            schema_from_file(schema_path) if schema_path and not avro_schema else derived
         )
         self.registry = registry
         self._framed = framed and registry is not None
-        self._wanted = _parsed(derived)
+        self._wanted = parsed_record(derived)
+        self._decoding = Decoding(
+            model,
+            self._wanted,
+            classes_to_build(self._wanted, classes),
+            by_alias=bool(avro_schema),
+        )
         self._own = self.schema
-        own = _parsed(self.schema)
+        own = parsed_record(self.schema)
         self.subject = subject if isinstance(subject, str) else subject(own["name"])
         self._registration = Registration(self.subject, auto_register, use_latest_version)
         self._to_avro = compile_writer(own)
         self._physical = fastavro.parse_schema(physical(own))
-        self._bare = self._reader(own, 0)
-        self._bare_framed = self._reader(own, wire.HEADER_SIZE)
+        self._bare = self._decoding.reader(own, 0)
+        self._bare_framed = self._decoding.reader(own, wire.HEADER_SIZE)
         self._by_header: dict[bytes, Callable[[bytes], M]] = {}
         self._header: bytes | None = None if self._framed else b""
         self._lock = threading.Lock()
@@ -162,8 +163,8 @@ class Codec(Generic[M]):
                 "no schema registry: set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
             )
         try:
-            writer = _parsed(self.registry.schema(schema_id))
-            self._by_header[header] = self._reader(writer, wire.HEADER_SIZE)
+            writer = parsed_record(self.registry.schema(schema_id))
+            self._by_header[header] = self._decoding.reader(writer, wire.HEADER_SIZE)
         except (UnusableSchemaError, SchemaValidationError, CannotFitError) as error:
             text = f"{self.model.__name__} cannot be read: {error}"
             raise DeserializationError(text, schema_id=schema_id) from error
@@ -229,7 +230,7 @@ class Codec(Generic[M]):
         try:
             fastavro.schemaless_writer(stream, self._physical, self._to_avro(message))
         except Exception as error:  # noqa: BLE001 - fastavro raises whatever a value leads it to
-            failure = _unwritten(self.model, error)
+            failure = unwritten(self.model, error)
         else:
             return
         raise failure
@@ -248,7 +249,7 @@ class Codec(Generic[M]):
 
     def _write_with(self, schema: Any, schema_id: int) -> None:
         """Write with another schema than the model's own from now on."""
-        parsed = _parsed(schema)
+        parsed = parsed_record(schema)
         there = {field["name"] for field in parsed["fields"]}
         missing = sorted(
             field["name"]
@@ -276,7 +277,7 @@ class Codec(Generic[M]):
         except MemoryError:
             raise  # says nothing about the record
         except Exception as error:  # noqa: BLE001 - garbage raises anything; validators may too
-            failure = self._failure(error, wire.schema_id_of(data))
+            failure = unread(self.model, error, wire.schema_id_of(data))
         raise failure
 
     def _decode_bare(self, data: bytes) -> M:
@@ -285,7 +286,7 @@ class Codec(Generic[M]):
         except MemoryError:
             raise  # says nothing about the record
         except Exception as error:  # noqa: BLE001 - as in decode
-            failure = self._failure(error, None)
+            failure = unread(self.model, error, None)
         if wire.schema_id_of(data) is None:
             raise failure
         if self.registry is not None:
@@ -297,158 +298,11 @@ class Codec(Generic[M]):
         except Exception:  # noqa: BLE001 - as in decode; the first reading's error is told
             raise failure from None
 
-    def _reader(self, writer: Any, start: int) -> Callable[[bytes], M]:
-        """A function that reads a record which ``writer`` wrote, from byte ``start`` on."""
-        if same_shape(writer, self._wanted):
-            return self._unresolved(writer, (), start)
-        writer, reader = fit(writer, self._wanted)
-        dropped = only_drops(writer, reader)
-        if dropped is not None:
-            return self._unresolved(writer, dropped, start)
-        fitted = (fastavro.parse_schema(writer), fastavro.parse_schema(reader))
-        return self._compiled(*fitted, (), (), start)
-
-    def _unresolved(
-        self, writer: Any, dropped: tuple[str, ...], start: int
-    ) -> Callable[[bytes], M]:
-        writer, timestamps = _with_plain_timestamps(writer, dropped)
-        return self._compiled(fastavro.parse_schema(writer), None, timestamps, dropped, start)
-
-    def _compiled(
-        self,
-        writer: Any,
-        reader: Any,
-        timestamps: tuple[str, ...],
-        dropped: tuple[str, ...],
-        start: int,
-    ) -> Callable[[bytes], M]:
-        validate = self.model.__pydantic_validator__.validate_python
-        schemaless_reader = fastavro.schemaless_reader
-        # Derived fields have the names of the model's fields, never their aliases; those of a
-        # schema that was given have either.
-        by_alias = self._verbatim
-
-        def read(data: bytes) -> M:
-            stream = BytesIO(data)
-            stream.seek(start)
-            values: Any = schemaless_reader(stream, writer, reader)
-            if stream.tell() != len(data):
-                raise _TrailingBytesError
-            for name in dropped:
-                del values[name]
-            for name in timestamps:
-                micros = values[name]
-                if micros is not None:
-                    values[name] = EPOCH + micros * _MICROSECOND
-            message: M = validate(values, by_alias=by_alias, by_name=True)
-            return message
-
-        return read
-
     def _unread(self, data: bytes) -> FlowODMError:
         schema_id = wire.schema_id_of(data)
         if schema_id is None:
             return DeserializationError(f"{self.model.__name__} cannot be read: {_NOT_FRAMED}")
         return SchemaNotLoadedError(schema_id)
-
-    def _failure(self, error: Exception, schema_id: int | None) -> DeserializationError:
-        if isinstance(error, ValidationError):
-            return not_valid(self.model, error, schema_id)
-        text = f"{self.model.__name__} cannot be read: {_reason(error)}"
-        return DeserializationError(text, schema_id=schema_id)
-
-
-def not_valid(
-    model: type[BaseModel], error: ValidationError, schema_id: int | None
-) -> DeserializationError:
-    """What Pydantic refused, without its own text: that quotes the input, which may be secret."""
-    first, *more = error.errors(include_url=False, include_context=False, include_input=False)
-    field = ".".join(map(str, first["loc"])) or None
-    text = f"{model.__name__} is not valid: {first['msg']}"
-    if more:
-        text += f", and {len(more)} more"
-    return DeserializationError(text, schema_id=schema_id, field=field)
-
-
-def _with_plain_timestamps(
-    schema: dict[str, Any], dropped: tuple[str, ...]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The schema with its top-level timestamps as plain longs, and the names of those it keeps.
-
-    fastavro takes 0.7 µs for a timestamp, Python 0.2. Deeper ones are left to fastavro, which
-    knows which branch of a union it is in.
-    """
-    fields, timestamps = [], []
-    for field in schema["fields"]:
-        kind = field["type"]
-        if kind == _TIMESTAMP:
-            fields.append({**field, "type": "long"})
-        elif isinstance(kind, list) and len(kind) == 2 and "null" in kind and _TIMESTAMP in kind:  # noqa: PLR2004 - null and one other
-            fields.append({**field, "type": ["long" if k == _TIMESTAMP else k for k in kind]})
-        else:
-            fields.append(field)
-            continue
-        if field["name"] not in dropped:
-            timestamps.append(field["name"])
-    return {**schema, "fields": fields}, tuple(timestamps)
-
-
-def _parsed(schema: Any) -> dict[str, Any]:
-    """The schema with full names, checked by fastavro."""
-    try:
-        parsed: Any = fastavro.parse_schema(schema, {})
-    except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError) as error:
-        raise SchemaValidationError(f"not a valid Avro schema: {error}") from error
-    if not isinstance(parsed, dict) or parsed["type"] != "record":
-        raise SchemaValidationError("not the schema of a record")
-    # The marks of fastavro's own parser would be taken for already parsed after a change.
-    return {key: value for key, value in parsed.items() if not key.startswith("__")}
-
-
-def _from_file(path: str | PathLike[str]) -> dict[str, Any]:
-    try:
-        schema: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
-    except OSError as error:
-        raise SchemaValidationError(f"schema_path {path}: {error.strerror}") from error
-    except ValueError as error:
-        raise SchemaValidationError(f"schema_path {path} is not JSON: {error}") from error
-    return schema
-
-
-def _from_text(text: str, model: type[BaseModel]) -> dict[str, Any]:
-    try:
-        schema: dict[str, Any] = json.loads(text)
-    except ValueError as error:
-        raise SchemaValidationError(
-            f"{model.__name__}.Settings.avro_schema is not JSON: {error}"
-        ) from error
-    return schema
-
-
-# What an error of reading means, without fastavro's own words, which may quote bytes.
-_REASONS: tuple[tuple[type[Exception], str], ...] = (
-    (_TrailingBytesError, "there are bytes after its last field"),
-    (EOFError, "the bytes end too early"),
-    (UnicodeDecodeError, "a string is not UTF-8"),
-    (fastavro.read.SchemaResolutionError, "the writer's schema does not resolve to the model's"),
-    (OverflowError, "a date or time is out of Python's range"),
-    (IndexError, "a union or an enum has no such branch"),
-)
-
-
-def _reason(error: Exception) -> str:
-    for kind, text in _REASONS:
-        if isinstance(error, kind):
-            return text
-    return f"its bytes make no sense ({type(error).__name__})"
-
-
-def _unwritten(model: type[BaseModel], error: Exception) -> SerializationError:
-    if isinstance(error, ValueAtError):
-        return SerializationError(f"{model.__name__}.{error.path} cannot be written: {error}")
-    # fastavro's TypeErrors name the field; its other errors may quote the value.
-    reason = str(error) if isinstance(error, TypeError) else type(error).__name__
-    return SerializationError(f"{model.__name__} cannot be written: {reason}")
 
 
 _codecs: dict[tuple[type[BaseModel], ModelSettings], Codec[Any]] = {}

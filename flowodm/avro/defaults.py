@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from flowodm.avro.values import LOGICAL_WRITERS
+from flowodm.avro.logical import logical_writer
+from flowodm.avro.names import symbol_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -41,21 +42,27 @@ def json_default(schema: Any, value: Any, definitions: Mapping[str, Any]) -> Any
     if isinstance(schema, str):
         schema = definitions.get(schema, {"type": schema})
     kind = schema["type"]
-    if "logicalType" in schema:
-        return _logical(kind, schema["logicalType"], value)
     if kind in _NESTED:
         return _NESTED[kind](schema, value, definitions)
-    return _primitive(kind, value)
+    if "logicalType" in schema:
+        return _logical(schema, value)
+    return _primitive(kind, value.value if isinstance(value, Enum) else value)
 
 
 def _record(schema: Any, value: Any, definitions: Mapping[str, Any]) -> dict[str, Any]:
+    fields = schema["fields"]
+    if isinstance(value, tuple) and len(value) == len(fields):
+        return {
+            field["name"]: json_default(field["type"], item, definitions)
+            for field, item in zip(fields, value, strict=True)
+        }
     if not isinstance(value, BaseModel):
         raise NoAvroDefaultError
     return {
         field["name"]: json_default(
             field["type"], getattr(value, field["name"], _ABSENT), definitions
         )
-        for field in schema["fields"]
+        for field in fields
     }
 
 
@@ -72,7 +79,7 @@ def _map(schema: Any, value: Any, definitions: Mapping[str, Any]) -> dict[str, A
 
 
 def _enum(schema: Any, value: Any, _definitions: Mapping[str, Any]) -> str:
-    symbol = value.value if isinstance(value, Enum) else value
+    symbol = symbol_of(value) if isinstance(value, Enum) else value
     if symbol not in schema["symbols"]:
         raise NoAvroDefaultError
     return str(symbol)
@@ -86,11 +93,15 @@ _NESTED: dict[str, Callable[[Any, Any, Mapping[str, Any]], Any]] = {
 }
 
 
-def _logical(base: str, logical: str, value: Any) -> Any:
+def _logical(schema: Any, value: Any) -> Any:
+    writer = logical_writer(schema)
     try:
-        return LOGICAL_WRITERS[base, logical](value)
-    except (TypeError, AttributeError, ValueError, KeyError):
+        written = writer(value) if writer else None
+    except (TypeError, AttributeError, ValueError, OverflowError):
         raise NoAvroDefaultError from None
+    if written is None:
+        raise NoAvroDefaultError
+    return written.decode("latin-1") if isinstance(written, bytes) else written
 
 
 def _primitive(kind: str, value: Any) -> Any:

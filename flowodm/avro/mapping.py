@@ -12,39 +12,65 @@ The rules, by the Avro specification 1.11:
 - A field's description becomes its doc. A class docstring does not, since each edit of it
   would register a new version.
 - ``datetime`` is timestamp-micros: an instant. A naive value is taken as UTC, never as the
-  local time of the machine; what is read is always aware, in UTC.
-- Which type of a union a value comes back as is Pydantic's decision, made by the value: an
-  enum beside str or bytes comes back as the text.
+  local time of the machine; what is read is always aware, in UTC. ``NaiveDatetime`` is
+  local-timestamp-micros: what a clock on the wall shows, in no zone.
+- An Enum of ints is a long, since ints are what it is compared and sorted by. Any other Enum is
+  an Avro enum; a member's symbol is its value where that is a legal Avro name, else its name.
+- A tuple whose items are all of one type is an array; any other tuple of a fixed length is a
+  record with the fields ``item_0``, ``item_1``, ..., in the namespace of its model.
 - What has no Avro form is a SchemaValidationError that names class, field and type.
 """
 
 from __future__ import annotations
 
 import inspect
-import types
 import typing
 from contextlib import suppress
-from datetime import date, datetime, time
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
 from enum import Enum
-from typing import Annotated, Any, Literal, NewType, TypeAlias, Union
+from typing import Any, Literal, NamedTuple, TypeAlias
 from uuid import UUID
 
-import typing_extensions
-from pydantic import AwareDatetime, BaseModel, RootModel
+from pydantic import (
+    AliasChoices,
+    AwareDatetime,
+    BaseModel,
+    EmailStr,
+    FutureDate,
+    FutureDatetime,
+    NaiveDatetime,
+    PastDate,
+    PastDatetime,
+    RootModel,
+)
 from pydantic.errors import PydanticUndefinedAnnotation
 from pydantic_core import PydanticUndefined
 
+from flowodm.avro.annotations import (
+    ALIASES,
+    bare,
+    decimal_digits,
+    in_avros_order,
+    is_union,
+    union_members,
+)
 from flowodm.avro.defaults import NoAvroDefaultError, json_default
-from flowodm.avro.names import LEGAL_NAME, full_name
+from flowodm.avro.logical import TIMEDELTA, TUPLE
+from flowodm.avro.names import LEGAL_NAME, full_name, named_types, short_name, symbol_of
 from flowodm.exceptions import SchemaValidationError
 
 if typing.TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from pydantic.fields import FieldInfo
 
 AvroSchema: TypeAlias = "str | list[Any] | dict[str, Any]"
 
 _SCALARS: dict[Any, str] = {
     str: "string",
+    EmailStr: "string",
     int: "long",
     float: "double",
     bool: "boolean",
@@ -52,19 +78,36 @@ _SCALARS: dict[Any, str] = {
     None: "null",
     type(None): "null",
 }
+_INSTANT = ("long", "timestamp-micros")
+_DAY = ("int", "date")
 _LOGICAL: dict[Any, tuple[str, str]] = {
-    datetime: ("long", "timestamp-micros"),
-    AwareDatetime: ("long", "timestamp-micros"),
-    date: ("int", "date"),
+    datetime: _INSTANT,
+    AwareDatetime: _INSTANT,
+    PastDatetime: _INSTANT,
+    FutureDatetime: _INSTANT,
+    NaiveDatetime: ("long", "local-timestamp-micros"),
+    date: _DAY,
+    PastDate: _DAY,
+    FutureDate: _DAY,
     time: ("long", "time-micros"),
+    timedelta: ("long", TIMEDELTA),
     UUID: ("string", "uuid"),
 }
-# typing has its own since Python 3.12.
-_ALIASES = (
-    typing_extensions.TypeAliasType,
-    getattr(typing, "TypeAliasType", typing_extensions.TypeAliasType),
-)
 _EMPTY_FACTORIES = (list, dict, set, frozenset, tuple)
+_LONG = 2**63
+
+
+class Mapped(NamedTuple):
+    """What a model comes to in Avro.
+
+    Attributes:
+        schema: The record, ready for JSON.
+        classes: The Python class behind each named type, by its full name: models, enums, and
+            ``tuple``.
+    """
+
+    schema: dict[str, Any]
+    classes: dict[str, type]
 
 
 def record_schema(model: type[BaseModel]) -> dict[str, Any]:
@@ -73,19 +116,44 @@ def record_schema(model: type[BaseModel]) -> dict[str, Any]:
     Raises:
         SchemaValidationError: A field has a type, or a name, without an Avro form.
     """
-    return _Mapper().root(model)
+    return mapped(model).schema
+
+
+def mapped(model: type[BaseModel]) -> Mapped:
+    """The Avro schema of a model, with the classes that its named types stand for.
+
+    Raises:
+        SchemaValidationError: See :func:`record_schema`.
+    """
+    mapper = _Mapper()
+    return Mapped(mapper.root(model), mapper.classes)
+
+
+def classes_named(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, type]:
+    """The classes that a schema which was given for a model may mean, by its own names.
+
+    Args:
+        model: What its records become.
+        schema: The given schema, with full names. Its names are matched by their last part.
+    """
+    try:
+        own = {short_name(name): cls for name, cls in mapped(model).classes.items()}
+    except SchemaValidationError:  # that is why it was given one
+        own = {}
+    names = [name for name in named_types(schema) if short_name(name) in own]
+    return {name: own[short_name(name)] for name in names}
 
 
 class _Mapper:
     """One walk over a model; remembers the names it has defined."""
 
     def __init__(self) -> None:
-        self._classes: dict[str, type] = {}
+        self.classes: dict[str, type] = {}
         self._definitions: dict[str, Any] = {}
         self._open_aliases: list[Any] = []
 
     def root(self, model: type[BaseModel]) -> dict[str, Any]:
-        self._classes[full_name(model)] = model
+        self.classes[full_name(model)] = model
         return self._define_record(model, model.__name__)
 
     def _record(self, model: type[BaseModel], where: str) -> AvroSchema:
@@ -107,7 +175,7 @@ class _Mapper:
         return schema
 
     def _is_defined(self, name: str, cls: type, where: str) -> bool:
-        known = self._classes.setdefault(name, cls)
+        known = self.classes.setdefault(name, cls)
         if known is not cls:
             raise SchemaValidationError(
                 f"{where}: two different classes are both named {name}; rename one of them"
@@ -122,7 +190,8 @@ class _Mapper:
                 "and the other name as the field's alias"
             )
         default = _static_default(info)
-        field = {"name": name, "type": self._type(info.annotation, where, default)}
+        spot = _Spot(model, name, where)
+        field = {"name": name, "type": self._type(info.annotation, spot, default, info.metadata)}
         if info.description:
             field["doc"] = info.description
         if default is not PydanticUndefined:
@@ -133,80 +202,154 @@ class _Mapper:
             field["aliases"] = aliases
         return field
 
-    def _type(self, annotation: Any, where: str, default: Any = PydanticUndefined) -> AvroSchema:
-        annotation = _without_metadata(annotation)
-        if isinstance(annotation, _ALIASES):
-            return self._alias(annotation, where, default)
-        origin = typing.get_origin(annotation)
-        if origin is Union or origin is types.UnionType:
-            return self._union(typing.get_args(annotation), where, default)
-        if origin is not None:
-            return self._generic(annotation, origin, where)
+    def _type(
+        self,
+        annotation: Any,
+        spot: _Spot,
+        default: Any = PydanticUndefined,
+        metadata: Sequence[Any] = (),
+    ) -> AvroSchema:
+        taken = bare(annotation, metadata)
+        kind = taken.type
+        if isinstance(kind, ALIASES):
+            return self._alias(kind, spot, default, taken.metadata)
+        if is_union(kind):
+            return self._union(kind, spot, default, taken.metadata)
+        if (origin := typing.get_origin(kind)) is not None:
+            return self._generic(kind, origin, spot, default)
+        if kind is Decimal:
+            return _decimal(taken.metadata, spot)
+        return self._class(kind, spot)
+
+    def _class(self, annotation: Any, spot: _Spot) -> AvroSchema:
         if annotation in _SCALARS:
             return _SCALARS[annotation]
         if annotation in _LOGICAL:
             base, logical = _LOGICAL[annotation]
             return {"type": base, "logicalType": logical}
-        return self._class(annotation, where)
-
-    def _class(self, annotation: Any, where: str) -> AvroSchema:
         if not inspect.isclass(annotation) or issubclass(annotation, RootModel):
-            raise _no_form(annotation, where)
+            raise _no_form(annotation, spot)
         if issubclass(annotation, BaseModel):
-            return self._record(annotation, where)
+            return self._record(annotation, spot.where)
         if issubclass(annotation, Enum):
-            return self._enum(annotation, where)
-        raise _no_form(annotation, where)
+            return self._enum(annotation, spot)
+        raise _no_form(annotation, spot)
 
-    def _alias(self, alias: Any, where: str, default: Any) -> AvroSchema:
+    def _alias(self, alias: Any, spot: _Spot, default: Any, metadata: Sequence[Any]) -> AvroSchema:
         if alias in self._open_aliases:
-            raise _no_form(alias, where, "only a model can refer to itself in Avro")
+            raise _no_form(alias, spot, "only a model can refer to itself in Avro")
         self._open_aliases.append(alias)
         try:
-            return self._type(alias.__value__, where, default)
+            return self._type(alias.__value__, spot, default, metadata)
         finally:
             self._open_aliases.pop()
 
-    def _generic(self, annotation: Any, origin: Any, where: str) -> AvroSchema:
+    def _generic(self, annotation: Any, origin: Any, spot: _Spot, default: Any) -> AvroSchema:
         match origin, typing.get_args(annotation):
             case (builtin, (item,)) if builtin in {list, set, frozenset}:
-                return {"type": "array", "items": self._type(item, f"{where}[]")}
+                return self._array(item, spot)
             case (builtin, (item, more)) if builtin is tuple and more is ...:
-                return {"type": "array", "items": self._type(item, f"{where}[]")}
+                return self._array(item, spot)
+            case (builtin, items) if builtin is tuple:
+                return self._tuple(items, spot)
             case (builtin, (key, value)) if builtin is dict:
-                if _without_metadata(key) is not str:
-                    raise _no_form(annotation, where, "the keys of an Avro map are str")
-                return {"type": "map", "values": self._type(value, f"{where}{{}}")}
-            case (special, values) if special is Literal and all(type(v) is str for v in values):
-                return "string"
-        raise _no_form(annotation, where)
+                if bare(key).type is not str:
+                    raise _no_form(annotation, spot, "the keys of an Avro map are str")
+                return {"type": "map", "values": self._type(value, spot.inside("{}"))}
+            case (special, values) if special is Literal:
+                _check_longs([v for v in values if type(v) is int], annotation, spot)
+                return self._union(annotation, spot, default, ())
+        raise _no_form(annotation, spot)
 
-    def _union(self, args: tuple[Any, ...], where: str, default: Any) -> AvroSchema:
+    def _array(self, item: Any, spot: _Spot) -> AvroSchema:
+        return {"type": "array", "items": self._type(item, spot.inside("[]"))}
+
+    def _tuple(self, items: tuple[Any, ...], spot: _Spot) -> AvroSchema:
+        if not items or all(item == items[0] for item in items):
+            return self._array(items[0] if items else None, spot)
+        name = self._free_name(full_name(spot.model), spot.field)
+        namespace, _, short = name.rpartition(".")
+        schema: dict[str, Any] = {"type": "record", "name": short, "namespace": namespace}
+        schema |= {"logicalType": TUPLE, "fields": []}
+        self._definitions[name] = schema
+        self.classes[name] = tuple
+        for index, item in enumerate(items):
+            kind = self._type(item, spot.inside(f"[{index}]"))
+            schema["fields"].append({"name": f"item_{index}", "type": kind})
+        return schema
+
+    def _free_name(self, namespace: str, wanted: str) -> str:
+        name, number = f"{namespace}.{wanted}", 1
+        while name in self.classes:
+            number += 1
+            name = f"{namespace}.{wanted}_{number}"
+        return name
+
+    def _union(
+        self, annotation: Any, spot: _Spot, default: Any, metadata: Sequence[Any]
+    ) -> AvroSchema:
         branches: list[AvroSchema] = []
-        for arg in _first_for(default, args):
-            mapped = self._type(arg, where)
-            for branch in mapped if isinstance(mapped, list) else [mapped]:
+        for member in in_avros_order(list(union_members(annotation, metadata)), default):
+            own = self._type(member.type, spot, default, member.metadata)
+            for branch in own if isinstance(own, list) else [own]:
                 if branch not in branches:
                     branches.append(branch)
         kinds = [_kind(branch) for branch in branches]
         for kind in kinds:
             if kinds.count(kind) > 1:
                 raise SchemaValidationError(
-                    f"{where}: an Avro union holds {kind!r} once; two of its types are written so"
+                    f"{spot.where}: an Avro union holds {kind!r} once; two of its types are "
+                    "written so"
                 )
         return branches if len(branches) > 1 else branches[0]
 
-    def _enum(self, cls: type[Enum], where: str) -> AvroSchema:
-        symbols = [member.value for member in cls]
-        if not symbols or not all(type(s) is str and LEGAL_NAME.fullmatch(s) for s in symbols):
-            raise _no_form(cls, where, "its values must be str and legal Avro names")
+    def _enum(self, cls: type[Enum], spot: _Spot) -> AvroSchema:
+        values = [member.value for member in cls]
+        if values and all(type(value) is int for value in values):
+            _check_longs(values, cls, spot)
+            return "long"
+        symbols = [symbol_of(member) for member in cls]
+        if not symbols:
+            raise _no_form(cls, spot, "it has no members")
+        for symbol in symbols:
+            if not LEGAL_NAME.fullmatch(symbol):
+                raise _no_form(cls, spot, f"neither {symbol} nor its value is a legal Avro name")
+            if symbols.count(symbol) > 1:
+                raise _no_form(cls, spot, f"{symbol} is one member's name and another's value")
         name = full_name(cls)
-        if self._is_defined(name, cls, where):
+        if self._is_defined(name, cls, spot.where):
             return name
         namespace, _, short = name.rpartition(".")
         schema = {"type": "enum", "name": short, "namespace": namespace, "symbols": symbols}
         self._definitions[name] = schema
         return schema
+
+
+@dataclass(frozen=True, slots=True)
+class _Spot:
+    """A place in a model: for errors, and for the names of tuples."""
+
+    model: type[BaseModel]
+    field: str
+    where: str
+
+    def inside(self, step: str) -> _Spot:
+        return _Spot(self.model, self.field, self.where + step)
+
+
+def _decimal(metadata: Sequence[Any], spot: _Spot) -> AvroSchema:
+    digits, places = decimal_digits(metadata)
+    if not digits or places is None:
+        raise _no_form(
+            Decimal, spot, "say its size, as Field(max_digits=12, decimal_places=2) does"
+        )
+    precision = max(digits, places)
+    return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": places}
+
+
+def _check_longs(values: Sequence[int], annotation: Any, spot: _Spot) -> None:
+    if not all(-_LONG <= value < _LONG for value in values):
+        raise _no_form(annotation, spot, "its numbers do not fit Avro's long of 64 bits")
 
 
 def _complete(model: type[BaseModel], where: str) -> None:
@@ -224,27 +367,6 @@ def _check_excluded(model: type[BaseModel], name: str, info: FieldInfo) -> None:
         )
 
 
-def _without_metadata(annotation: Any) -> Any:
-    while True:
-        if typing.get_origin(annotation) is Annotated:
-            annotation = typing.get_args(annotation)[0]
-        elif isinstance(annotation, NewType):
-            annotation = annotation.__supertype__
-        else:
-            return annotation
-
-
-def _first_for(default: Any, args: tuple[Any, ...]) -> list[Any]:
-    """A union's types with the default's own first, else None first, else as written."""
-    bare = [typing.get_origin(arg) or arg for arg in map(_without_metadata, args)]
-    wanted = type(None) if default is PydanticUndefined else type(default)
-    if wanted is int and int not in bare:
-        wanted = float
-    order = {wanted: 0, type(None): 1}
-    ranked = sorted(zip(bare, args, strict=True), key=lambda pair: order.get(pair[0], 2))
-    return [arg for _, arg in ranked]
-
-
 def _static_default(info: FieldInfo) -> Any:
     """The default that every record would get, or PydanticUndefined."""
     if info.default_factory in _EMPTY_FACTORIES:
@@ -253,14 +375,13 @@ def _static_default(info: FieldInfo) -> Any:
 
 
 def _avro_aliases(model: type[BaseModel], name: str, info: FieldInfo) -> list[str]:
-    wanted = dict.fromkeys([info.alias, info.validation_alias])
+    said: list[Any] = [info.alias, info.validation_alias]
+    if isinstance(info.validation_alias, AliasChoices):
+        said += info.validation_alias.choices
     return [
         alias
-        for alias in wanted
-        if isinstance(alias, str)
-        and LEGAL_NAME.fullmatch(alias)
-        and alias != name
-        and alias not in model.model_fields
+        for alias in dict.fromkeys(alias for alias in said if isinstance(alias, str))
+        if LEGAL_NAME.fullmatch(alias) and alias != name and alias not in model.model_fields
     ]
 
 
@@ -273,7 +394,7 @@ def _kind(branch: AvroSchema) -> str:
     return str(branch)
 
 
-def _no_form(annotation: Any, where: str, reason: str = "") -> SchemaValidationError:
+def _no_form(annotation: Any, spot: _Spot, reason: str = "") -> SchemaValidationError:
     shown = annotation.__name__ if inspect.isclass(annotation) else str(annotation)
-    text = f"{where}: {shown} has no Avro form"
+    text = f"{spot.where}: {shown} has no Avro form"
     return SchemaValidationError(f"{text}: {reason}" if reason else text)

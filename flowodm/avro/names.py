@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from enum import Enum
 
 LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 """A name by the Avro specification; use it with ``fullmatch``."""
@@ -11,8 +15,12 @@ LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 def full_name(cls: type) -> str:
     """The Avro name of a class: module, enclosing classes, and its own name.
 
-    Enclosing functions leave no trace, and brackets of a generic become underscores.
+    Enclosing functions leave no trace, and brackets of a generic become underscores. A class
+    that says its name itself, as ``__avro_name__ = "shop.Order"``, has that one.
     """
+    given = cls.__dict__.get("__avro_name__")
+    if isinstance(given, str):
+        return given
     enclosing = cls.__qualname__.rpartition("<locals>.")[2].split(".")[:-1]
     parts = [*cls.__module__.split("."), *enclosing, cls.__name__]
     return ".".join(_legalised(part) for part in parts)
@@ -23,6 +31,35 @@ def short_name(name: str) -> str:
     return name.rpartition(".")[2]
 
 
+def named_types(schema: Any) -> dict[str, Any]:
+    """The definitions of a schema's records, enums and fixed types, by their names."""
+    return _collect(schema, {})
+
+
+def symbol_of(member: Enum) -> str:
+    """A member's Avro symbol: its value where that is a legal Avro name, else its own name.
+
+    Decided for each member by itself, so that a new member leaves the others' symbols alone.
+    """
+    value = member.value
+    legal = isinstance(value, str) and LEGAL_NAME.fullmatch(value)
+    return str(value) if legal else member.name
+
+
 def _legalised(part: str) -> str:
     replaced = re.sub(r"[^A-Za-z0-9_]", "_", part)
     return replaced if LEGAL_NAME.fullmatch(replaced) else f"_{replaced}"
+
+
+def _collect(schema: Any, found: dict[str, Any]) -> dict[str, Any]:
+    if isinstance(schema, list):
+        for branch in schema:
+            _collect(branch, found)
+    elif isinstance(schema, dict):
+        if "name" in schema:
+            found[schema["name"]] = schema
+        for inner in ("items", "values", "type"):
+            _collect(schema.get(inner), found)
+        for field in schema.get("fields", ()):
+            _collect(field["type"], found)
+    return found

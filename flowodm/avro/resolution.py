@@ -17,7 +17,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
-from flowodm.avro.names import short_name
+from flowodm.avro.names import named_types, short_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -62,6 +62,24 @@ def fit(writer: Any, reader: Any) -> tuple[Any, Any]:
     return writer, fitting.fitted_reader()
 
 
+def counterparts(writer: Any, reader: Any) -> dict[str, set[str]]:
+    """Which of the reader's named types each of the writer's may be read as, by their names.
+
+    Args:
+        writer: See :func:`fit`.
+        reader: See :func:`fit`.
+
+    Raises:
+        CannotFitError: See :func:`fit`.
+    """
+    fitting = _Fitting(deepcopy(writer), deepcopy(reader))
+    fitting.fitted_writer()
+    found: dict[str, set[str]] = {}
+    for written, read in fitting.pairs:
+        found.setdefault(written, set()).add(read)
+    return found
+
+
 def only_drops(writer: Any, reader: Any) -> tuple[str, ...] | None:
     """The writer's fields that the reader lacks, if nothing else is to be resolved; else None.
 
@@ -83,7 +101,7 @@ def only_drops(writer: Any, reader: Any) -> tuple[str, ...] | None:
 
 
 def _naming(schema: Any) -> Callable[[str], str]:
-    names = _named_types(schema, {})
+    names = named_types(schema)
     ambiguous = len({short_name(name) for name in names}) < len(names)
     return str if ambiguous else short_name
 
@@ -104,27 +122,13 @@ def _shape(schema: Any, name_of: Callable[[str], str]) -> Any:
     return shape["type"] if shape.keys() == {"type"} else shape
 
 
-def _named_types(schema: Any, found: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(schema, list):
-        for branch in schema:
-            _named_types(branch, found)
-    elif isinstance(schema, dict):
-        if "name" in schema:
-            found[schema["name"]] = schema
-        for inner in ("items", "values", "type"):
-            _named_types(schema.get(inner), found)
-        for field in schema.get("fields", ()):
-            _named_types(field["type"], found)
-    return found
-
-
 class _Fitting:
     def __init__(self, writer: Any, reader: Any) -> None:
         self._writer = writer
         self._reader = reader
-        self._writers = _named_types(writer, {})
-        self._readers = _named_types(reader, {})
-        self._seen: set[tuple[str, str]] = set()
+        self._writers = named_types(writer)
+        self._readers = named_types(reader)
+        self.pairs: set[tuple[str, str]] = set()
         self._present: dict[str, set[str]] = {}
 
     def fitted_writer(self) -> Any:
@@ -161,9 +165,9 @@ class _Fitting:
 
     def _named(self, writer: dict[str, Any], reader: dict[str, Any]) -> None:
         pair = (writer["name"], reader["name"])
-        if pair in self._seen:
+        if pair in self.pairs:
             return
-        self._seen.add(pair)
+        self.pairs.add(pair)
         if not _same_name(writer, reader):
             reader["aliases"] = [*reader.get("aliases", ()), writer["name"]]
         if "fields" in writer:

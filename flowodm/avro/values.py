@@ -7,22 +7,17 @@ and a value that does not fit is an error.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from datetime import UTC, date, datetime, time
+from dataclasses import dataclass
 from enum import Enum
-from typing import Any, TypeAlias
-from uuid import UUID
+from typing import Any
 
 from pydantic import BaseModel
 
-from flowodm.avro.names import full_name, short_name
+from flowodm.avro.logical import TUPLE, Convert, logical_writer, python_types
+from flowodm.avro.names import full_name, short_name, symbol_of
 
-Convert: TypeAlias = Callable[[Any], Any]
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
 _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
-_EPOCH_DAY = EPOCH.toordinal()
 
 
 def compile_writer(schema: dict[str, Any]) -> Convert:
@@ -43,9 +38,10 @@ def physical(schema: Any) -> Any:
         return [physical(branch) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    match schema:
-        case {"type": str(base), "logicalType": str(logical)} if (base, logical) in LOGICAL_WRITERS:
-            return base
+    if logical_writer(schema):
+        if schema["type"] != "fixed":
+            return schema["type"]
+        schema = {key: value for key, value in schema.items() if key != "logicalType"}
     return {
         key: [{**field, "type": physical(field["type"])} for field in value]
         if key == "fields"
@@ -59,6 +55,7 @@ def physical(schema: Any) -> Any:
 class _Compiler:
     def __init__(self) -> None:
         self._named: dict[str, Convert] = {}
+        self._schemas: dict[str, Any] = {}
 
     def record(self, schema: dict[str, Any]) -> Convert:
         writer = _RecordWriter(schema["name"])
@@ -70,29 +67,56 @@ class _Compiler:
     def _value(self, schema: Any) -> Convert | None:
         """The conversion of one value; None where fastavro takes it as it is."""
         if isinstance(schema, list):
-            return _UnionWriter([(branch, self._value(branch)) for branch in schema])
+            converts = [self._value(branch) for branch in schema]  # first: it learns the names
+            full = [self._schemas.get(b, b) if isinstance(b, str) else b for b in schema]
+            return _UnionWriter(list(zip(full, converts, strict=True)))
         if isinstance(schema, str):
             return _PRIMITIVES.get(schema) or self._named.get(schema)
-        if "logicalType" in schema:
-            # A logical type that is not ours stays in the schema, for fastavro to convert.
-            return LOGICAL_WRITERS.get((schema["type"], schema["logicalType"]))
-        return self._complex(schema)
+        if "name" in schema:
+            self._schemas[schema["name"]] = schema
+        if schema["type"] in ("array", "map", "enum", "fixed", "record", "error"):
+            return self._complex(schema)
+        # A mark that is not known here means nothing: Avro's rule.
+        return logical_writer(schema) or self._value(schema["type"])
 
     def _complex(self, schema: dict[str, Any]) -> Convert | None:
         match schema["type"]:
-            case "record" | "error":
-                return self.record(schema)
-            case "enum":
-                self._named[schema["name"]] = _symbol
-                return _symbol
             case "array":
                 return _array(self._value(schema["items"]))
             case "map":
                 return _map(self._value(schema["values"]))
+            case "enum":
+                convert: Convert | None = _EnumWriter(schema["symbols"])
             case "fixed":
-                return None
-            case inner:
-                return self._value(inner)
+                convert = logical_writer(schema)
+            case _ if schema.get("logicalType") == TUPLE:
+                return self._tuple(schema)
+            case _:
+                return self.record(schema)
+        if convert is not None:
+            self._named[schema["name"]] = convert
+        return convert
+
+    def _tuple(self, schema: dict[str, Any]) -> Convert:
+        writer = _TupleWriter()
+        self._named[schema["name"]] = writer
+        writer.items = [(field["name"], self._value(field["type"])) for field in schema["fields"]]
+        return writer
+
+
+@dataclass(frozen=True, slots=True)
+class _Plan:
+    """How one class is written by one record's schema.
+
+    Attributes:
+        copies: The model's own dictionary can be copied: its names are the schema's.
+        steps: Avro field, attribute, and conversion of what a copy does not do.
+        open: The class takes fields that it does not declare.
+    """
+
+    copies: bool
+    steps: tuple[tuple[str, str, Convert | None], ...]
+    open: bool
 
 
 class _RecordWriter:
@@ -102,14 +126,17 @@ class _RecordWriter:
         self.name = name
         self.fields: dict[str, Convert | None] = {}
         self.optional: set[str] = set()
-        self._plans: dict[type, tuple[bool, tuple[tuple[str, str, Convert | None], ...]]] = {}
+        self._plans: dict[type, _Plan] = {}
 
     def __call__(self, message: Any) -> dict[str, Any]:
         cls = type(message)
-        same_names, steps = self._plans.get(cls) or self._plan(cls)
+        plan = self._plans.get(cls) or self._plan(cls)
+        if plan.open and message.__pydantic_extra__:
+            extra = ", ".join(message.__pydantic_extra__)
+            raise TypeError(f"the schema has no field for what {cls.__name__} has besides: {extra}")
         held = message.__dict__
-        values = held.copy() if same_names else {}
-        for name, attribute, convert in steps:
+        values = held.copy() if plan.copies else {}
+        for name, attribute, convert in plan.steps:
             try:
                 value = held[attribute]
                 values[name] = convert(value) if convert else value
@@ -117,7 +144,7 @@ class _RecordWriter:
                 raise _at(attribute, error) from None
         return values
 
-    def _plan(self, cls: type) -> tuple[bool, tuple[tuple[str, str, Convert | None], ...]]:
+    def _plan(self, cls: type) -> _Plan:
         if not issubclass(cls, BaseModel):
             raise TypeError(f"{cls.__name__} is no model")
         by_alias = {info.alias: name for name, info in cls.model_fields.items() if info.alias}
@@ -128,11 +155,44 @@ class _RecordWriter:
                 steps.append((name, attribute, convert))
             elif name not in self.optional:
                 raise TypeError(f"{cls.__name__} lacks the field {name} of schema {self.name}")
-        same_names = all(name == attribute for name, attribute, _ in steps)
-        if same_names:  # the copied dictionary already holds what needs no conversion
+        copies = all(name == attribute for name, attribute, _ in steps)
+        if copies:  # the copied dictionary already holds what needs no conversion
             steps = [step for step in steps if step[2] is not None]
-        self._plans[cls] = (same_names, tuple(steps))
+        self._plans[cls] = _Plan(copies, tuple(steps), cls.model_config.get("extra") == "allow")
         return self._plans[cls]
+
+
+class _TupleWriter:
+    """Turns tuples into dictionaries, for a record that stands for a tuple."""
+
+    def __init__(self) -> None:
+        self.items: list[tuple[str, Convert | None]] = []
+
+    def __call__(self, value: Any) -> dict[str, Any]:
+        if not isinstance(value, tuple) or len(value) != len(self.items):
+            raise TypeError(f"{type(value).__name__} is no tuple of {len(self.items)} items")
+        values = {}
+        for index, (name, convert) in enumerate(self.items):
+            try:
+                values[name] = convert(value[index]) if convert else value[index]
+            except (TypeError, ValueError, OverflowError, AttributeError, KeyError) as error:
+                raise _at(str(index), error) from None
+        return values
+
+
+class _EnumWriter:
+    """Turns members into their symbols; what is a symbol already stays."""
+
+    def __init__(self, symbols: list[str]) -> None:
+        self._symbols = frozenset(symbols)
+
+    def __call__(self, value: Any) -> str:
+        # Another program's schema may hold the value of a member, or its name.
+        tried = (value.value, symbol_of(value)) if isinstance(value, Enum) else (value,)
+        for symbol in tried:
+            if type(symbol) is str and symbol in self._symbols:
+                return symbol
+        raise ValueError(f"is none of the symbols {', '.join(sorted(self._symbols))}")
 
 
 class ValueAtError(ValueError):
@@ -156,12 +216,16 @@ class _UnionWriter:
     def __init__(self, branches: list[tuple[Any, Convert | None]]) -> None:
         self._by_type: dict[type, tuple[str, Convert | None]] = {}
         self._by_name: dict[str, tuple[str, Convert | None]] = {}
-        for schema, convert in branches:
+        # A mark says more than a type: a tuple's record goes before an array.
+        for schema, convert in sorted(branches, key=lambda branch: not _logical(branch[0])):
             name = _branch_name(schema)
             self._by_name[name] = (name, convert)
             self._by_name.setdefault(short_name(name), (name, convert))
             for python_type in _python_types(schema, name):
                 self._by_type.setdefault(python_type, (name, convert))
+        for schema, convert in branches:
+            if isinstance(convert, _EnumWriter):  # a model with use_enum_values holds the text
+                self._by_type.setdefault(str, (_branch_name(schema), convert))
 
     def __call__(self, value: Any) -> Any:
         cls = type(value)
@@ -179,6 +243,8 @@ class _UnionWriter:
             if found is not None:
                 self._by_type[cls] = found
                 return found
+        if issubclass(cls, Enum) and len(cls):
+            return self._find(type(next(iter(cls)).value))  # an Enum of ints is a long
         if issubclass(cls, int) and float in self._by_type:
             return self._by_type[float]
         allowed = sorted({name for name, _ in self._by_name.values()})
@@ -191,9 +257,14 @@ def _branch_name(schema: Any) -> str:
     return str(schema)
 
 
+def _logical(schema: Any) -> str | None:
+    return schema.get("logicalType") if isinstance(schema, dict) else None
+
+
 def _python_types(schema: Any, name: str) -> tuple[type, ...]:
-    logical = schema.get("logicalType") if isinstance(schema, dict) else None
-    return _LOGICAL_TYPES.get(logical) or _PYTHON_TYPES.get(name, ())
+    if isinstance(schema, dict) and schema["type"] == "fixed":
+        name = "bytes"
+    return python_types(_logical(schema)) or _PYTHON_TYPES.get(name, ())
 
 
 def _array(item: Convert | None) -> Convert | None:
@@ -208,13 +279,11 @@ def _map(item: Convert | None) -> Convert | None:
     return lambda values: {key: item(value) for key, value in values.items()}
 
 
-def _symbol(value: Any) -> Any:
-    return value.value if isinstance(value, Enum) else value
-
-
 def _long(value: Any) -> int:
     if not isinstance(value, int):
-        raise TypeError(f"{type(value).__name__} is no int")
+        if not isinstance(value, Enum):
+            raise TypeError(f"{type(value).__name__} is no int")
+        return _long(value.value)
     if not _LONG_MIN <= value <= _LONG_MAX:
         raise ValueError("the number does not fit Avro's long of 64 bits")
     return value
@@ -241,58 +310,12 @@ def _truth(value: Any) -> bool:
     raise TypeError(f"{type(value).__name__} is no bool")
 
 
-def _micros(value: datetime) -> int:
-    since = (value if value.tzinfo else value.replace(tzinfo=UTC)) - EPOCH
-    return (since.days * 86_400 + since.seconds) * 1_000_000 + since.microseconds
-
-
-def _millis(value: datetime) -> int:
-    return _micros(value) // 1_000
-
-
-def _days(value: date) -> int:
-    return value.toordinal() - _EPOCH_DAY
-
-
-def _time_micros(value: time) -> int:
-    if value.tzinfo is not None:
-        raise ValueError("Avro's time of day has no time zone; give a naive time")
-    seconds = (value.hour * 60 + value.minute) * 60 + value.second
-    return seconds * 1_000_000 + value.microsecond
-
-
-def _time_millis(value: time) -> int:
-    return _time_micros(value) // 1_000
-
-
-def _uuid(value: Any) -> str:
-    if not isinstance(value, UUID):
-        raise TypeError(f"{type(value).__name__} is no UUID")
-    return str(value)
-
-
 _PRIMITIVES: dict[str, Convert] = {
     "int": _int,
     "long": _long,
     "float": _double,
     "double": _double,
     "boolean": _truth,
-}
-LOGICAL_WRITERS: dict[tuple[Any, Any], Convert] = {
-    ("long", "timestamp-micros"): _micros,
-    ("long", "timestamp-millis"): _millis,
-    ("int", "date"): _days,
-    ("long", "time-micros"): _time_micros,
-    ("int", "time-millis"): _time_millis,
-    ("string", "uuid"): _uuid,
-}
-_LOGICAL_TYPES: dict[Any, tuple[type, ...]] = {
-    "timestamp-micros": (datetime,),
-    "timestamp-millis": (datetime,),
-    "date": (date,),
-    "time-micros": (time,),
-    "time-millis": (time,),
-    "uuid": (UUID,),
 }
 _PYTHON_TYPES: dict[str, tuple[type, ...]] = {
     "null": (type(None),),

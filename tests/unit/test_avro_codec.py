@@ -47,7 +47,7 @@ class Registry:
             raise UnknownSchemaIdError(f"no {schema_id}")
         return self.schemas[schema_id]
 
-    def register(self, subject: str, schema: Any) -> int:
+    def register(self, subject: str, schema: Any, _schema_type: str = "AVRO") -> int:
         if self.down:
             raise RegistryUnavailableError("down")
         self.registered.append((subject, schema))

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import math
-from datetime import UTC, date, datetime, time
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
-from enum import Enum
+from enum import Enum, IntEnum, StrEnum
 from typing import Annotated, Any, Generic, Literal, NewType, Optional, TypeVar
 from uuid import UUID
 
 import fastavro
 import pytest
-from pydantic import BaseModel, Field, RootModel, SecretStr, create_model
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    Field,
+    FutureDate,
+    NaiveDatetime,
+    PastDatetime,
+    RootModel,
+    SecretStr,
+    condecimal,
+    create_model,
+)
 from typing_extensions import TypeAliasType
 
 from flowodm.avro.mapping import record_schema
@@ -22,6 +33,11 @@ OrderId = NewType("OrderId", str)
 Loose = TypeAliasType("Loose", int | str)
 Endless = TypeAliasType("Endless", "int | list[Endless]")
 
+Money = Annotated[Decimal, Field(max_digits=9, decimal_places=2)]
+Price = TypeAliasType("Price", Money)
+
+MONEY = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
+MILLI = {"type": "bytes", "logicalType": "decimal", "precision": 3, "scale": 3}
 TIMESTAMP = {"type": "long", "logicalType": "timestamp-micros"}
 
 
@@ -32,10 +48,39 @@ class Colour(Enum):
 
 class Size(Enum):
     SMALL = 1
+    LARGE = 2
 
 
-class Hyphenated(Enum):
+class Priority(IntEnum):
+    LOW = 1
+    HIGH = 2
+
+
+class State(StrEnum):
+    NEW = "new"
     IN_PROGRESS = "in-progress"
+
+
+class Rate(Enum):
+    HALF = 0.5
+    MIXED = "mixed"
+
+
+class Huge(Enum):
+    TOO_LONG = 2**63
+
+
+class Memberless(Enum):
+    pass
+
+
+class Nameless(Enum):
+    größe = "in progress"  # noqa: PLC2401 - the point of it
+
+
+class Clashing(Enum):
+    A = "B"
+    B = "not legal"
 
 
 class Address(BaseModel):
@@ -88,10 +133,66 @@ def schema_of(annotation: Any, default: Any = ...) -> dict[str, Any]:
         (Loose, ["long", "string"]),
         (Literal["a", "b"], "string"),
         (Literal["a"] | OrderId, "string"),
+        (Literal[1, 2], "long"),
+        (Literal[True], "boolean"),
+        (Literal["a", 1] | OrderId, ["string", "long"]),
+        (Literal["a", 1] | None, ["null", "string", "long"]),
+        (Literal[Size.SMALL], "long"),
+        (Size, "long"),
+        (Priority, "long"),
+        (Money, MONEY),
+        (Money | None, ["null", MONEY]),
+        (Annotated[Price, Field(gt=0)], MONEY),
+        (condecimal(max_digits=9, decimal_places=2), MONEY),
+        (Annotated[Decimal, Field(max_digits=1, decimal_places=3)], MILLI),
+        (list[Money], {"type": "array", "items": MONEY}),
+        (timedelta, {"type": "long", "logicalType": "timedelta-micros"}),
+        (NaiveDatetime, {"type": "long", "logicalType": "local-timestamp-micros"}),
+        (PastDatetime, TIMESTAMP),
+        (FutureDate, {"type": "int", "logicalType": "date"}),
+        (tuple[float, float], {"type": "array", "items": "double"}),
+        (tuple[()], {"type": "array", "items": "null"}),
     ],
 )
 def test_a_type_has_its_avro_form(annotation, expected):
     assert expected is None or schema_of(annotation)["type"] == expected
+
+
+def test_a_decimal_takes_its_size_from_the_field():
+    whole = schema_of(Decimal, Field(max_digits=9, decimal_places=2))
+    optional = schema_of(Decimal | None, Field(None, max_digits=9, decimal_places=2))
+    assert (whole["type"], optional["type"]) == (MONEY, ["null", MONEY])
+
+
+def test_a_decimal_without_a_size_is_an_error_that_says_how_to_give_one():
+    with pytest.raises(SchemaValidationError, match=r"max_digits=12, decimal_places=2"):
+        schema_of(Decimal)
+
+
+def test_a_symbol_is_a_members_value_or_where_that_is_no_avro_name_its_own_name():
+    assert schema_of(State)["type"]["symbols"] == ["new", "IN_PROGRESS"]
+    assert schema_of(Rate)["type"]["symbols"] == ["HALF", "mixed"]
+
+
+def test_a_tuple_of_several_types_is_a_record_in_its_models_namespace():
+    kind = schema_of(tuple[int, datetime, str | None])["type"]
+    assert (kind["name"], kind["logicalType"]) == ("value", "tuple")
+    assert kind["namespace"].endswith(".Holder")
+    assert kind["fields"] == [
+        {"name": "item_0", "type": "long"},
+        {"name": "item_1", "type": TIMESTAMP},
+        {"name": "item_2", "type": ["null", "string"]},
+    ]
+
+
+def test_two_tuples_of_one_field_have_names_of_their_own():
+    array = schema_of(list[tuple[int, tuple[str, int]]])["type"]
+    inner = array["items"]["fields"][1]["type"]
+    assert (array["items"]["name"], inner["name"]) == ("value", "value_2")
+
+
+def test_a_tuple_of_one_model_is_an_array():
+    assert schema_of(tuple[Address, Address])["type"]["type"] == "array"
 
 
 def test_a_record_is_named_after_class_and_module():
@@ -173,6 +274,19 @@ def test_two_classes_of_one_name_are_an_error():
         (list[Address | None], [None], None, [None]),
         (Address, Address(street="x"), None, {"street": "x", "zip": None}),
         (Colour, Colour.BLUE, None, "BLUE"),
+        (State, State.IN_PROGRESS, None, "IN_PROGRESS"),
+        (Size, Size.LARGE, "long", 2),
+        (Priority | None, Priority.HIGH, ["long", "null"], 2),
+        (Literal["a", "b"] | None, "a", ["string", "null"], "a"),
+        (Literal["a", 1] | None, 1, ["long", "null", "string"], 1),
+        (OrderId | None, "x", ["string", "null"], "x"),
+        (list[int] | None, [1], [{"type": "array", "items": "long"}, "null"], [1]),
+        (Money, Decimal("1.5"), MONEY, "\u0000\u0096"),
+        (Money, Decimal(-1), MONEY, "\u009c"),
+        (timedelta, timedelta(seconds=1), None, 1_000_000),
+        (tuple[int, str], (1, "x"), None, {"item_0": 1, "item_1": "x"}),
+        (tuple[int, int], (1, 2), {"type": "array", "items": "long"}, [1, 2]),
+        (frozenset[int], frozenset({3}), {"type": "array", "items": "long"}, [3]),
     ],
 )
 def test_a_default_is_written_for_the_first_branch(
@@ -192,6 +306,9 @@ def test_a_default_is_written_for_the_first_branch(
         (int, 2**63),
         (int, None),
         (UUID, None),
+        (Money, Decimal("1.234")),
+        (Money, Decimal("NaN")),
+        (tuple[int, str], (1, "x", 2)),
         (Address, Address(street="x", zip="y")),  # zip's first branch is null
         (datetime, Field(default_factory=lambda: datetime.now(UTC))),
     ],
@@ -212,6 +329,11 @@ def test_the_description_becomes_the_doc():
 def test_a_pydantic_alias_is_an_avro_alias_and_the_name_stays():
     field = schema_of(str, Field(alias="orderId"))
     assert (field["name"], field["aliases"]) == ("value", ["orderId"])
+
+
+def test_each_of_an_aliass_choices_is_an_avro_alias():
+    field = schema_of(str, Field(validation_alias=AliasChoices("id", "order-id", "order_id")))
+    assert field["aliases"] == ["id", "order_id"]
 
 
 def test_an_alias_that_avro_cannot_hold_is_left_out():
@@ -243,10 +365,15 @@ def test_an_excluded_field_is_not_written_and_needs_a_default():
         list,
         dict,
         dict[int, str],
-        tuple[int, str],
-        Size,
-        Hyphenated,
-        Literal[1, 2],
+        Huge,
+        Memberless,
+        Nameless,
+        Clashing,
+        Literal[2**63],
+        Decimal | None,
+        Annotated[Decimal, Field(max_digits=5)],
+        Annotated[Decimal, Field(decimal_places=2)],
+        tuple[int, Any],
         RootModel[int],
         Endless,
         list[Any],

@@ -1,0 +1,65 @@
+"""What went wrong with a record, in words that quote nothing of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import fastavro
+from pydantic import ValidationError
+
+from flowodm.avro.values import ValueAtError
+from flowodm.exceptions import DeserializationError, SerializationError
+
+if TYPE_CHECKING:
+    from pydantic import BaseModel
+
+
+class TrailingBytesError(Exception):
+    """A record goes on after its last field."""
+
+
+def unread(model: type[BaseModel], error: Exception, schema_id: int | None) -> DeserializationError:
+    """Why bytes are no message of the model."""
+    if isinstance(error, ValidationError):
+        return not_valid(model, error, schema_id)
+    text = f"{model.__name__} cannot be read: {_reason(error)}"
+    return DeserializationError(text, schema_id=schema_id)
+
+
+def not_valid(
+    model: type[BaseModel], error: ValidationError, schema_id: int | None
+) -> DeserializationError:
+    """What Pydantic refused, without its own text: that quotes the input, which may be secret."""
+    first, *more = error.errors(include_url=False, include_context=False, include_input=False)
+    field = ".".join(map(str, first["loc"])) or None
+    text = f"{model.__name__} is not valid: {first['msg']}"
+    if more:
+        text += f", and {len(more)} more"
+    return DeserializationError(text, schema_id=schema_id, field=field)
+
+
+# What an error of reading means, without fastavro's own words, which may quote bytes.
+_REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (TrailingBytesError, "there are bytes after its last field"),
+    (EOFError, "the bytes end too early"),
+    (UnicodeDecodeError, "a string is not UTF-8"),
+    (fastavro.read.SchemaResolutionError, "the writer's schema does not resolve to the model's"),
+    (OverflowError, "a date or time is out of Python's range"),
+    (IndexError, "a union or an enum has no such branch"),
+)
+
+
+def _reason(error: Exception) -> str:
+    for kind, text in _REASONS:
+        if isinstance(error, kind):
+            return text
+    return f"its bytes make no sense ({type(error).__name__})"
+
+
+def unwritten(model: type[BaseModel], error: Exception) -> SerializationError:
+    """Why a message cannot be written."""
+    if isinstance(error, ValueAtError):
+        return SerializationError(f"{model.__name__}.{error.path} cannot be written: {error}")
+    # fastavro's TypeErrors name the field; its other errors may quote the value.
+    reason = str(error) if isinstance(error, TypeError) else type(error).__name__
+    return SerializationError(f"{model.__name__} cannot be written: {reason}")

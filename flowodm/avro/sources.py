@@ -1,0 +1,63 @@
+"""Where Avro schemas come from, and whether they are any."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import fastavro
+from fastavro.schema import SchemaParseException, UnknownType
+
+from flowodm.exceptions import SchemaValidationError
+
+if TYPE_CHECKING:
+    from os import PathLike
+
+    from pydantic import BaseModel
+
+
+def parsed_record(schema: Any) -> dict[str, Any]:
+    """A record's schema with full names, checked by fastavro.
+
+    Raises:
+        SchemaValidationError: It is no valid schema, or not that of a record.
+    """
+    try:
+        parsed: Any = fastavro.parse_schema(schema, {})
+    except (SchemaParseException, UnknownType, KeyError, TypeError, ValueError) as error:
+        raise SchemaValidationError(f"not a valid Avro schema: {error}") from error
+    if not isinstance(parsed, dict) or parsed["type"] != "record":
+        raise SchemaValidationError("not the schema of a record")
+    # The marks of fastavro's own parser would be taken for already parsed after a change.
+    return {key: value for key, value in parsed.items() if not key.startswith("__")}
+
+
+def schema_from_file(path: str | PathLike[str]) -> dict[str, Any]:
+    """The schema in an .avsc file.
+
+    Raises:
+        SchemaValidationError: It cannot be read, or is no JSON.
+    """
+    try:
+        schema: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SchemaValidationError(f"schema_path {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SchemaValidationError(f"schema_path {path} is not JSON: {error}") from error
+    return schema
+
+
+def schema_from_text(text: str, model: type[BaseModel]) -> dict[str, Any]:
+    """The schema in a model's Settings.
+
+    Raises:
+        SchemaValidationError: It is no JSON.
+    """
+    try:
+        schema: dict[str, Any] = json.loads(text)
+    except ValueError as error:
+        raise SchemaValidationError(
+            f"{model.__name__}.Settings.avro_schema is not JSON: {error}"
+        ) from error
+    return schema
