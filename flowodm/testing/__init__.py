@@ -7,24 +7,41 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowodm.testing.broker import BrokerError, EmbeddedBroker
+    from flowodm.testing.memory import InMemoryKafka
     from flowodm.testing.proxy import Fault, FaultProxy, Way
+    from flowodm.testing.records import Record, poison, tombstone
     from flowodm.testing.registry_proxy import RegistryProxy, RegistryRequest, WrongAnswer
+    from flowodm.testing.results import Attempt, Fate, LoopResult
+    from flowodm.testing.runner import arun_loop, run_loop
 
 __all__ = [
+    "Attempt",
     "BrokerError",
     "EmbeddedBroker",
+    "Fate",
     "Fault",
     "FaultProxy",
+    "InMemoryKafka",
+    "LoopResult",
+    "Record",
     "RegistryProxy",
     "RegistryRequest",
     "Way",
     "WrongAnswer",
+    "arun_loop",
+    "poison",
+    "run_loop",
+    "tombstone",
 ]
 
 _MODULES = {
     "broker": ("BrokerError", "EmbeddedBroker"),
+    "memory": ("InMemoryKafka",),
     "proxy": ("Fault", "FaultProxy", "Way"),
+    "records": ("Record", "poison", "tombstone"),
     "registry_proxy": ("RegistryProxy", "RegistryRequest", "WrongAnswer"),
+    "results": ("Attempt", "Fate", "LoopResult"),
+    "runner": ("arun_loop", "run_loop"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 

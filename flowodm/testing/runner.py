@@ -1,0 +1,310 @@
+"""Drives a loop over given records, without a broker, and tells what it did."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from contextlib import nullcontext
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Self, TypeAlias
+
+from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
+from flowodm.events import LoopState
+from flowodm.exceptions import ConfigurationError
+from flowodm.model import FlowBaseModel, settings_of
+from flowodm.testing.memory import InMemoryKafka
+from flowodm.testing.recorder import Recorder
+from flowodm.testing.records import Record
+from flowodm.testing.results import LoopResult, dead_letters_of, fates_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from confluent_kafka import Message
+
+Loop: TypeAlias = ConsumerLoop | AsyncConsumerLoop
+Given: TypeAlias = "FlowBaseModel | Record | bytes"
+Raised: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
+
+#: Seconds between two looks whether all is settled, if nothing has changed meanwhile.
+_TICK = 0.02
+#: Seconds of the loop's longest poll, and so until it commits what was handled meanwhile.
+_POLL_TIMEOUT = 0.005
+
+
+def run_loop(
+    loop: Loop,
+    records: Iterable[Given] = (),
+    *,
+    existing: Iterable[Given] = (),
+    partitions: int = 1,
+    raises: Raised | None = None,
+    real_delays: bool = False,
+    timeout: float = 30.0,
+    kafka: InMemoryKafka | None = None,
+) -> LoopResult:
+    """Run a loop until it has settled these records, or has ended by itself.
+
+    Everything is real but Kafka: decoding, order, retries, commits, dead letters, hooks. A
+    ConsumerLoop runs its handler in the calling thread, as ever; an AsyncConsumerLoop gets an
+    event loop of its own (within one: :func:`arun_loop`). Signals are left alone.
+
+    Args:
+        loop: The loop; what a decorator made of a handler is one.
+        records: Arrive all at once when the loop has joined its group: messages, :class:`Record`
+            objects, or bytes as they are.
+        existing: Are in the topic before that.
+        partitions: How many the loop's topic has, if it has not more already.
+        raises: The exception that run() is expected to raise.
+        real_delays: Wait before retries as the loop says, instead of not at all.
+        timeout: Seconds after which the loop is stopped.
+        kafka: An in-memory Kafka that was entered already, with its topics and offsets; by
+            default an empty one.
+
+    Raises:
+        AssertionError: Records were not settled in time, or run() did not raise what it should.
+        Exception: What run() raised, unless that was expected.
+    """
+    if isinstance(loop, AsyncConsumerLoop):
+        _refuse_a_running_event_loop()
+        return asyncio.run(
+            arun_loop(
+                loop,
+                records,
+                existing=existing,
+                partitions=partitions,
+                raises=raises,
+                real_delays=real_delays,
+                timeout=timeout,
+                kafka=kafka,
+            )
+        )
+    with _Drive(loop, kafka, partitions, real_delays, timeout) as drive:
+        drive.give(existing, records)
+        try:
+            loop.run()
+        except BaseException as error:  # noqa: BLE001 - raised below, unless it is expected
+            drive.ended(error)
+        return drive.result(raises)
+
+
+async def arun_loop(
+    loop: Loop,
+    records: Iterable[Given] = (),
+    *,
+    existing: Iterable[Given] = (),
+    partitions: int = 1,
+    raises: Raised | None = None,
+    real_delays: bool = False,
+    timeout: float = 30.0,  # noqa: ASYNC109 - the loop drains; cancelling it would be another end
+    kafka: InMemoryKafka | None = None,
+) -> LoopResult:
+    """The same on the running event loop; a ConsumerLoop runs in a thread then."""
+    with _Drive(loop, kafka, partitions, real_delays, timeout) as drive:
+        drive.give(existing, records)
+        try:
+            if isinstance(loop, AsyncConsumerLoop):
+                await loop.run()
+            else:
+                await asyncio.to_thread(loop.run)
+        except BaseException as error:
+            drive.ended(error)
+            if isinstance(error, asyncio.CancelledError):
+                raise
+        return drive.result(raises)
+
+
+class _Drive:
+    """One run: what is put in, when it is over, and what came of it."""
+
+    def __init__(
+        self,
+        loop: Loop,
+        kafka: InMemoryKafka | None,
+        partitions: int,
+        real_delays: bool,
+        timeout: float,
+    ) -> None:
+        self._loop = loop
+        self._options = options = loop.options
+        self._recorder = Recorder()
+        self._topic = settings_of(options.model).topic
+        self._kafka = InMemoryKafka() if kafka is None else kafka
+        self._context: Any = self._kafka if kafka is None else nullcontext()
+        self._partitions = max(partitions, 1 + max(options.partitions or (0,)))
+        self._begun = self._kafka.count
+        self._deadline = time.monotonic() + timeout
+        self._timeout = timeout
+        self._real_delays = real_delays
+        self._given: list[Message] = []
+        self._over = threading.Event()
+        self._unsettled = ""
+        self._error: BaseException | None = None
+        self._watcher: threading.Thread | None = None
+
+    def __enter__(self) -> Self:
+        self._context.__enter__()
+        self._kafka.create_topic(self._topic, self._partitions)
+        self._loop.options = self._recorded()
+        return self
+
+    def __exit__(self, *exit_: object) -> None:
+        self.ended(None)
+        self._loop.options = self._options
+        self._context.__exit__(*exit_)
+
+    def _recorded(self) -> Any:
+        """The loop's options, with a recorder at each place that tells something."""
+        options, recorder = self._options, self._recorder
+        awaits = isinstance(self._loop, AsyncConsumerLoop)
+        batches = options.batch_size is not None
+        changes: dict[str, Any] = {
+            "handler": recorder.handler(options.handler, batches=batches, awaits=awaits),
+            "observers": [recorder.observe, *options.observers],
+            "handle_signals": False,
+            "poll_timeout": min(options.poll_timeout, _POLL_TIMEOUT),
+        }
+        if options.tombstone_handler is not None:
+            changes["tombstone_handler"] = recorder.tombstone_handler(
+                options.tombstone_handler, awaits=awaits
+            )
+        if not self._real_delays:
+            changes["retry_delay"] = 0.0
+        return replace(options, **changes)
+
+    # ---- putting in ----------------------------------------------------------------------
+
+    def give(self, existing: Iterable[Given], records: Iterable[Given]) -> None:
+        """Write all of them now; those that arrive later come when the loop has joined."""
+        self._given += self._kafka.append_all(self._written(existing))
+        later = self._written(records)
+        self._watcher = threading.Thread(
+            target=self._watch, args=(later,), name="flowodm-test-watcher", daemon=True
+        )
+        self._watcher.start()
+
+    def _written(self, given: Iterable[Given]) -> list[tuple[str, Record]]:
+        return [(self._topic, self._placed(self._write(item))) for item in given]
+
+    def _placed(self, record: Record) -> Record:
+        pinned = self._options.partitions
+        if record.partition is None and pinned is not None:
+            return replace(record, partition=pinned[0])
+        return record
+
+    def _write(self, given: Given) -> Record:
+        record = given if isinstance(given, Record) else Record(given)
+        message = record.value
+        if not isinstance(message, FlowBaseModel):
+            return record
+        with self._kafka.staging() as staged:
+            message.produce_nowait(key=record.key, headers=list(record.headers) or None)
+        if len(staged) != 1:
+            raise ConfigurationError(
+                f"{type(message).__name__}.get_producer gives a producer of its own: give the "
+                "record's bytes instead"
+            )
+        written = staged[0][1]
+        return replace(written, partition=record.partition, timestamp=record.timestamp)
+
+    # ---- when it is over -----------------------------------------------------------------
+
+    def _watch(self, later: list[tuple[str, Record]]) -> None:
+        """In a thread of its own: the loop's may be busy with a handler."""
+        try:
+            if self._wait(self._joined):
+                self._given += self._kafka.append_all(later)
+                self._wait(self._settled)
+        finally:
+            late = time.monotonic() >= self._deadline
+            if late and not self._over.is_set():
+                self._unsettled = self._missing()
+            session = self._loop._session  # noqa: SLF001 - stop() might hit the loop's next run
+            if session is not None:
+                session.switch.press(now=late)
+            self._kafka.nudge()
+
+    def _wait(self, condition: Callable[[], bool]) -> bool:
+        kafka = self._kafka
+        while not self._over.is_set() and time.monotonic() < self._deadline:
+            if condition():
+                return True
+            with kafka.changed:
+                kafka.changed.wait(_TICK)
+        return False
+
+    def _joined(self) -> bool:
+        status = self._loop.status()  # that of an earlier run is not RUNNING
+        return status.state is LoopState.RUNNING and status.joined
+
+    def _settled(self) -> bool:
+        """Whether nothing is in the loop's hands, and everything is committed."""
+        status = self._loop.status()
+        if not self._joined() or status.buffered or status.in_flight:
+            return False
+        committed = self._committed()
+        ends = {number: len(log) for number, log in enumerate(self._kafka.logs[self._topic])}
+        return all(committed.get(number, 0) >= ends.get(number, 0) for _, number in status.assigned)
+
+    def _missing(self) -> str:
+        status, committed = self._loop.status(), self._committed()
+        return (
+            f"after {self._timeout:g} s of {len(self._given)} records not all are settled: "
+            f"{status.in_flight} handlers are busy, {status.waiting} records wait for a retry, "
+            f"committed is {committed} of {self._topic}"
+        )
+
+    def _committed(self) -> dict[int, int]:
+        return self._kafka.committed(self._options.group, self._topic)
+
+    def ended(self, error: BaseException | None) -> None:
+        """run() has returned, or raised."""
+        self._error = self._error or error
+        self._over.set()
+        if self._watcher is not None:
+            self._watcher.join()
+            self._watcher = None
+
+    # ---- what came of it -----------------------------------------------------------------
+
+    def result(self, raises: Raised | None) -> LoopResult:
+        """Everything that can be told; raises what nobody expected."""
+        self.ended(None)
+        self._judge(raises)
+        committed, recorder, options = self._committed(), self._recorder, self._options
+        filtered = options.header_filter is not None
+        return LoopResult(
+            kafka=self._kafka,
+            fates=fates_of(
+                self._given, recorder.attempts, recorder.events, committed, filtered=filtered
+            ),
+            attempts=tuple(recorder.attempts),
+            events=tuple(recorder.events),
+            committed=committed,
+            dead_letters=dead_letters_of(self._kafka, options.dead_letter_topic),
+            produced=self._produced(),
+            error=self._error,
+        )
+
+    def _judge(self, raises: Raised | None) -> None:
+        error = self._error
+        if error is not None and not (raises is not None and isinstance(error, raises)):
+            raise error
+        if self._unsettled:
+            raise AssertionError(self._unsettled)
+        if error is None and raises is not None:
+            raise AssertionError(f"run() raised nothing, and not {raises}")
+
+    def _produced(self) -> tuple[Message, ...]:
+        own = {self._topic, self._options.dead_letter_topic}
+        new = self._kafka.records_since(self._begun)
+        return tuple(message for message in new if message.topic() not in own)
+
+
+def _refuse_a_running_event_loop() -> None:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return
+    raise RuntimeError("an event loop runs here: use `await arun_loop(...)`")
