@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowodm.schema.parsing import kind_of, named_types
+from flowodm.schema.parsing import kind_of, logical_of, named_types
 from flowodm.schema.results import ValidationResult
 
 _WRITABLE = {
@@ -172,7 +172,7 @@ def _may_be(mine: str, theirs: str) -> bool:
 
 
 def _family(schema: Any) -> str | None:
-    return _FAMILIES.get(str(schema.get("logicalType"))) if isinstance(schema, dict) else None
+    return _FAMILIES.get(logical_of(schema) or "")
 
 
 def _shown(schema: Any) -> str:

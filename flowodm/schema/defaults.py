@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from flowodm.schema.parsing import kind_of
+from flowodm.schema.parsing import kind_of, logical_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -93,7 +93,7 @@ def expression(schema: Any, value: Any, names: Names) -> Expression:
 
 
 def _unnested(kind: str, schema: Any, value: Any, names: Names) -> Expression:
-    logical = schema.get("logicalType") if isinstance(schema, dict) else None
+    logical = logical_of(schema)
     plain = _plain(kind, value)
     shown = _logical(logical, schema, plain, names) if logical else None
     return Expression(shown or _shown(plain, names))
@@ -189,8 +189,9 @@ def _logical(logical: str, schema: Any, value: Any, names: Names) -> str | None:
                 digits = tuple(map(int, str(abs(number))))
                 exact = Decimal((int(number < 0), digits, -schema.get("scale", 0)))
                 return f'{names.use("decimal", "Decimal")}("{exact}")'
-            case "uuid" if isinstance(value, str):
-                return f'{names.use("uuid", "UUID")}("{UUID(value)}")'
+            case "uuid":
+                known = UUID(bytes=value) if isinstance(value, bytes) else UUID(value)
+                return f'{names.use("uuid", "UUID")}("{known}")'
             case "timedelta-micros":
                 return f"{names.use('datetime', 'timedelta')}(microseconds={value})"
             case _:

@@ -94,13 +94,17 @@ def _source(
     class_name: str | None,
     consumer_group: str | None,
 ) -> ModelSource:
-    return model_source(
-        _loaded(schema_source),
-        topic=topic,
-        reserved=_RESERVED,
-        class_name=class_name,
-        consumer_group=consumer_group,
-    )
+    schema = _loaded(schema_source)
+    try:
+        return model_source(
+            schema,
+            topic=topic,
+            reserved=_RESERVED,
+            class_name=class_name,
+            consumer_group=consumer_group,
+        )
+    except RecursionError:
+        raise SchemaValidationError("the schema nests too deeply") from None
 
 
 def _loaded(source: str | PathLike[str] | dict[str, Any]) -> dict[str, Any]:
@@ -116,6 +120,7 @@ def _made(source: ModelSource) -> type[FlowBaseModel]:
     try:
         code = compile(source.text, f"<{source.class_name}, generated>", "exec", dont_inherit=True)
     except (SyntaxError, RecursionError, MemoryError) as error:
+        # Python's parser knows about a hundred open brackets.
         raise SchemaValidationError(f"the schema nests too deeply: {error}") from error
     # The class and its source cannot differ. All that comes from the schema is names that
     # flowodm.schema.naming has checked, and literals.

@@ -14,6 +14,24 @@ NAMED = frozenset({"record", "error", "enum", "fixed"})
 """The types that a schema gives a name, and refers to by it."""
 
 
+_LOGICAL = frozenset(
+    {
+        ("bytes", "decimal"),
+        ("fixed", "decimal"),
+        ("fixed", "uuid"),
+        ("int", "date"),
+        ("int", "time-millis"),
+        ("long", "local-timestamp-micros"),
+        ("long", "local-timestamp-millis"),
+        ("long", "time-micros"),
+        ("long", "timedelta-micros"),
+        ("long", "timestamp-micros"),
+        ("long", "timestamp-millis"),
+        ("string", "uuid"),
+    }
+)
+
+
 def parsed(schema: Any, what: str = "the schema") -> Any:
     """A schema in which every named type and every reference has its full name.
 
@@ -48,6 +66,14 @@ def kind_of(schema: Any) -> str:
     while isinstance(schema, dict):
         schema = schema["type"]
     return str(schema)
+
+
+def logical_of(schema: Any) -> str | None:
+    """The logical type; None without one, and where its base is not the specification's."""
+    if not isinstance(schema, dict):
+        return None
+    logical = schema.get("logicalType")
+    return str(logical) if (kind_of(schema), logical) in _LOGICAL else None
 
 
 def _without_marks(schema: Any) -> Any:

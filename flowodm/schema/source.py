@@ -11,10 +11,11 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowodm.avro.names import LEGAL_NAME, short_name
 from flowodm.exceptions import SchemaValidationError
 from flowodm.schema.defaults import NoDefaultError, expression
-from flowodm.schema.naming import class_name, field_names, free_name, member_names
-from flowodm.schema.parsing import kind_of, named_types, parsed
+from flowodm.schema.naming import class_name, field_names, member_names
+from flowodm.schema.parsing import kind_of, logical_of, named_types, parsed
 
 if TYPE_CHECKING:
     from collections.abc import Container, Mapping
@@ -31,17 +32,16 @@ _PLAIN = {
     "string": "str",
     "bytes": "bytes",
 }
-# Of a logical type on a base type that the specification does not know, only the base counts.
 _LOGICAL = {
-    ("int", "date"): ("datetime", "date"),
-    ("int", "time-millis"): ("datetime", "time"),
-    ("long", "time-micros"): ("datetime", "time"),
-    ("long", "timestamp-millis"): ("datetime", "datetime"),
-    ("long", "timestamp-micros"): ("datetime", "datetime"),
-    ("long", "local-timestamp-millis"): ("datetime", "datetime"),
-    ("long", "local-timestamp-micros"): ("datetime", "datetime"),
-    ("long", "timedelta-micros"): ("datetime", "timedelta"),
-    ("string", "uuid"): ("uuid", "UUID"),
+    "date": ("datetime", "date"),
+    "time-millis": ("datetime", "time"),
+    "time-micros": ("datetime", "time"),
+    "timestamp-millis": ("datetime", "datetime"),
+    "timestamp-micros": ("datetime", "datetime"),
+    "local-timestamp-millis": ("datetime", "datetime"),
+    "local-timestamp-micros": ("datetime", "datetime"),
+    "timedelta-micros": ("datetime", "timedelta"),
+    "uuid": ("uuid", "UUID"),
 }
 _FIRST_PARTY = ("flowodm", "pydantic")
 
@@ -195,7 +195,9 @@ class _Module:
 
     def _assembled(self, schema: dict[str, Any], base: str, blocks: list[str]) -> str:
         name = self.class_of(schema)
-        if name != schema["name"].rpartition(".")[2]:
+        short = short_name(schema["name"])
+        if name != short or list(map(short_name, self.named)).count(short) > 1:
+            # By this the writer of a union finds the class's branch.
             blocks.insert(1, f"__avro_name__ = {_literal(schema['name'])}")
         body = "\n\n".join(block for block in blocks if block) or "pass"
         return f"class {name}({base}):\n{_indented(body)}"
@@ -255,14 +257,13 @@ class _Module:
                 return self._annotation(inner)
 
     def _logical(self, schema: dict[str, Any]) -> str | None:
-        kind, logical = kind_of(schema), schema.get("logicalType")
-        if logical == "decimal" and kind in {"bytes", "fixed"}:
+        logical = logical_of(schema)
+        if logical == "decimal":
             digits, places = schema["precision"], schema.get("scale", 0)
             return self._constrained(
                 self.use("decimal", "Decimal"), f"max_digits={digits}, decimal_places={places}"
             )
-        found = _LOGICAL.get((kind, str(logical)))
-        return None if found is None else self.use(*found)
+        return self.use(*_LOGICAL[logical]) if logical else None
 
     def _constrained(self, annotation: str, constraints: str) -> str:
         return (
@@ -286,7 +287,7 @@ class _Module:
 
 
 def _checked(name: str, taken: Container[str]) -> str:
-    if class_name(name, ()) != name or name != free_name(name, taken):
+    if not LEGAL_NAME.fullmatch(name) or class_name(name, ()) != name or name in taken:
         raise SchemaValidationError(
             f"class_name={name!r}: choose another, an identifier without a leading underscore "
             "that no field has"
