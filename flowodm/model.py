@@ -3,31 +3,28 @@
 from __future__ import annotations
 
 import time
-from copy import copy
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
-from flowodm.avro.codec import Codec, codec_for
+from flowodm.avro.codec import codec_for
 from flowodm.connection import get_kafka_connection
-from flowodm.consume import take_one
-from flowodm.exceptions import ProducerError, SettingsError
+from flowodm.exceptions import ProducerError
+from flowodm.model_consumes import ConsumingModel
 from flowodm.model_settings import ModelSettings, settings_of
 from flowodm.produce import QUEUE_TIMEOUT, Delivery, enqueue, key_bytes
-from flowodm.settings import BaseSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Self
 
-    from confluent_kafka import Consumer, KafkaError, Message, Producer
+    from confluent_kafka import KafkaError, Message, Producer
 
     from flowodm.produce import Headers
 
 __all__ = ["FlowBaseModel", "ModelSettings", "settings_of"]
 
 
-class FlowBaseModel(BaseModel):
+class FlowBaseModel(ConsumingModel):
     """A message of a topic: a Pydantic model that can be produced and consumed.
 
     ::
@@ -58,29 +55,6 @@ class FlowBaseModel(BaseModel):
             ConfigurationError: See :attr:`flowodm.connection.KafkaConnection.producer`.
         """
         return get_kafka_connection().producer
-
-    @classmethod
-    def get_consumer(
-        cls, group_id: str | None = None, settings: BaseSettings | None = None
-    ) -> Consumer:
-        """The consumer that ``consume_one`` uses; override it to use another.
-
-        Args:
-            group_id: The group to join; by default that of the class's Settings.
-            settings: The profile; BaseSettings by default.
-
-        Raises:
-            SettingsError: Neither says which group.
-            ConfigurationError: See :meth:`flowodm.connection.KafkaConnection.get_consumer`.
-        """
-        own = settings_of(cls)
-        group = group_id or own.consumer_group
-        if not group:
-            raise SettingsError(
-                f"{cls.__name__} has no consumer group: give group_id, or set "
-                "consumer_group in its Settings"
-            )
-        return get_kafka_connection().get_consumer(group, [own.topic], settings)
 
     def produce(
         self,
@@ -158,37 +132,6 @@ class FlowBaseModel(BaseModel):
         return len(sent)
 
     @classmethod
-    def consume_one(
-        cls,
-        timeout: float = 1.0,
-        group_id: str | None = None,
-        settings: BaseSettings | None = None,
-    ) -> Self | None:
-        """Take the next message of the topic and commit it.
-
-        The consumer stays in its group between calls. Joining takes a few seconds, so that the
-        first calls may find nothing. Tombstones are passed over.
-
-        Args:
-            timeout: Seconds to wait for a message.
-            group_id: See :meth:`get_consumer`.
-            settings: See :meth:`get_consumer`; its auto-commit is turned off.
-
-        Returns:
-            The message, or None if none came in time.
-
-        Raises:
-            DeserializationError: The next record is no message of this class; says where it is.
-                It is not committed by itself, and the next call goes on after it.
-            RegistryUnavailableError, SchemaRegistryError: The record's schema cannot be had; the
-                next call gets the same record.
-            ConsumerError, TopicError: The consumer cannot go on, or could not commit; in the
-                latter case the next call gets the same record.
-        """
-        codec: Codec[Self] = codec_for(cls)
-        return take_one(cls.get_consumer(group_id, _committing_nothing(settings)), codec, timeout)
-
-    @classmethod
     def register_schema(cls) -> int:
         """Register the schema that this class writes with; returns its id.
 
@@ -230,10 +173,3 @@ def _send(
     delivery = Delivery(own.topic, callback)
     enqueue(producer, delivery, message, deadline)
     return producer, delivery
-
-
-def _committing_nothing(settings: BaseSettings | None) -> BaseSettings:
-    """The profile without auto-commit, whether its field or its extra_config turned that on."""
-    off = copy(settings) if settings is not None else BaseSettings()
-    off.extra_config = {**off.extra_config, "enable.auto.commit": False}
-    return off

@@ -1,4 +1,4 @@
-"""consume_one commits what it returned and only that, and loses nothing."""
+"""What is taken without a loop: committed is what was returned and only that; nothing is lost."""
 
 from __future__ import annotations
 
@@ -58,12 +58,16 @@ class Partition:
         self.committed: list[int] = []
         self.commit_error: Exception | None = None
         self.asked: list[Any] = []
+        self.mine = True
 
     def poll(self, _timeout: float) -> Record | None:
         if self.position >= len(self.log):
             return None
         self.position += 1
         return self.log[self.position - 1]
+
+    def assignment(self) -> list[TopicPartition]:
+        return [TopicPartition("orders", 2)] if self.mine else []
 
     def commit(self, offsets: list[TopicPartition], asynchronous: bool) -> list[TopicPartition]:
         assert asynchronous is False
@@ -140,6 +144,7 @@ def test_a_commit_refused_for_the_partition_raises(partition, monkeypatch):
     partition.log = [good(0)]
 
     class Refused:
+        topic, partition, offset = "orders", 2, 1
         error = KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED)
 
     monkeypatch.setattr(partition, "commit", lambda **_kwargs: [Refused()])

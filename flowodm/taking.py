@@ -1,0 +1,369 @@
+"""Taking messages from a consumer that somebody else drives: what to ask it, and when to commit.
+
+Everything that may block is *yielded* as an :class:`Ask` and answered by whoever drives the
+generator, in a thread or on an event loop; see :mod:`flowodm.consume`. So the rules stand here
+once: a message is committed only if it was handed out, and what was taken but not handed out
+comes again.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from collections.abc import Callable, Generator
+from contextlib import suppress
+from dataclasses import dataclass
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
+
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
+from pydantic import BaseModel
+
+from flowodm.avro.codec import SchemaNotLoadedError
+from flowodm.exceptions import ConsumerError, DeserializationError, FlowODMError, TopicError
+
+if TYPE_CHECKING:
+    from confluent_kafka import Message
+
+    from flowodm.codecs import ValueCodec
+
+_log = logging.getLogger(__name__)
+
+M = TypeVar("M", bound=BaseModel)
+T = TypeVar("T")
+TP: TypeAlias = tuple[str, int]
+
+JOIN_TIMEOUT = 30.0
+"""Seconds that an iteration waits for its partitions, on top of its time-out."""
+
+COMMIT_INTERVAL = 1.0
+"""Seconds between two commits of an iteration."""
+
+# The longest single wait: how long a cancelled task, or Ctrl-C, waits for the poll to return.
+_SLICE = 0.1
+
+# librdkafka goes on by itself after these.
+_PASSING = frozenset(
+    {
+        KafkaError._PARTITION_EOF,  # noqa: SLF001 - the constant's public name
+        KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 - the same
+    }
+)
+_TOPIC_ERRORS = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
+
+
+class Poison(Enum):
+    """What becomes of a record that cannot be read."""
+
+    RAISE = "raise"
+    SKIP = "skip"
+
+
+@dataclass(frozen=True, slots=True)
+class Ask:
+    """A call that may block.
+
+    Attributes:
+        function: What to call.
+        arguments: Its arguments.
+        options: Its keyword arguments.
+        of_consumer: Whether it is the consumer that is asked; an asynchronous one answers with
+            an awaitable.
+    """
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...] = ()
+    options: tuple[tuple[str, Any], ...] = ()
+    of_consumer: bool = True
+
+    def __call__(self) -> Any:
+        """Make the call."""
+        return self.function(*self.arguments, **dict(self.options))
+
+
+Steps: TypeAlias = Generator[Ask, Any, T]
+
+
+class GivenUpError(BaseException):
+    """Thrown into the steps when whoever drives them was cancelled during a call.
+
+    Attributes:
+        answer: What the call returned after all; None if it failed, or did not return in time.
+    """
+
+    def __init__(self, answer: Any = None) -> None:
+        super().__init__("cancelled")
+        self.answer = answer
+
+
+@dataclass(frozen=True, slots=True)
+class _Taken(Generic[M]):
+    tp: TP
+    offset: int
+    message: M
+
+
+class Taking(Generic[M]):
+    """Takes messages of one model from one consumer. One driver at a time.
+
+    Args:
+        consumer: A consumer of confluent_kafka's kind, subscribed; or one whose methods return
+            awaitables.
+        codec: Reads the values.
+        poison: What becomes of records that cannot be read.
+    """
+
+    def __init__(self, consumer: Any, codec: ValueCodec[M], poison: Poison) -> None:
+        self._consumer = consumer
+        self._codec = codec
+        self._poison = poison
+        self._joined = False
+        self._given: tuple[TP, int] | None = None
+        self._handled: dict[TP, int] = {}  # where each partition's handled messages end
+        self._commit_at = time.monotonic() + COMMIT_INTERVAL
+
+    # ---- several at once, committed before they are handed out ---------------------------
+
+    def batch(self, size: int, timeout: float) -> Steps[list[M]]:
+        """At most ``size`` messages that come within ``timeout`` seconds, committed.
+
+        A failure behind a message ends the batch in front of it; the record that failed comes
+        first in the next one.
+        """
+        deadline = time.monotonic() + timeout
+        while True:
+            taken: list[_Taken[M]] = []
+            try:
+                yield from self._fill(taken, size, deadline)
+                messages = yield from self._settled(taken)
+            except GeneratorExit:
+                raise  # nobody answers any more
+            except BaseException:
+                yield from self._rewind(taken)
+                raise
+            if messages or not size or time.monotonic() >= deadline:
+                return messages
+
+    def _fill(self, taken: list[_Taken[M]], size: int, deadline: float) -> Steps[None]:
+        only_what_is_there = deadline <= time.monotonic()
+        while len(taken) < size:
+            wait = deadline - time.monotonic()
+            if wait <= 0 and not only_what_is_there:
+                return
+            record = yield from self._poll(min(max(wait, 0.0), _SLICE))
+            if record is None:
+                if only_what_is_there:
+                    return
+                continue
+            try:
+                message = yield from self._read_or_go_back(record)
+            except FlowODMError as error:
+                if not taken:
+                    raise
+                if isinstance(error, DeserializationError):
+                    yield from self._seek({_tp(record): _offset(record)})
+                return
+            if message is not None:
+                taken.append(_Taken(_tp(record), _offset(record), message))
+
+    def _settled(self, taken: list[_Taken[M]]) -> Steps[list[M]]:
+        """Commit, and tell which messages may be handed out."""
+        try:
+            left_out = yield from self._commit({each.tp: each.offset + 1 for each in taken})
+        except GivenUpError:
+            # It may have been committed, and nobody gets it: that is taken back.
+            with suppress(KafkaException, ConsumerError):
+                yield from self._commit(_firsts(taken))
+            raise
+        kept = [each.message for each in taken if each.tp not in left_out]
+        reasons = [reason for reason in left_out.values() if reason is not None]
+        if reasons and not kept:
+            raise ConsumerError(reasons[0])
+        for reason in reasons:
+            _log.error("%s; its messages come again", reason)
+        if left_out:
+            yield from self._rewind([each for each in taken if each.tp in left_out])
+        return kept
+
+    # ---- one after the other, committed when the next one is asked for -------------------
+
+    def next(self, timeout: float | None) -> Steps[M | None]:
+        """The next message; None if none comes within ``timeout`` seconds.
+
+        As long as the group has given it no partitions, it waits JOIN_TIMEOUT more.
+
+        Args:
+            timeout: Seconds; None: no limit.
+        """
+        wait = math.inf if timeout is None else timeout
+        deadline = time.monotonic() + wait + (0.0 if self._joined else JOIN_TIMEOUT)
+        while True:
+            record = yield from self._poll(min(max(deadline - time.monotonic(), 0.0), _SLICE))
+            if record is not None:
+                self._joined = True
+                message = yield from self._read_or_go_back(record)
+                if message is not None:
+                    self._given = _tp(record), _offset(record) + 1
+                    return message
+            yield from self.commit_now_and_then()
+            if not self._joined and (yield from self._assignment()):
+                self._joined = True
+                deadline = time.monotonic() + wait
+            if time.monotonic() >= deadline:
+                return None
+
+    def accept(self) -> None:
+        """The message that was handed out last has been handled."""
+        if self._given is not None:
+            tp, end = self._given
+            self._handled[tp] = end
+            self._given = None
+
+    def commit_now_and_then(self) -> Steps[None]:
+        """Commit what was handled, if the last time is COMMIT_INTERVAL ago."""
+        if self._handled and time.monotonic() >= self._commit_at:
+            left_out = yield from self._commit(self._handled)
+            # What is refused now may be accepted next time; what is another member's may not.
+            self._handled = {tp: self._handled[tp] for tp, why in left_out.items() if why}
+            self._commit_at = time.monotonic() + COMMIT_INTERVAL
+            for reason in filter(None, left_out.values()):
+                _log.warning("%s; tried again in %g s", reason, COMMIT_INTERVAL)
+
+    def end(self) -> Steps[None]:
+        """Commit what was handled, and go back to what was not.
+
+        Raises:
+            ConsumerError: It was not committed.
+        """
+        left_out = yield from self._commit(self._handled)
+        self._handled = {}
+        if self._given is not None:
+            tp, end = self._given
+            yield from self._seek({tp: end - 1})
+        for reason in filter(None, left_out.values()):
+            raise ConsumerError(reason)
+
+    # ---- what the consumer is asked ------------------------------------------------------
+
+    def _poll(self, wait: float) -> Steps[Message | None]:
+        record: Message | None
+        try:
+            record = yield from self._ask(self._consumer.poll, wait)
+        except GivenUpError as given_up:
+            record = given_up.answer
+            if record is not None and record.error() is None:
+                yield from self._seek({_tp(record): _offset(record)})
+            raise
+        if record is not None and (error := record.error()) is not None:
+            _raise_unless_passing(error, record.topic())
+            return None
+        return record
+
+    def _read(self, record: Message) -> Steps[M | None]:
+        """The record's message; None where it is a tombstone, or is to be passed over."""
+        value: Any = record.value()
+        if value is None:
+            return None
+        try:
+            try:
+                return self._codec.decode(value)
+            except SchemaNotLoadedError as missing:
+                schema_id = missing.schema_id
+            yield Ask(self._codec.load_schema, (schema_id,), of_consumer=False)
+            return self._codec.decode(value)
+        except DeserializationError as error:
+            (error.topic, error.partition), error.offset = _tp(record), _offset(record)
+            if self._poison is Poison.RAISE:
+                raise
+            _log.error("skipped: %s", error)
+            return None
+
+    def _read_or_go_back(self, record: Message) -> Steps[M | None]:
+        """As _read; where nothing is wrong with the record itself, it comes again."""
+        try:
+            return (yield from self._read(record))
+        except (DeserializationError, GeneratorExit):
+            raise
+        except BaseException:
+            yield from self._seek({_tp(record): _offset(record)})
+            raise
+
+    def _commit(self, ends: dict[TP, int]) -> Steps[dict[TP, str | None]]:
+        """Commit these offsets; tells which partitions are left out, and why.
+
+        None is the reason where the group has given a partition to another member: what that
+        one commits must not be undone.
+        """
+        if not ends:
+            return {}
+        mine = yield from self._assignment()
+        left_out: dict[TP, str | None] = {tp: None for tp in ends if tp not in mine}
+        places = [TopicPartition(*tp, end) for tp, end in ends.items() if tp in mine]
+        if not places:
+            return left_out
+        commit = self._consumer.commit
+        try:
+            answers = yield from self._ask(commit, offsets=places, asynchronous=False)
+        except KafkaException as error:
+            reason = error.args[0].str()
+            return left_out | {_place(p): _uncommitted(p, reason) for p in places}
+        for place in answers or ():
+            if place.error is not None:
+                left_out[_place(place)] = _uncommitted(place, place.error.str())
+        return left_out
+
+    def _assignment(self) -> Steps[set[TP]]:
+        places = yield from self._ask(self._consumer.assignment)
+        return {_place(place) for place in places or ()}
+
+    def _rewind(self, taken: list[_Taken[M]]) -> Steps[None]:
+        yield from self._seek(_firsts(taken))
+
+    def _seek(self, places: dict[TP, int]) -> Steps[None]:
+        for tp, offset in places.items():
+            # If the partition was taken away meanwhile there is nowhere to seek, and whoever
+            # has it now begins at the last commit.
+            with suppress(KafkaException, ConsumerError):
+                yield from self._ask(self._consumer.seek, TopicPartition(*tp, offset))
+
+    def _ask(self, function: Callable[..., Any], *arguments: Any, **options: Any) -> Steps[Any]:
+        try:
+            return (yield Ask(function, arguments, tuple(options.items())))
+        except RuntimeError as error:
+            raise ConsumerError(f"{self._codec.model.__name__}: {error}") from error
+
+
+def _firsts(taken: list[_Taken[Any]]) -> dict[TP, int]:
+    """Where each partition's messages begin."""
+    return {each.tp: each.offset for each in reversed(taken)}
+
+
+def _raise_unless_passing(error: KafkaError, topic: str | None) -> None:
+    if error.code() in _PASSING or (error.retriable() and not error.fatal()):
+        return
+    if error.code() in _TOPIC_ERRORS:
+        raise TopicError(f"topic {topic}: {error.str()}")
+    raise ConsumerError(error.str())
+
+
+def _tp(record: Message) -> TP:
+    topic: Any = record.topic()  # known in a record, as its partition and offset are
+    partition: Any = record.partition()
+    return topic, partition
+
+
+def _offset(record: Message) -> int:
+    offset: Any = record.offset()
+    return offset  # type: ignore[no-any-return]  # as above
+
+
+def _place(place: TopicPartition) -> TP:
+    return place.topic, place.partition
+
+
+def _uncommitted(place: TopicPartition, reason: str) -> str:
+    return (
+        f"topic {place.topic}, partition {place.partition}, offset {place.offset - 1}: "
+        f"not committed: {reason}"
+    )
