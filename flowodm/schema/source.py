@@ -302,20 +302,20 @@ def _docstring(doc: Any) -> str:
     return f'"""{doc}"""' if plain else ascii(doc)
 
 
-def _laid_out(value: Any, margin: str) -> str:
-    """JSON text in which whatever fits into a line stands in one."""
-    line = json.dumps(value)
-    if len(margin) + len(line) <= _WIDTH or not value or not isinstance(value, dict | list):
+def _laid_out(value: Any, margin: str, key: str = "") -> str:
+    """JSON text in which whatever fits into a line, with its key and a comma, stands in one."""
+    line = key + json.dumps(value)
+    if len(margin) + len(line) < _WIDTH or not value or not isinstance(value, dict | list):
         return line
     inner = f"{margin}  "
     if isinstance(value, list):
         parts = [_laid_out(item, inner) for item in value]
         start, end = "[]"
     else:
-        parts = [f"{json.dumps(k)}: {_laid_out(v, inner)}" for k, v in value.items()]
+        parts = [_laid_out(item, inner, f"{json.dumps(name)}: ") for name, item in value.items()]
         start, end = "{}"
     body = ",\n".join(f"{inner}{part}" for part in parts)
-    return f"{start}\n{body}\n{margin}{end}"
+    return f"{key}{start}\n{body}\n{margin}{end}"
 
 
 def _literal(text: str) -> str:
