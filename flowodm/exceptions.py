@@ -107,7 +107,18 @@ class DeserializationError(FlowODMError):
 
 
 class ProducerError(FlowODMError):
-    """A message was not delivered."""
+    """A message was not delivered.
+
+    Attributes:
+        failures: Of several messages, those that failed: their places among all, from 0, each
+            with its error. Empty for a single message.
+    """
+
+    def __init__(
+        self, message: str = "", *, failures: tuple[tuple[int, FlowODMError], ...] = ()
+    ) -> None:
+        super().__init__(message)
+        self.failures = failures
 
 
 class ConsumerError(FlowODMError):
