@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from flowodm.testing.records import Record, poison, tombstone
     from flowodm.testing.registry_proxy import RegistryProxy, RegistryRequest, WrongAnswer
     from flowodm.testing.results import Attempt, Fate, LoopResult
+    from flowodm.testing.round_trip import assert_round_trip
     from flowodm.testing.runner import arun_loop, run_loop
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "Way",
     "WrongAnswer",
     "arun_loop",
+    "assert_round_trip",
     "poison",
     "run_loop",
     "tombstone",
@@ -41,6 +43,7 @@ _MODULES = {
     "records": ("Record", "poison", "tombstone"),
     "registry_proxy": ("RegistryProxy", "RegistryRequest", "WrongAnswer"),
     "results": ("Attempt", "Fate", "LoopResult"),
+    "round_trip": ("assert_round_trip",),
     "runner": ("arun_loop", "run_loop"),
 }
 _HOMES = {name: module for module, names in _MODULES.items() for name in names}
