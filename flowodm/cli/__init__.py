@@ -8,11 +8,15 @@ import os
 import sys
 
 STDERR = 2
-_NO_OUTPUT = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG}
+NO_OUTPUT = {errno.EPIPE, errno.ENOSPC, errno.EIO, errno.EBADF, errno.EDQUOT, errno.EFBIG}
 INTERRUPTED = 130
 """Exit status after Ctrl-C: 128 + SIGINT, as shells have it."""
 OUTPUT_FAILED = 74
 """Exit status where the output cannot be written: EX_IOERR (man 3 sysexits)."""
+
+
+class NobodyReadsError(Exception):
+    """Whoever read the output, such as head, has closed it."""
 
 
 def main() -> None:
@@ -27,11 +31,12 @@ def main() -> None:
             sys.stdout.flush()
     except KeyboardInterrupt:
         _leave(INTERRUPTED, "interrupted")
+    except (NobodyReadsError, BrokenPipeError):
+        _leave(OUTPUT_FAILED, "")  # who reads no further knows why there is no more
     except OSError as error:
-        if error.errno not in _NO_OUTPUT:
+        if error.errno not in NO_OUTPUT:
             raise
-        # Who reads no further, such as head, knows why there is no more.
-        _leave(OUTPUT_FAILED, "" if error.errno == errno.EPIPE else str(error))
+        _leave(OUTPUT_FAILED, str(error))
 
 
 def _open_standard_streams() -> None:

@@ -5,16 +5,30 @@ from __future__ import annotations
 import logging
 import sys
 import traceback
+from contextlib import contextmanager
 from importlib.metadata import PackageNotFoundError, version
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from flowodm.cli import broker, consuming, dead_letters, producing, schemas, subjects
+from flowodm.cli import (
+    NO_OUTPUT,
+    NobodyReadsError,
+    broker,
+    consuming,
+    dead_letters,
+    producing,
+    schemas,
+    subjects,
+)
 from flowodm.cli.connecting import LastWords
 from flowodm.cli.outcome import STATUSES, ExitStatus, status_of
 from flowodm.cli.terminal import complain
 from flowodm.exceptions import FlowODMError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _HELP = """
 Typed Kafka records at the command line: schemas and their registry, records in and out as JSON
@@ -32,7 +46,32 @@ Modules that MODEL names are looked for in the current folder first.
     flowodm dead-letters list orders.DLT
 """
 
+
+class _Commands(TyperGroup):
+    """Ends by a closed pipe and by Ctrl-C with statuses of ours; click's are 1 for both."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _endings():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _endings():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _endings() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError:
+        raise NobodyReadsError from None
+    except KeyboardInterrupt:
+        complain("interrupted")
+        raise typer.Exit(ExitStatus.INTERRUPTED) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help=_HELP,
     epilog=STATUSES,
     add_completion=True,
@@ -96,8 +135,10 @@ def run() -> None:
         last = words.text if status is ExitStatus.UNREACHABLE else ""
         complain(f"{error} (the Kafka client says: {last})" if last else str(error))
         sys.exit(status)
-    except OSError:
+    except NobodyReadsError:
         raise
-    except Exception:  # noqa: BLE001 - 1 would mean that the answer is no
-        traceback.print_exc()
+    except Exception as error:
+        if isinstance(error, OSError) and error.errno in NO_OUTPUT:
+            raise
+        traceback.print_exc()  # Python's own status, 1, would mean that the answer is no
         sys.exit(ExitStatus.BROKEN)

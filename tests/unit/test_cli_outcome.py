@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import pytest
+from confluent_kafka import KafkaError, KafkaException
+
+from flowodm import exceptions
+from flowodm.cli.outcome import STATUSES, ExitStatus, NoError, UnreachableError, status_of
+
+
+def because(error, cause):
+    error.__cause__ = cause
+    return error
+
+
+def kafka(code):
+    return KafkaException(KafkaError(code))
+
+
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        (NoError(), ExitStatus.NO),
+        (exceptions.SchemaCompatibilityError(), ExitStatus.NO),
+        (exceptions.ConfigurationError(), ExitStatus.CONFIGURATION),
+        (exceptions.SettingsError(), ExitStatus.CONFIGURATION),
+        (UnreachableError(), ExitStatus.UNREACHABLE),
+        (exceptions.ConnectionError(), ExitStatus.UNREACHABLE),
+        (exceptions.RegistryUnavailableError(), ExitStatus.UNREACHABLE),
+        (exceptions.SchemaRegistryError(), ExitStatus.REFUSED),
+        (exceptions.TopicError(), ExitStatus.REFUSED),
+        (exceptions.ConsumerError(), ExitStatus.REFUSED),
+        (
+            because(exceptions.ConsumerError(), kafka(KafkaError.TOPIC_AUTHORIZATION_FAILED)),
+            ExitStatus.REFUSED,
+        ),
+        (
+            because(exceptions.ConsumerError(), kafka(KafkaError._ALL_BROKERS_DOWN)),
+            ExitStatus.UNREACHABLE,
+        ),
+        (because(exceptions.ProducerError(), TimeoutError()), ExitStatus.UNREACHABLE),
+        (
+            because(
+                exceptions.ProducerError(),
+                because(exceptions.ProducerError(), kafka(KafkaError._MSG_TIMED_OUT)),
+            ),
+            ExitStatus.UNREACHABLE,
+        ),
+    ],
+)
+def test_silence_a_refusal_and_a_mistake_have_statuses_of_their_own(error, status):
+    assert status_of(error) is status
+
+
+def test_help_names_every_exit_status():
+    for status in ExitStatus:
+        assert f"  {status.value:<3} " in STATUSES, status
