@@ -9,8 +9,7 @@ Each call asks the registry of flowodm.connect() anew, and each raises:
 
 from __future__ import annotations
 
-import json
-import logging
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from flowodm.connection import get_kafka_connection
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from flowodm.registry.client import SchemaRegistry
-
-logger = logging.getLogger(__name__)
 
 
 def load_schema_from_registry(subject: str, version: str | int = "latest") -> dict[str, Any]:
@@ -80,18 +77,22 @@ def upload_schema(
     schema = load_schema_from_file(schema_path)
     parsed(schema, str(schema_path))
     registry = configured_registry()
+    is_set = level is None
     if level is not None:
-        with registry.asking(f"compatibility of subject {subject}"):
-            registry.client.set_compatibility(subject, level.value)
-    # The answer is not remembered: the subject may be deleted, by anyone, between two uploads.
-    from confluent_kafka.schema_registry import (  # noqa: PLC0415 - takes 150 ms, for users of it
-        Schema,
-    )
-
-    with registry.asking(f"subject {subject}"):
-        found = registry.client.register_schema(subject, Schema(json.dumps(schema), "AVRO"))
-    logger.info("%s is schema %d of subject %s in %s", schema_path, found, subject, registry.name)
+        # Apicurio has no rules for a subject that is not there yet; Confluent's registry has.
+        with contextlib.suppress(NotThereError):
+            _set_level(registry, subject, level)
+            is_set = True
+    registry.forget(subject)  # anyone may have deleted it since it was last asked for
+    found = registry.register(subject, schema)
+    if level is not None and not is_set:
+        _set_level(registry, subject, level)
     return found
+
+
+def _set_level(registry: SchemaRegistry, subject: str, level: Level) -> None:
+    with registry.asking(f"compatibility of subject {subject}"):
+        registry.client.set_compatibility(subject, level.value)
 
 
 def list_subjects() -> list[str]:
