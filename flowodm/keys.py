@@ -165,10 +165,10 @@ class AvroKeys:
         registry: SchemaRegistry | None,
         registration: Registration,
     ) -> None:
-        self._name = name
         # The bytes of a record with one field are the bytes of that field.
-        fields: dict[str, Any] = {"key": (annotation, ...)}
-        self._record: type[BaseModel] = create_model(name.replace(".", "_"), **fields)
+        owner, _, self._field = name.rpartition(".")
+        fields: dict[str, Any] = {self._field: (annotation, ...)}
+        self._record: type[BaseModel] = create_model(owner, **fields)
         self._codec = Codec(self._record, subject=registration.subject)
         schema = self._codec.schema["fields"][0]["type"]
         self._id = ObtainedId(registry, registration, lambda: schema, wire.header)
@@ -195,7 +195,7 @@ class AvroKeys:
             SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
                 :meth:`prepare`.
         """
-        body = self._codec.encode(self._record.model_construct(key=key))
+        body = self._codec.encode(self._record.model_construct(**{self._field: key}))
         return self._id.get() + body
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import threading
 import time
+from datetime import UTC, datetime
 from typing import Any
+from uuid import uuid4
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
@@ -26,6 +28,7 @@ class Broker:
         self.answers = True
         self.full_for = 0
         self.raises: Exception | None = None
+        self.judge = lambda _message: self.error
 
     def produce(self, **message: Any) -> None:
         if self.raises:
@@ -33,13 +36,13 @@ class Broker:
         if self.full_for:
             self.full_for -= 1
             raise BufferError("Local: Queue full")
-        self.waiting.append(message.pop("on_delivery"))
+        self.waiting.append((message.pop("on_delivery"), message))
         self.sent.append(message)
 
     def poll(self, _timeout: float) -> int:
         reports, self.waiting = (self.waiting, []) if self.answers else ([], self.waiting)
-        for report in reports:
-            report(self.error, "the message")
+        for report, message in reports:
+            report(self.judge(message), "the message")
         return len(reports)
 
 
@@ -149,6 +152,112 @@ def test_one_failure_among_many_is_an_error_that_counts(broker):
     broker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
     with pytest.raises(ProducerError, match=r"3 of 3 messages failed.*too large"):
         Order.produce_many([Order(), Order(), Order()])
+
+
+def test_each_failure_is_listed_with_its_place_and_the_others_are_sent(broker):
+    def refuse(message: dict[str, Any]) -> KafkaError | None:
+        return KafkaError(KafkaError.TOPIC_AUTHORIZATION_FAILED) if message["key"] == b"3" else None
+
+    broker.judge = refuse
+    messages = [Order(order_id=i) for i in range(5)]
+    messages[1] = Order.model_construct(order_id=1, amount=None)
+    with pytest.raises(
+        ProducerError, match=r"2 of 5 messages failed; the first, number 1"
+    ) as caught:
+        Order.produce_many(messages)
+    (first, wrong), (second, refused) = caught.value.failures
+    assert (first, second) == (1, 3)
+    assert isinstance(wrong, SerializationError)
+    assert isinstance(refused.__cause__, KafkaException)
+    assert refused.__cause__.args[0].code() == KafkaError.TOPIC_AUTHORIZATION_FAILED
+    assert [message["key"] for message in broker.sent] == [b"0", b"2", b"3", b"4"]
+
+
+def test_what_is_not_confirmed_in_time_is_listed_too(broker):
+    broker.answers = False
+    with pytest.raises(ProducerError) as caught:
+        Order.produce_many([Order(), Order()], timeout=0.05)
+    assert [index for index, _ in caught.value.failures] == [0, 1]
+    assert all("may still be delivered" in str(error) for _, error in caught.value.failures)
+
+
+def test_without_flush_wrong_messages_are_listed_all_the_same(broker):
+    with pytest.raises(ProducerError) as caught:
+        Order.produce_many([Order.model_construct(amount=None, order_id="x"), Order()], flush=False)
+    assert [index for index, _ in caught.value.failures] == [0]
+    assert len(broker.sent) == 1
+
+
+def test_a_single_failure_lists_nothing(broker):
+    broker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    with pytest.raises(ProducerError) as caught:
+        Order().produce()
+    assert caught.value.failures == ()
+
+
+def test_partition_and_timestamp_can_be_given(broker):
+    at = datetime(2024, 1, 1, 0, 0, 0, 1_500, UTC)
+    Order().produce(partition=3, timestamp=at)
+    Order().produce_nowait(partition=0, timestamp=at.replace(tzinfo=None))
+    Order().produce(timestamp=1_700_000_000_000)
+    first, second, third = broker.sent
+    assert (first["partition"], first["timestamp"]) == (3, 1_704_067_200_001)
+    assert (second["partition"], second["timestamp"]) == (0, 1_704_067_200_001)
+    assert "partition" not in third
+    assert third["timestamp"] == 1_700_000_000_000
+
+
+@pytest.mark.parametrize("timestamp", [0, -1, datetime(1970, 1, 1, tzinfo=UTC)])
+def test_a_timestamp_that_kafka_would_not_keep_is_refused(broker, timestamp):
+    with pytest.raises(ValueError, match="after 1970"):
+        Order().produce(timestamp=timestamp)
+    assert broker.sent == []
+
+
+def test_a_number_in_the_callbacks_place_is_the_time_out(broker):
+    broker.answers = False
+    started = time.monotonic()
+    with pytest.raises(ProducerError, match="may still be delivered"):
+        Order().produce(0.05)
+    assert time.monotonic() - started < 8
+
+
+def test_the_key_field_without_a_value_gives_no_key_and_a_given_key_goes_through_the_serializer(
+    broker, monkeypatch
+):
+    monkeypatch.setattr(Order.Settings, "key_serializer", "json", raising=False)
+    Order(order_id=None).produce()
+    Order(order_id="a").produce()
+    Order().produce(key={"a": 1})
+    Order().produce(key=b"as it is")
+    assert [message["key"] for message in broker.sent] == [None, b'"a"', b'{"a":1}', b"as it is"]
+
+
+def test_a_model_with_json_values_produces_json(broker, monkeypatch):
+    monkeypatch.setattr(Order.Settings, "value_serializer", "json", raising=False)
+    Order(amount=2).produce()
+    assert broker.sent[0]["value"] == b'{"amount":2.0}'
+
+
+def test_a_lost_message_that_nobody_waits_for_is_told_in_the_log(broker, caplog):
+    broker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    topic = f"orders-{uuid4()}"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Order.Settings, "topic", topic)
+        for _ in range(5):
+            Order().produce_nowait()
+        broker.poll(0)
+    (line,) = [record.getMessage() for record in caplog.records if topic in record.getMessage()]
+    assert "was not delivered (number 1)" in line
+
+
+def test_a_callback_that_hears_of_it_keeps_it_out_of_the_log(broker, caplog):
+    broker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
+    told = []
+    Order().produce_nowait(lambda error, _message: told.append(error))
+    broker.poll(0)
+    assert told == [broker.error]
+    assert not caplog.records
 
 
 def test_a_polled_producer_reports_without_being_polled_here(monkeypatch):
