@@ -13,6 +13,7 @@ from loops import BOTH, PATIENCE, brisk
 from members import PROTOCOLS
 from waiting import wait_until
 
+from flowodm.consumer.commit import CommitSchedule
 from flowodm.consumer.committer import Committer
 from flowodm.events import Committed
 
@@ -48,20 +49,29 @@ def test_a_connection_that_breaks_with_the_commit_at_a_revoke_repeats_nothing(
 
     monkeypatch.setattr(Committer, "commit_in_callback", commit_without_connection)
     bench, seen, lock = new_bench(partitions=4), Counter(), threading.Lock()
-    total, pace = 20_000, [0.001]
+    total, begun, joined = 20_000, set(), threading.Event()
     bench.produce(range(total), partition=lambda n: n % 4)
+    # Nothing is committed before the second has joined, so that there is something left for then.
+    due = CommitSchedule.due
+
+    def due_once_joined(self, now, *, idle) -> bool:
+        return joined.is_set() and due(self, now, idle=idle)
+
+    monkeypatch.setattr(CommitSchedule, "due", due_once_joined)
 
     def handle(message) -> None:
-        time.sleep(pace[0])  # work, until the second has joined
+        begun.add(message.n % 4)
+        if len(begun) == 4 and not joined.is_set():
+            time.sleep(0.001)  # work, until the second has joined
         with lock:
             seen[message.n] += 1
 
     options = {"settings": member(protocol), "commit_interval": 60.0}
     with bench.run("sync", handle, **options) as first:
-        wait_until(lambda: len(seen) > 100, PATIENCE, "the first is at work")
+        wait_until(lambda: len(begun) == 4, PATIENCE, "the first is at work on all partitions")
         with bench.run("sync", handle, **options) as second:
             second.joined(2)
-            pace[0] = 0.0
+            joined.set()
             wait_until(lambda: len(seen) == total, PATIENCE, "all is handled")
             second.stop()
         first.stop()
