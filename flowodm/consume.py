@@ -25,7 +25,7 @@ from flowodm.exceptions import FlowODMError, summary
 from flowodm.taking import Ask, GivenUpError, Poison, Steps, Taking
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable, Generator, Iterator
+    from collections.abc import Awaitable, Callable, Iterator
     from types import TracebackType
 
 _log = logging.getLogger(__name__)
@@ -96,7 +96,45 @@ async def atake(
         turn.release()
 
 
-class Messages(Generic[M]):
+class _Iteration(Generic[M]):
+    """What both kinds of iteration know. The order of an end: commit, then leave the group."""
+
+    def __init__(self, wanted: Wanted[M]) -> None:
+        self._wanted = wanted
+        self._codec = codec_for(wanted.model)
+        self._given = 0
+        self._taking: Taking[M] | None = None
+        self._consumer: Any = None
+        self._own = False
+        self._over = False
+
+    def _use(self, consumer: Any) -> bool:
+        """Begin with this consumer; False if somebody else iterates with it."""
+        lent = get_kafka_connection().lend(_inner(consumer))
+        if lent is None:
+            return False
+        self._consumer, self._own = consumer, lent
+        self._taking = Taking(consumer, self._codec, self._wanted.poison)
+        return True
+
+    def _ends(self) -> Steps[None]:
+        """What is left to ask the consumer, the first time only."""
+        self._over = True
+        taking, self._taking = self._taking, None
+        if taking is not None:
+            yield from taking.end()
+
+    def _leave(self) -> None:
+        consumer, self._consumer = self._consumer, None
+        if self._own and consumer is not None:
+            _close(_inner(consumer))
+
+    def _accept(self) -> None:
+        if self._taking is not None:
+            self._taking.accept()
+
+
+class Messages(_Iteration[M]):
     """An iterator over messages, as ``consume_iter`` returns it; also a context manager.
 
     A message counts as handled when the next one is asked for. What was handled is committed
@@ -111,14 +149,27 @@ class Messages(Generic[M]):
     """
 
     def __init__(self, wanted: Wanted[M], consumer: Callable[[], Any]) -> None:
-        self._messages = _each(wanted, consumer, handled := threading.Event())
-        self._handled = handled
+        self._over = True  # until the rest is known to be right
+        super().__init__(wanted)
+        self._get_consumer = consumer
 
     def __iter__(self) -> Self:
         return self
 
     def __next__(self) -> M:
-        return next(self._messages)
+        message = None
+        self._accept()
+        if not self._over and self._wanted.within(self._given):
+            try:
+                message = self._next()
+            except BaseException:
+                self._end(failed=True)
+                raise
+        if message is None:
+            self._end(failed=False)
+            raise StopIteration
+        self._given += 1
+        return message
 
     def close(self) -> None:
         """Commit all that was returned, and leave the group. A second time nothing happens.
@@ -126,8 +177,8 @@ class Messages(Generic[M]):
         Raises:
             ConsumerError: The broker did not take the commit.
         """
-        self._handled.set()
-        self._messages.close()
+        self._accept()
+        self._end(failed=False)
 
     def __enter__(self) -> Self:
         return self
@@ -139,11 +190,29 @@ class Messages(Generic[M]):
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
-            self._handled.set()
-        self._messages.close()
+            self._accept()
+        self._end(failed=error is not None)
+
+    def __del__(self) -> None:
+        """Leaving a bare ``for`` statement ends here."""
+        if not self._over:
+            with suppress(RuntimeError):  # the interpreter ends: what was open is closed by now
+                self._end(failed=True)
+
+    def _next(self) -> M | None:
+        while self._taking is None:
+            self._use(self._get_consumer())
+        return _drive(self._taking.next(self._wanted.timeout))
+
+    def _end(self, *, failed: bool) -> None:
+        try:
+            with _second_to(failed):
+                _drive(self._ends())
+        finally:
+            self._leave()
 
 
-class AsyncMessages(Generic[M]):
+class AsyncMessages(_Iteration[M]):
     """As :class:`Messages`, for ``async for`` and ``async with``.
 
     Args:
@@ -152,14 +221,27 @@ class AsyncMessages(Generic[M]):
     """
 
     def __init__(self, wanted: Wanted[M], consumer: Callable[[], Awaitable[Any]]) -> None:
-        self._messages = _aeach(wanted, consumer, handled := threading.Event())
-        self._handled = handled
+        self._over = True
+        super().__init__(wanted)
+        self._get_consumer = consumer
 
     def __aiter__(self) -> Self:
         return self
 
     async def __anext__(self) -> M:
-        return await anext(self._messages)
+        message = None
+        self._accept()
+        if not self._over and self._wanted.within(self._given):
+            try:
+                message = await self._next()
+            except BaseException:
+                await self._end(failed=True)
+                raise
+        if message is None:
+            await self._end(failed=False)
+            raise StopAsyncIteration
+        self._given += 1
+        return message
 
     async def aclose(self) -> None:
         """As :meth:`Messages.close`.
@@ -167,8 +249,8 @@ class AsyncMessages(Generic[M]):
         Raises:
             ConsumerError: The broker did not take the commit.
         """
-        self._handled.set()
-        await self._messages.aclose()
+        self._accept()
+        await self._end(failed=False)
 
     async def __aenter__(self) -> Self:
         return self
@@ -180,75 +262,32 @@ class AsyncMessages(Generic[M]):
         traceback: TracebackType | None,
     ) -> None:
         if error is None:
-            self._handled.set()
-        await self._messages.aclose()
+            self._accept()
+        await self._end(failed=error is not None)
 
+    def __del__(self) -> None:
+        """Leaving a bare ``async for`` statement ends here, where nothing can be awaited."""
+        if not self._over and self._consumer is not None:
+            with suppress(RuntimeError):  # as above
+                threading.Thread(target=self._end_in_thread, name="flowodm-close").start()
 
-# ---- iterations: the same story twice, as one may await and the other may not ----------------
+    async def _next(self) -> M | None:
+        while self._taking is None:
+            self._use(await self._get_consumer())
+        return await _adrive(self._taking.next(self._wanted.timeout), self._consumer)
 
-
-def _each(
-    wanted: Wanted[M], get_consumer: Callable[[], Any], handled: threading.Event
-) -> Generator[M, None, None]:
-    codec = codec_for(wanted.model)
-    consumer = get_consumer()
-    while (own := get_kafka_connection().lend(_inner(consumer))) is None:
-        consumer = get_consumer()
-    taking = Taking(consumer, codec, wanted.poison)
-    given, failed = 0, True
-    try:
-        while wanted.within(given):
-            message = _drive(taking.next(wanted.timeout))
-            if message is None:
-                break
-            given += 1
-            yield message
-            taking.accept()
-        failed = False
-    except GeneratorExit:
-        failed = not handled.is_set()
-        if handled.is_set():
-            taking.accept()
-        raise
-    finally:
+    async def _end(self, *, failed: bool) -> None:
         try:
             with _second_to(failed):
-                _drive(taking.end())
+                await _adrive(self._ends(), self._consumer)
         finally:
-            if own:
-                _close(consumer)
+            await asyncio.shield(asyncio.to_thread(self._leave))
 
-
-async def _aeach(
-    wanted: Wanted[M], get_consumer: Callable[[], Awaitable[Any]], handled: threading.Event
-) -> AsyncGenerator[M, None]:
-    codec = codec_for(wanted.model)
-    consumer = await get_consumer()
-    while (own := get_kafka_connection().lend(_inner(consumer))) is None:
-        consumer = await get_consumer()
-    taking = Taking(consumer, codec, wanted.poison)
-    given, failed = 0, True
-    try:
-        while wanted.within(given):
-            message = await _adrive(taking.next(wanted.timeout), consumer)
-            if message is None:
-                break
-            given += 1
-            yield message
-            taking.accept()
-        failed = False
-    except GeneratorExit:
-        failed = not handled.is_set()
-        if handled.is_set():
-            taking.accept()
-        raise
-    finally:
-        try:
-            with _second_to(failed):
-                await _adrive(taking.end(), consumer)
-        finally:
-            if own:
-                await asyncio.shield(asyncio.to_thread(_close, _inner(consumer)))
+    def _end_in_thread(self) -> None:
+        if self._taking is not None and self._taking.turn_to(_inner(self._consumer)):
+            with _second_to(failed=True):
+                _drive(self._ends())
+        self._leave()
 
 
 @contextmanager

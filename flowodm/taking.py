@@ -8,6 +8,7 @@ comes again.
 
 from __future__ import annotations
 
+import inspect
 import logging
 import math
 import time
@@ -122,6 +123,11 @@ class Taking(Generic[M]):
         self._given: tuple[TP, int] | None = None
         self._handled: dict[TP, int] = {}  # where each partition's handled messages end
         self._commit_at = time.monotonic() + COMMIT_INTERVAL
+
+    def turn_to(self, consumer: Any) -> bool:
+        """Go on with what an asynchronous consumer wraps; False if that cannot be asked either."""
+        self._consumer = consumer
+        return not inspect.iscoroutinefunction(consumer.commit)
 
     # ---- several at once, committed before they are handed out ---------------------------
 
