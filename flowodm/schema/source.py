@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowodm.avro.names import LEGAL_NAME, short_name
+from flowodm.avro.sources import parsed_record
 from flowodm.exceptions import SchemaValidationError
 from flowodm.schema.defaults import NoDefaultError, expression
 from flowodm.schema.naming import class_name, field_names, member_names
@@ -76,10 +77,11 @@ def model_source(
             does not fit its field, or the class's name is none.
     """
     full = parsed(schema)
-    if kind_of(full) not in {"record", "error"}:
+    if kind_of(full) != "record":
         raise SchemaValidationError(
             f"a model comes from the schema of a record; this one is {kind_of(full)}"
         )
+    parsed_record(schema)  # what nobody could write or read is better refused here
     module = _Module(full, reserved, class_name)
     settings = _settings(_laid_out(schema, ""), topic, consumer_group)
     return ModelSource(module.text(settings), module.class_of(full))

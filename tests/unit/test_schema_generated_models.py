@@ -366,6 +366,8 @@ def test_nothing_in_a_schema_is_executed():
         (record(field("a-b", "int")), "no legal Avro name"),
         (record(field("a", "int"), field("a", "int")), "twice"),
         (record(field("a", "Nope")), "no type"),
+        (record(field("a", {"type": "array", "items": "null"})), "items take no bytes"),
+        ({"type": "error", "name": "E", "fields": []}, "this one is error"),
         (record(field("a", ["int", "int"])), "int twice"),
         (record(name="x\nraise SystemExit"), "no legal Avro name"),
         ({}, "no valid Avro schema"),
