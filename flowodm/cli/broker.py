@@ -95,6 +95,8 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 def _run(command: list[str], address: str) -> int:
     """Run it to its end; Ctrl-C reaches it from the terminal, SIGTERM from here."""
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": address}
+    early: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
     try:
         process = subprocess.Popen(command, env=environment)  # noqa: S603 - the user's own
     except OSError as error:
@@ -102,5 +104,7 @@ def _run(command: list[str], address: str) -> int:
         fail(f"{command[0]}: {error.strerror}", _NOT_FOUND if missing else _NOT_EXECUTABLE)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # after the start: a child inherits it
     signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
+    for number in early:
+        process.send_signal(number)
     status = process.wait()
     return status if status >= 0 else _KILLED - status
