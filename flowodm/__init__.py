@@ -103,6 +103,7 @@ __all__ = [
     "SettingsError",
     "TopicError",
     "ValidationResult",
+    "__version__",
     "async_consumer_loop",
     "check_compatibility",
     "connect",
@@ -127,3 +128,11 @@ __all__ = [
     "validate_against_file",
     "validate_against_registry",
 ]
+
+
+def __getattr__(name: str) -> str:
+    if name == "__version__":
+        from importlib import metadata  # noqa: PLC0415 - 30 ms, and hardly a program asks
+
+        return metadata.version("flowodm-supervisor")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -43,11 +43,27 @@ class SchemaError(FlowODMError):
 
 
 class SchemaValidationError(SchemaError):
-    """A model or a file has no valid Avro schema."""
+    """A model or a file has no valid Avro schema.
+
+    Attributes:
+        errors: Each fault by itself, where there are several.
+    """
+
+    def __init__(self, message: str, errors: list[str] | None = None) -> None:
+        super().__init__(message)
+        self.errors = errors or []
 
 
 class SchemaCompatibilityError(SchemaError):
-    """A schema may not follow the ones that its subject already has."""
+    """A schema may not follow the ones that its subject already has.
+
+    Attributes:
+        compatibility_level: The subject's rule, where known.
+    """
+
+    def __init__(self, message: str, compatibility_level: str | None = None) -> None:
+        super().__init__(message)
+        self.compatibility_level = compatibility_level
 
 
 class SchemaRegistryError(SchemaError):

@@ -15,6 +15,10 @@ from flowodm.model_settings import ModelSettings, settings_of
 __all__ = ["FlowBaseModel", "ModelSettings", "settings_of"]
 
 
+class NoSettings:
+    """What an inner Settings may derive from; it says nothing."""
+
+
 class FlowBaseModel(ProducingModel, ConsumingModel):
     """A message of a topic: a Pydantic model that can be produced and consumed.
 
@@ -36,7 +40,7 @@ class FlowBaseModel(ProducingModel, ConsumingModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    Settings: ClassVar[type]
+    Settings: ClassVar[type] = NoSettings
 
     @classmethod
     def register_schema(cls) -> int:
