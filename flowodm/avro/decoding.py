@@ -15,7 +15,7 @@ from pydantic import BaseModel
 from flowodm.avro.failures import TrailingBytesError
 from flowodm.avro.logical import EPOCH, MICROSECOND
 from flowodm.avro.reading import for_reading
-from flowodm.avro.resolution import counterparts, fit, only_drops, same_shape
+from flowodm.avro.resolution import counterparts, fit, holds_itself, only_drops, same_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,7 +79,9 @@ class Decoding(Generic[M]):
         self, writer: Any, classes: dict[str, type], dropped: tuple[str, ...], start: int
     ) -> Callable[[bytes], M]:
         timestamps: tuple[str, ...] = ()
-        if writer["name"] not in classes:  # else it is a message by the time that we get it
+        # A root that is built by its class is a message by the time that we get it; of one that
+        # holds itself, we would get only the outermost.
+        if writer["name"] not in classes and not holds_itself(writer):
             writer, timestamps = _with_plain_timestamps(writer, dropped)
         return self._compiled(self._readable(writer, classes), None, timestamps, dropped, start)
 

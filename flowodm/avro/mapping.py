@@ -265,8 +265,10 @@ class _Mapper:
         return {"type": "array", "items": self._type(item, spot.inside("[]"))}
 
     def _tuple(self, items: tuple[Any, ...], spot: _Spot) -> AvroSchema:
-        if not items or all(item == items[0] for item in items):
-            return self._array(items[0] if items else None, spot)
+        if not items:
+            raise _no_form(tuple, spot, "it never has an item")
+        if all(item == items[0] for item in items):
+            return self._array(items[0], spot)
         name = self._free_name(full_name(spot.model), spot.field)
         namespace, _, short = name.rpartition(".")
         schema: dict[str, Any] = {"type": "record", "name": short, "namespace": namespace}

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from flowodm.avro.names import named_types, short_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 _NAMED = frozenset({"record", "error", "enum", "fixed"})
 _INNER = {"array": "items", "map": "values"}
@@ -89,6 +89,8 @@ def only_drops(writer: Any, reader: Any) -> tuple[str, ...] | None:
         writer: As :func:`fit` gives it.
         reader: As :func:`fit` gives it.
     """
+    if holds_itself(writer):
+        return None  # the fields would have to go at every depth
     wanted = {field["name"]: field["type"] for field in reader["fields"]}
     names = {field["name"] for field in writer["fields"]}
     if not names >= wanted.keys():
@@ -98,6 +100,56 @@ def only_drops(writer: Any, reader: Any) -> tuple[str, ...] | None:
         if name in wanted and _shape(written, str) != _shape(wanted[name], str):
             return None
     return tuple(names - wanted.keys())
+
+
+def holds_itself(schema: dict[str, Any]) -> bool:
+    """Tell whether a record may hold records of its own kind, at whatever depth."""
+
+    def refers(part: Any) -> bool:
+        if isinstance(part, list):
+            return any(refers(branch) for branch in part)
+        if isinstance(part, dict):
+            inner = (part.get(key) for key in ("items", "values", "type"))
+            fields = (field["type"] for field in part.get("fields", ()))
+            return any(refers(one) for one in (*inner, *fields))
+        return bool(part == schema["name"])
+
+    return any(refers(field["type"]) for field in schema["fields"])
+
+
+def has_weightless_items(schema: Any) -> bool:
+    """Tell whether it has an array whose items take no bytes: its length is what it claims."""
+    definitions = named_types(schema)
+
+    def weightless(part: Any, within: frozenset[str]) -> bool:
+        part = definitions.get(part, part) if isinstance(part, str) else part
+        match part:
+            case "null" | {"type": "null"} | {"type": "fixed", "size": 0}:
+                return True
+            case {"type": "record" | "error", "name": name, "fields": fields}:
+                # One that holds itself has a union on the way, or no value at all.
+                return name not in within and all(
+                    weightless(field["type"], within | {name}) for field in fields
+                )
+            case {"type": dict() as inner}:
+                return weightless(inner, within)
+            case _:
+                return False
+
+    return any(weightless(items, frozenset()) for items in _items(schema))
+
+
+def _items(schema: Any) -> Iterator[Any]:
+    if isinstance(schema, list):
+        for branch in schema:
+            yield from _items(branch)
+    elif isinstance(schema, dict):
+        if schema.get("type") == "array":
+            yield schema["items"]
+        for inner in ("items", "values", "type"):
+            yield from _items(schema.get(inner))
+        for field in schema.get("fields", ()):
+            yield from _items(field["type"])
 
 
 def _naming(schema: Any) -> Callable[[str], str]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
+from flowodm.avro.resolution import has_weightless_items
 from flowodm.exceptions import SchemaValidationError
 
 if TYPE_CHECKING:
@@ -21,7 +22,8 @@ def parsed_record(schema: Any) -> dict[str, Any]:
     """A record's schema with full names, checked by fastavro.
 
     Raises:
-        SchemaValidationError: It is no valid schema, or not that of a record.
+        SchemaValidationError: It is no valid schema, or not that of a record; or one by which a
+            few bytes of garbage would fill the memory.
     """
     try:
         parsed: Any = fastavro.parse_schema(schema, {})
@@ -29,6 +31,11 @@ def parsed_record(schema: Any) -> dict[str, Any]:
         raise SchemaValidationError(f"not a valid Avro schema: {error}") from error
     if not isinstance(parsed, dict) or parsed["type"] != "record":
         raise SchemaValidationError("not the schema of a record")
+    if has_weightless_items(parsed):
+        raise SchemaValidationError(
+            "it has an array whose items take no bytes (nulls, or records without fields), so "
+            "that a few bytes could claim any number of them; use another type for the items"
+        )
     # The marks of fastavro's own parser would be taken for already parsed after a change.
     return {key: value for key, value in parsed.items() if not key.startswith("__")}
 

@@ -347,6 +347,15 @@ class TestTime:
     def test_the_ends_of_pythons_range_come_back(self, at):
         assert self.sent(at.replace(tzinfo=UTC)) == at.replace(tzinfo=UTC)
 
+    def test_a_recursive_models_timestamps_come_back_at_every_depth(self):
+        class Version(BaseModel):
+            at: datetime
+            before: Version | None = None
+
+        second = Version(at=datetime(2024, 1, 2, tzinfo=UTC))
+        third = Version(at=datetime(2024, 1, 3, tzinfo=UTC), before=second)
+        assert bare(Version).decode(bare(Version).encode(third)) == third
+
     def test_a_small_timestamp_is_not_taken_for_seconds(self):
         assert self.sent(datetime(1970, 1, 1, 0, 0, 0, 5, UTC)).microsecond == 5
 

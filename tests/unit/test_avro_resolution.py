@@ -177,6 +177,22 @@ def test_a_recursive_model_resolves_at_every_depth():
     assert read(Node, schema, values) == Node(value=1, next=Node(value=2))
 
 
+def test_fields_that_a_recursive_model_lacks_are_dropped_at_every_depth():
+    own = record_schema(Moment)
+    schema = {**own, "fields": [{"name": "extra", "type": "string"}, *own["fields"]]}
+    noon = datetime(2024, 1, 1, 12, tzinfo=UTC)
+    inner = {"extra": "b", "at": noon, "next": None}
+    moment = read(Moment, schema, {"extra": "a", "at": noon, "next": inner})
+    assert moment == Moment(at=noon, next=Moment(at=noon))
+
+
+class Moment(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    at: datetime
+    next: Moment | None = None
+
+
 class Node(BaseModel):
     value: float
     next: Node | None = None

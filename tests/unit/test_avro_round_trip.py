@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime, time
-from enum import Enum
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum, StrEnum
 from io import BytesIO
-from typing import Any, NamedTuple
+from typing import Annotated, Any, Literal, NamedTuple
 from uuid import UUID
 
 import fastavro
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import BaseModel, create_model
+from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, create_model
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
@@ -22,6 +23,21 @@ from flowodm.exceptions import DeserializationError
 class Colour(Enum):
     RED = "RED"
     BLUE = "BLUE"
+
+
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = -(2**63)
+
+
+class State(StrEnum):
+    NEW = "new"
+    IN_PROGRESS = "in-progress"
+
+
+class Unit(Enum):
+    HALF = 0.5
+    DOZEN = (1, "twelve")
 
 
 class Leaf(BaseModel):
@@ -35,6 +51,19 @@ class Tree(BaseModel):
     named: dict[str, Tree] = {}
 
 
+class Cat(BaseModel):
+    lives: int
+
+
+class Dog(BaseModel):
+    lives: int
+    friend: Cat | Dog | None = None
+
+
+Pet = Cat | Dog
+Money = Annotated[Decimal, Field(max_digits=20, decimal_places=4)]
+
+
 class Kind(NamedTuple):
     """A type, what it is written as (for unions), and its values."""
 
@@ -42,13 +71,17 @@ class Kind(NamedTuple):
     written_as: frozenset[str]
     values: st.SearchStrategy[Any]
 
+    def __repr__(self) -> str:
+        return str(self.annotation)
+
 
 def kind(annotation: Any, written_as: str, values: st.SearchStrategy[Any]) -> Kind:
     return Kind(annotation, frozenset({written_as}), values)
 
 
+LONGS = st.integers(-(2**63), 2**63 - 1)
 INSTANTS = st.datetimes(timezones=st.just(UTC))
-LEAVES = st.builds(Leaf, number=st.integers(-(2**63), 2**63 - 1), at=st.none() | INSTANTS)
+LEAVES = st.builds(Leaf, number=LONGS, at=st.none() | INSTANTS)
 TREES = st.recursive(
     st.builds(Tree, leaf=LEAVES),
     lambda trees: st.builds(
@@ -59,9 +92,15 @@ TREES = st.recursive(
     ),
     max_leaves=4,
 )
+CATS = st.builds(Cat, lives=LONGS)
+DOGS = st.recursive(
+    st.builds(Dog, lives=LONGS),
+    lambda dogs: st.builds(Dog, lives=LONGS, friend=st.none() | CATS | dogs),
+    max_leaves=3,
+)
 SCALARS = [
     kind(str, "string", st.text()),
-    kind(int, "long", st.integers(-(2**63), 2**63 - 1)),
+    kind(int, "long", LONGS),
     kind(float, "double", st.floats(allow_nan=False)),
     kind(bool, "boolean", st.booleans()),
     kind(bytes, "bytes", st.binary()),
@@ -70,6 +109,17 @@ SCALARS = [
     kind(date, "int", st.dates()),
     kind(time, "long", st.times()),
     kind(UUID, "string", st.uuids()),
+    kind(Money, "bytes", st.decimals(-(10**16) + 1, 10**16 - 1, places=4)),
+    kind(
+        timedelta, "long", st.timedeltas(timedelta(days=-106_000_000), timedelta(days=106_000_000))
+    ),
+    kind(NaiveDatetime, "long", st.datetimes()),
+    kind(Size, "long", st.sampled_from(Size)),
+    kind(State, "State", st.sampled_from(State)),
+    kind(Unit, "Unit", st.sampled_from(Unit)),
+    kind(Literal["a", "-"], "string", st.sampled_from("a-")),
+    kind(Literal[0, 7], "long", st.sampled_from([0, 7])),
+    Kind(Pet, frozenset({"Cat", "Dog"}), CATS | DOGS),
     kind(Colour, "Colour", st.sampled_from(Colour)),
     kind(Leaf, "Leaf", LEAVES),
     kind(Tree, "Tree", TREES),
@@ -77,6 +127,8 @@ SCALARS = [
 
 
 def nested(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
+    inner = inner.filter(_takes_bytes)
+
     def array(item: Kind) -> Kind:
         return kind(list[item.annotation], "array", st.lists(item.values, max_size=3))
 
@@ -88,7 +140,35 @@ def nested(inner: st.SearchStrategy[Kind]) -> st.SearchStrategy[Kind]:
         both = item.written_as | {"null"}
         return Kind(item.annotation | None, both, st.none() | item.values)
 
-    return inner.map(array) | inner.map(mapping) | inner.filter(_may_be_none).map(optional)
+    def pair(items: tuple[Kind, Kind]) -> Kind:
+        first, second = items
+        values = st.tuples(first.values, second.values)
+        # A tuple of one type is an array, of two it is a record.
+        return kind(tuple[first.annotation, second.annotation], "array", values)
+
+    def many(item: Kind) -> Kind:
+        return kind(
+            tuple[item.annotation, ...], "array", st.lists(item.values, max_size=3).map(tuple)
+        )
+
+    optionals = inner.filter(_may_be_none).map(optional)
+    pairs = st.tuples(inner, inner).map(pair)
+    return inner.map(array) | inner.map(mapping) | inner.map(many) | pairs | optionals | SETS
+
+
+HASHABLE = [str, int, bool, bytes, datetime, date, UUID, Colour, State, Size]
+SETS = st.sampled_from([item for item in SCALARS if item.annotation in HASHABLE]).flatmap(
+    lambda item: st.sampled_from(
+        [
+            kind(set[item.annotation], "array", st.sets(item.values, max_size=3)),
+            kind(frozenset[item.annotation], "array", st.frozensets(item.values, max_size=3)),
+        ]
+    )
+)
+
+
+def _takes_bytes(item: Kind) -> bool:
+    return item.written_as != {"null"}
 
 
 def _may_be_none(item: Kind) -> bool:
@@ -111,8 +191,7 @@ def _unambiguous(pair: tuple[Kind, Kind]) -> bool:
     return (
         all(map(_may_be_none, pair))
         and not first.written_as & second.written_as
-        and len(both & {"Leaf", "Tree", "map"}) < 2
-        and len(both & {"Colour", "string", "bytes"}) < 2
+        and not ("map" in both and both & {"Leaf", "Tree", "Cat", "Dog"})
     )
 
 
@@ -125,12 +204,13 @@ KINDS = st.recursive(
 
 @st.composite
 def messages(draw: st.DrawFn) -> BaseModel:
+    strict = draw(st.booleans())
     kinds = draw(st.lists(KINDS, min_size=1, max_size=5))
     fields: dict[str, Any] = {}
     for index, drawn in enumerate(kinds):
         default = draw(st.just(...) | drawn.values)
         fields[f"field_{index}"] = (drawn.annotation, default)
-    model = create_model("Generated", **fields)
+    model = create_model("Generated", __config__=ConfigDict(strict=strict), **fields)
     values = {f"field_{index}": draw(drawn.values) for index, drawn in enumerate(kinds)}
     return model.model_construct(**values)
 
@@ -178,7 +258,9 @@ def test_a_wider_writer_in_another_order_is_read_as_the_model(message, more, ran
     fields |= {f"more_{name}": info for name, info in type(more).model_fields.items()}
     values = message.__dict__ | {f"more_{name}": value for name, value in more.__dict__.items()}
     names = random.sample(sorted(fields), len(fields))
-    wide = create_model("Wide", **{name: (fields[name].annotation, ...) for name in names})
+    wide = create_model(
+        "Wide", **{name: (fields[name].rebuild_annotation(), ...) for name in names}
+    )
     writer = Codec(wide, subject="s")
     reader: Any = Codec(type(message), subject="s", registry=Registry(writer.schema))  # type: ignore[arg-type]
     reader.load_schema(1)

@@ -1,0 +1,318 @@
+"""What single types keep, and what they refuse."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, time, timedelta
+from decimal import Decimal
+from enum import Enum, IntEnum, IntFlag, StrEnum
+from io import BytesIO
+from typing import Annotated, Any, Literal
+from uuid import UUID, uuid4
+
+import fastavro
+import pytest
+from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, create_model
+
+from flowodm.avro import wire
+from flowodm.avro.codec import Codec
+from flowodm.exceptions import DeserializationError, SchemaValidationError, SerializationError
+
+Money = Annotated[Decimal, Field(max_digits=6, decimal_places=2)]
+
+
+class Colour(StrEnum):
+    RED = "red"
+    NEARLY_BLUE = "nearly-blue"
+
+
+class Size(Enum):
+    SMALL = 1
+    LARGE = 2
+
+
+class Access(IntFlag):
+    READ = 1
+    WRITE = 2
+
+
+class Priority(IntEnum):
+    LOW = 1
+
+
+class Cat(BaseModel):
+    name: str
+    lives: int = 9
+
+
+class Dog(BaseModel):
+    name: str
+    lives: int = 1
+
+
+class Chain(BaseModel):
+    value: int
+    next: Chain | Cat | None = None
+
+
+class Registry:
+    """Knows one schema."""
+
+    def __init__(self, schema: Any) -> None:
+        self._schema = schema
+
+    def schema(self, _schema_id: int) -> Any:
+        return self._schema
+
+
+def holder(annotation: Any, **config: Any) -> type[BaseModel]:
+    return create_model("Holder", __config__=ConfigDict(**config), value=(annotation, ...))
+
+
+def sent(annotation: Any, value: Any, **config: Any) -> Any:
+    model = holder(annotation, **config)
+    codec = Codec(model, subject="s")
+    return codec.decode(codec.encode(model(value=value))).value
+
+
+def unchecked(annotation: Any, value: Any) -> bytes:
+    """The value's bytes without Pydantic's checks before."""
+    model = holder(annotation)
+    return Codec(model, subject="s").encode(model.model_construct(value=value))
+
+
+def read_from(schema: dict[str, Any], values: dict[str, Any], model: type[BaseModel]) -> Any:
+    """What another program wrote by its own schema, as the model."""
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), values)
+    codec: Any = Codec(model, subject="s", registry=Registry(schema))  # type: ignore[arg-type]
+    codec.load_schema(1)
+    return codec.decode(wire.header(1) + stream.getvalue())
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (Money, Decimal("-1234.56")),
+        (Money, Decimal("0.01")),
+        (Money | None, Decimal(0)),
+        (Money | float, Decimal("1.5")),
+        (Money | float, 1.5),
+        (timedelta, timedelta(days=-1, microseconds=1)),
+        (timedelta | str, timedelta(0)),
+        (NaiveDatetime, datetime(2024, 2, 29, 23, 59, 59, 999_999)),  # noqa: DTZ001 - the point
+        (set[UUID], {uuid4(), uuid4()}),
+        (frozenset[date], frozenset({date(1969, 12, 31)})),
+        (tuple[int, str, datetime], (1, "x", datetime(2024, 1, 1, tzinfo=UTC))),
+        (tuple[str, ...] | None, ("x", "y")),
+        (tuple[Money, tuple[int, str]], (Decimal("1.50"), (1, "x"))),
+        (dict[str, tuple[int, str]], {"a": (1, "x"), "b": (2, "y")}),
+        (list[int] | tuple[str, int], ("x", 1)),
+        (list[int] | tuple[str, int], [1]),
+        (tuple[Cat, Dog], (Cat(name="a"), Dog(name="b"))),
+        (Colour, Colour.NEARLY_BLUE),
+        (Colour | str, Colour.RED),
+        (Colour | str, "nearly-blue"),
+        (Colour | bytes, Colour.NEARLY_BLUE),
+        (list[Colour | None], [Colour.RED, None]),
+        (Size, Size.LARGE),
+        (Size | str, Size.LARGE),
+        (Priority | None, Priority.LOW),
+        (Access, Access.READ | Access.WRITE),
+        (Literal["a", 1] | None, 1),
+        (Literal["a", 1] | None, "a"),
+        (Literal[Colour.RED], Colour.RED),
+        (Cat | Dog, Dog(name="x")),
+        (Cat | Dog, Cat(name="x", lives=1)),
+        (Cat | dict[str, int], {"lives": 3}),
+        (Cat | dict[str, str], Cat(name="x")),
+        (dict[str, Cat | Dog], {"a": Cat(name="x"), "b": Dog(name="x")}),
+        (bool | int | float | None, 1),
+        (bool | int | float | None, 1.0),
+        (bool | int | float | None, True),
+    ],
+)
+def test_a_value_keeps_its_type(annotation, value):
+    got = sent(annotation, value)
+    assert got == value
+    assert type(got) is type(value)
+
+
+def test_a_recursive_union_of_models_keeps_them_apart():
+    codec = Codec(Chain, subject="s")
+    chain = Chain(value=1, next=Chain(value=2, next=Cat(name="x")))
+    assert codec.decode(codec.encode(chain)) == chain
+
+
+def test_such_a_union_is_read_from_a_wider_writer_too():
+    pet = {"type": "record", "fields": [{"name": "tail", "type": "int"}]}
+    pet["fields"] += [{"name": "name", "type": "string"}]
+    branches = [{**pet, "name": "Dog"}, {**pet, "name": "Cat"}]
+    schema = {"type": "record", "name": "Holder", "fields": [{"name": "value", "type": branches}]}
+    for name, cls in {"Dog": Dog, "Cat": Cat}.items():
+        message = read_from(
+            schema, {"value": (name, {"tail": 1, "name": "x"})}, holder(Cat | Dog | None)
+        )
+        assert message.value == cls(name="x")
+
+
+def test_a_recursive_root_of_such_a_union_may_be_wider_as_well():
+    schema = {
+        "type": "record",
+        "name": "Chain",
+        "fields": [
+            {"name": "note", "type": "string"},
+            {"name": "value", "type": "long"},
+            {"name": "next", "type": ["null", "Chain"]},
+        ],
+    }
+    values = {"note": "", "value": 1, "next": {"note": "", "value": 2, "next": None}}
+    assert read_from(schema, values, Chain) == Chain(value=1, next=Chain(value=2))
+
+
+def test_a_broken_rule_inside_a_union_names_the_field():
+    class Limited(BaseModel):
+        number: int = Field(lt=5)
+
+    data = unchecked(Limited | Cat, Limited.model_construct(number=7))
+    with pytest.raises(DeserializationError) as caught:
+        Codec(holder(Limited | Cat), subject="s").decode(data)
+    assert caught.value.field == "number"
+
+
+def test_a_tuple_is_read_whatever_the_order_of_its_writers_fields():
+    fields = [{"name": "item_1", "type": "string"}, {"name": "item_0", "type": "int"}]
+    pair = {"type": "record", "name": "value", "fields": fields}
+    schema = {"type": "record", "name": "Holder", "fields": [{"name": "value", "type": pair}]}
+    values = {"value": {"item_0": 1, "item_1": "x"}}
+    assert read_from(schema, values, holder(tuple[int, str])).value == (1, "x")
+
+
+@pytest.mark.parametrize("config", [{"strict": True}, {"frozen": True}, {"extra": "allow"}])
+@pytest.mark.parametrize(
+    ("annotation", "value"),
+    [
+        (set[int], {1}),
+        (tuple[int, ...], (1, 2)),
+        (tuple[int, str], (1, "x")),
+        (Colour, Colour.RED),
+        (Size, Size.SMALL),
+        (UUID, uuid4()),
+        (Money, Decimal("1.00")),
+        (time, time(1, 2, 3, 4)),
+    ],
+)
+def test_the_models_own_rules_do_not_get_in_the_way_of_reading(annotation, value, config):
+    assert sent(annotation, value, **config) == value
+
+
+@pytest.mark.parametrize(("annotation", "value"), [(Colour | None, "red"), (Size, 2)])
+def test_a_model_that_keeps_the_values_of_enums_can_be_written(annotation, value):
+    assert sent(annotation, value, use_enum_values=True) == value
+
+
+@pytest.mark.parametrize(
+    ("annotation", "value", "reason"),
+    [
+        (Money, Decimal("1.234"), "more than 2 decimal places"),
+        (Money, Decimal(10_000), "more than 6 digits"),
+        (Money, Decimal("1E+999999999"), "more than 6 digits"),
+        (Money, Decimal("1E-999999999"), "more than 2 decimal places"),
+        (Money, Decimal("NaN"), "no NaN"),
+        (Money, Decimal("Infinity"), "no infinity"),
+        (Money, 1.5, "float is no Decimal"),
+        (timedelta, timedelta.max, "does not fit a long"),
+        (timedelta, 5, "int is no timedelta"),
+        (NaiveDatetime, datetime(2024, 1, 1, tzinfo=UTC), "has no time zone"),
+        (date, datetime(2024, 1, 1, tzinfo=UTC), "is no plain date"),
+        (time, time(1, tzinfo=UTC), "has no time zone"),
+        (tuple[int, str], (1, "x", 2), "no tuple of 2 items"),
+        (tuple[int, str], [1, "x"], "list is no tuple"),
+        (Colour, "green", "none of the symbols"),
+        (Size, "SMALL", "str is no int"),
+        (Cat | Dog, 5, "int is none of"),
+    ],
+)
+def test_what_does_not_fit_is_refused_and_never_rounded(annotation, value, reason):
+    with pytest.raises(SerializationError, match=reason) as caught:
+        unchecked(annotation, value)
+    assert "Holder.value" in str(caught.value)
+
+
+def test_the_place_in_a_tuple_is_named():
+    with pytest.raises(SerializationError, match=r"^Holder\.value\.1\.lives cannot"):
+        unchecked(tuple[int, Cat], (1, Cat.model_construct(name="x", lives="nine")))
+
+
+def test_a_decimal_is_read_exactly_however_long_it_is():
+    number = Decimal("12345678901234567890123456789012345678.12")
+    long = {"type": "bytes", "logicalType": "decimal", "precision": 40, "scale": 2}
+    schema = {"type": "record", "name": "Holder", "fields": [{"name": "value", "type": long}]}
+    wide = holder(Annotated[Decimal, Field(max_digits=40, decimal_places=2)])
+    assert read_from(schema, {"value": number}, wide).value == number
+    with pytest.raises(DeserializationError) as caught:
+        read_from(schema, {"value": number}, holder(Money))
+    assert caught.value.field == "value"
+
+
+def test_a_decimal_of_more_digits_than_its_schema_allows_is_no_number_of_fewer():
+    too_long = (12_345_678).to_bytes(4, "big", signed=True)
+    with pytest.raises(DeserializationError):
+        Codec(holder(Money), subject="s").decode(bytes([8]) + too_long)
+
+
+@pytest.mark.parametrize("places", ["1", "1.5", "-1.25", "0.125"])
+def test_a_decimal_of_another_scale_is_read_where_it_fits(places):
+    milli = {"type": "bytes", "logicalType": "decimal", "precision": 6, "scale": 3}
+    schema = {"type": "record", "name": "Holder", "fields": [{"name": "value", "type": milli}]}
+    wide = holder(Annotated[Decimal, Field(max_digits=9, decimal_places=4)])
+    assert read_from(schema, {"value": Decimal(places)}, wide).value == Decimal(places)
+
+
+def test_fields_that_the_class_does_not_declare_are_not_lost_in_silence():
+    class Open(BaseModel):
+        model_config = ConfigDict(extra="allow")
+
+        name: str
+
+    codec = Codec(Open, subject="s")
+    assert codec.decode(codec.encode(Open(name="x"))) == Open(name="x")
+    with pytest.raises(SerializationError, match=r"Open has besides: colour"):
+        codec.encode(Open.model_validate({"name": "x", "colour": "red"}))
+
+
+class Empty(BaseModel):
+    """A record that takes no bytes."""
+
+
+@pytest.mark.parametrize("annotation", [list[None], list[Empty], dict[str, set[None]]])
+def test_an_array_that_a_few_bytes_could_blow_up_is_refused(annotation):
+    with pytest.raises(SchemaValidationError, match="any number of them"):
+        Codec(holder(annotation), subject="s")
+
+
+def test_what_is_written_is_what_others_read():
+    class Everything(BaseModel):
+        money: Money
+        wait: timedelta
+        colour: Colour
+        size: Size
+        pair: tuple[int, str]
+
+    codec = Codec(Everything, subject="s")
+    message = Everything(
+        money=Decimal("1.5"),
+        wait=timedelta(seconds=1),
+        colour=Colour.NEARLY_BLUE,
+        size=Size.LARGE,
+        pair=(1, "x"),
+    )
+    schema = fastavro.parse_schema(codec.schema)
+    values = fastavro.schemaless_reader(BytesIO(codec.encode(message)), schema, None)
+    assert values == codec.to_dict(message)
+    assert values == {
+        "money": Decimal("1.50"),
+        "wait": 1_000_000,
+        "colour": "NEARLY_BLUE",
+        "size": 2,
+        "pair": {"item_0": 1, "item_1": "x"},
+    }
