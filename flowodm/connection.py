@@ -19,7 +19,7 @@ from flowodm.clients import Clients
 from flowodm.connect_options import ConnectOptions
 from flowodm.exceptions import ConfigurationError
 from flowodm.registry.client import SchemaRegistry
-from flowodm.settings import BaseSettings
+from flowodm.settings import BaseSettings, producer_defaults
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -88,7 +88,7 @@ class KafkaConnection:
         """
         options = self._options
         said = options.properties(options.producer_config)
-        return options.kafka("producer", {**BaseSettings().to_producer_config(), **said})
+        return options.kafka("producer", {**producer_defaults(said), **said})
 
     def polls(self, producer: Any) -> bool:
         """Whether this connection polls the producer in the background."""

@@ -21,7 +21,7 @@ from flowodm.produce import (
     milliseconds,
     raise_failures,
 )
-from flowodm.produce_async import Sending, hand_over, outcome, prepare
+from flowodm.produce_async import Sending, hand_over, outcome, prepare, turn
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -196,10 +196,10 @@ class ProducingModel(BaseModel):
             SerializationError: A value does not fit its field.
             SchemaError: The schema cannot be registered; see its subclasses.
         """
-        await _prepare(type(self))
-        record = _record(self, key, headers, partition, timestamp)
-        producer = await self.get_async_producer()
-        delivered = hand_over(producer, record)
+        async with turn(settings_of(type(self)).topic):
+            await _prepare(type(self))
+            record = _record(self, key, headers, partition, timestamp)
+            delivered = hand_over(await self.get_async_producer(), record)
         await outcome(delivered, record["topic"], time.monotonic() + timeout)
 
     @classmethod
@@ -225,9 +225,11 @@ class ProducingModel(BaseModel):
         try:
             for message in messages:
                 try:
-                    await _prepare(type(message))
-                    record = _record(message)
-                    await sending.add(await message.get_async_producer(), record)
+                    async with turn(settings_of(type(message)).topic):
+                        await _prepare(type(message))
+                        record = _record(message)
+                        sending.add(await message.get_async_producer(), record)
+                    await sending.keep_up()
                 except (SerializationError, ProducerError) as error:
                     sending.fail(error)
             await sending.finish()

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
+from weakref import WeakKeyDictionary
 
 import confluent_kafka
 
@@ -23,6 +24,19 @@ MOST_UNDER_WAY = 10_000
 
 _POLL_INTERVAL = 0.01
 _TURN = 100  # messages between two chances for other tasks: about a millisecond of encoding
+
+
+_turns: WeakKeyDictionary[asyncio.AbstractEventLoop, dict[str, asyncio.Lock]] = WeakKeyDictionary()
+
+
+def turn(topic: str) -> asyncio.Lock:
+    """Held from the start of a call until its record is handed over.
+
+    So the messages of a topic are sent in the order in which this event loop's tasks asked for
+    it, also while the first of them waits for the registry.
+    """
+    of_loop = _turns.setdefault(asyncio.get_running_loop(), {})
+    return of_loop.setdefault(topic, asyncio.Lock())
 
 
 async def prepare(parts: Iterable[Any]) -> None:
@@ -133,10 +147,13 @@ class Sending:
         self.failures: dict[int, FlowODMError] = {}
         self.number = 0
 
-    async def add(self, producer: Any, record: dict[str, Any]) -> None:
-        """Send one, and let others run now and then."""
+    def add(self, producer: Any, record: dict[str, Any]) -> None:
+        """Send one."""
         index, self.number = self.number, self.number + 1
         self._under_way.append((index, record["topic"], hand_over(producer, record)))
+
+    async def keep_up(self) -> None:
+        """Wait if too many are under way, and let others run now and then."""
         if len(self._under_way) >= MOST_UNDER_WAY:
             await self._settle_oldest()
         if self.number % _TURN == 0:

@@ -27,6 +27,8 @@ BROKER_SIDE_PROPERTIES = (
     "partition.assignment.strategy",
 )
 
+_MOST_IN_FLIGHT = 5  # what librdkafka allows an idempotent producer
+
 # The ranges that librdkafka's CONFIGURATION.md gives for the property of each field.
 _MILLISECONDS = {
     "session_timeout_ms": 3_600_000,
@@ -208,6 +210,29 @@ class BaseSettings:
 def uses_consumer_protocol(config: Mapping[str, Any]) -> bool:
     """Tell whether these librdkafka properties ask for the group protocol of KIP-848."""
     return str(config.get("group.protocol", "classic")).lower() == "consumer"
+
+
+def producer_defaults(said: Mapping[str, Any]) -> dict[str, Any]:
+    """What a producer gets beside the properties that somebody has set.
+
+    It is idempotent, unless a property is set that librdkafka does not take together with that
+    (its CONFIGURATION.md lists them under ``enable.idempotence``). As in Kafka's own client
+    (KIP-679), such a property then wins; who asks for idempotence by name is told of the conflict
+    by librdkafka.
+
+    Args:
+        said: The properties that are set.
+    """
+    acks = said.get("acks", said.get("request.required.acks", "all"))
+    retries = said.get("retries", said.get("message.send.max.retries", 1))
+    in_flight = str(said.get("max.in.flight.requests.per.connection", said.get("max.in.flight")))
+    forbidden = (
+        str(acks) not in {"all", "-1"}
+        or str(retries) == "0"
+        or (in_flight.isdigit() and int(in_flight) > _MOST_IN_FLIGHT)
+        or said.get("queuing.strategy", "fifo") != "fifo"
+    )
+    return {"enable.idempotence": not forbidden, **({} if forbidden else {"acks": "all"})}
 
 
 @dataclass
