@@ -52,6 +52,10 @@ def physical(schema: Any) -> Any:
     }
 
 
+def _allows_null(schema: Any) -> bool:
+    return schema == "null" or (isinstance(schema, list) and "null" in schema)
+
+
 class _Compiler:
     def __init__(self) -> None:
         self._named: dict[str, Convert] = {}
@@ -61,7 +65,12 @@ class _Compiler:
         writer = _RecordWriter(schema["name"])
         self._named[schema["name"]] = writer
         writer.fields = {field["name"]: self._value(field["type"]) for field in schema["fields"]}
-        writer.optional = {field["name"] for field in schema["fields"] if "default" in field}
+        # A field that the model lacks is written as its default, else as null.
+        writer.optional = {
+            field["name"]
+            for field in schema["fields"]
+            if "default" in field or _allows_null(field["type"])
+        }
         return writer
 
     def _value(self, schema: Any) -> Convert | None:
@@ -226,6 +235,10 @@ class _UnionWriter:
         for schema, convert in branches:
             if isinstance(convert, _EnumWriter):  # a model with use_enum_values holds the text
                 self._by_type.setdefault(str, (_branch_name(schema), convert))
+        # The only record is meant for a model of any name, as in reading.
+        alone = [(_branch_name(s), c) for s, c in branches if isinstance(c, _RecordWriter)]
+        if len(alone) == 1:
+            self._by_type.setdefault(BaseModel, alone[0])
 
     def __call__(self, value: Any) -> Any:
         cls = type(value)

@@ -12,8 +12,8 @@ from flowodm.schema.parsing import kind_of, logical_of, named_types
 from flowodm.schema.results import ValidationResult
 
 _WRITABLE = {
-    "long": {"int", "float", "double"},
-    "int": {"long", "float", "double"},
+    "long": {"int"},
+    "int": {"long"},
     "double": {"float"},
     "float": {"double"},
 }
@@ -98,8 +98,10 @@ class _Walk:
                 self.values(own["values"], schema["values"], f"{path}{{}}")
             case "enum":
                 self._symbols(own, schema, path)
-            case "float" | "double" if mine in {"int", "long"}:
-                self.warnings.append(f"{path}: the model has {mine}, which loses fractions")
+            case "float" if mine == "double":
+                self.warnings.append(f"{path}: the schema's float keeps 7 digits of the model's")
+            case _:
+                pass
         self._details(own, schema, path)
 
     def _records(self, own: dict[str, Any], schema: dict[str, Any], path: str) -> None:

@@ -428,11 +428,21 @@ class TestASchemaFile:
         with pytest.raises(SchemaValidationError):
             Codec(Order, subject="s", schema_path=path)
 
-    def test_a_field_that_the_model_lacks_is_an_error(self, tmp_path):
+    def test_a_field_that_the_model_lacks_is_written_as_its_default_or_null(self, tmp_path):
         path = tmp_path / "order.avsc"
-        path.write_text(json.dumps(OLD))
+        rest = {"name": "rest", "type": "string", "default": "?"}
+        schema = {**OLD, "fields": [*OLD["fields"], rest]}
+        path.write_text(json.dumps(schema))
+        data = Codec(Order, subject="s", schema_path=path).encode(ORDER)
+        values = fastavro.schemaless_reader(BytesIO(data), schema, None)
+        assert (values["coupon"], values["rest"]) == (None, "?")
+
+    def test_a_field_that_the_model_lacks_is_an_error_where_it_must_be_there(self, tmp_path):
+        path = tmp_path / "order.avsc"
+        needed = {"name": "needed", "type": "string"}
+        path.write_text(json.dumps({**OLD, "fields": [*OLD["fields"], needed]}))
         codec = Codec(Order, subject="s", schema_path=path)
-        with pytest.raises(SerializationError, match="lacks the field coupon"):
+        with pytest.raises(SerializationError, match="lacks the field needed"):
             codec.encode(ORDER)
 
 
