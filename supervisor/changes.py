@@ -190,7 +190,7 @@ class Changes:
         """Go on with what is being replaced, and forget slots that have ended for good."""
         self._fleet.sweep()
         self._follow_topics()
-        while True:
+        while self.rollout.under_way:
             before = self.rollout
             now = time.monotonic()
             self.rollout, orders = advance(before, self._views(now), now, PATIENCE)

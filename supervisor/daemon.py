@@ -12,7 +12,6 @@ import contextlib
 import logging
 import threading
 import time
-from collections import deque
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -26,13 +25,14 @@ from supervisor.fleet import WORKER, Fleet, preloaded
 from supervisor.forkserver import ForkServer
 from supervisor.health import Health
 from supervisor.http import HttpServer, Views
+from supervisor.inbox import Inbox
 from supervisor.member import Member, members_of
 from supervisor.metrics import Exposition
-from supervisor.protocol import Logging
+from supervisor.protocol import Heartbeat, Logging
 from supervisor.report import RunReport
 from supervisor.requests import Request, Requests
 from supervisor.sampling import Sampler
-from supervisor.slot import Slot
+from supervisor.slot import READY, Slot
 from supervisor.snapshot import snapshot
 from supervisor.version import VERSION
 
@@ -106,6 +106,7 @@ class Supervisor(Embeddable):
         instance_id = table.own_name
         logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
         members = members_of(config, instance_id, logging_of_workers, Slot.new(time.monotonic()))
+        self._inbox: Inbox[_StopRequest | Request | tuple[Member, Report]] = Inbox()
         server = ForkServer(preloaded(entry, table.preload))
         self._instance_id = instance_id
         self._fleet = Fleet(members, server, entry, self._post)
@@ -126,10 +127,8 @@ class Supervisor(Embeddable):
         path = table.control_socket
         own = control if path == "auto" else Path(path) if path else None
         self._control = None if own is None else ControlSocket(own, self)
-        self._requests = Requests(self._changes, read, self._put)
-        self._inbox: deque[_StopRequest | Request | tuple[Member, Report]] = deque()
-        self._arrived = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
+        self._requests = Requests(self._changes, read, self._inbox.put)
+        self._ran = False
         self._lock = threading.Lock()
         self._began = self._turned = time.monotonic()
         self._stop_at: float | None = None
@@ -143,9 +142,10 @@ class Supervisor(Embeddable):
             RuntimeError: It was run before.
         """
         with self._lock:
-            if self._loop is not None:
+            if self._ran:
                 raise RuntimeError("a Supervisor runs once; make another one")
-            self._loop = asyncio.get_running_loop()
+            self._ran = True
+        self._inbox.open(asyncio.get_running_loop())
         try:
             async with self._serving():
                 self._begun()
@@ -166,7 +166,7 @@ class Supervisor(Embeddable):
         Safe from any thread, from a signal handler, and at any time: before the run it makes
         the run end at once, after it nothing happens.
         """
-        self._put(_StopRequest(now))
+        self._inbox.put(_StopRequest(now))
 
     def reload(self, config: SupervisorConfig | None = None) -> Future[Change]:
         """Run another configuration: only what differs is touched, one worker at a time.
@@ -222,8 +222,8 @@ class Supervisor(Embeddable):
         """Wait for something to happen or to be due, and act on it."""
         await self._wait()
         self._turned = time.monotonic()
-        while self._inbox:
-            match self._inbox.popleft():
+        for message in self._inbox.served():
+            match message:
                 case _StopRequest(now):
                     self._stop(now=now)
                 case Request() as request:
@@ -243,11 +243,7 @@ class Supervisor(Embeddable):
         for deadline in (self._fleet.next_deadline(), self._changes.next_deadline()):
             if deadline is not None:
                 timeout = min(timeout, deadline - time.monotonic())
-        if not self._inbox and timeout > 0:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(timeout):
-                    await self._arrived.wait()
-        self._arrived.clear()
+        await self._inbox.wait(timeout)
 
     def _stop(self, *, now: bool) -> None:
         second = self._stop_at is not None
@@ -284,19 +280,13 @@ class Supervisor(Embeddable):
     # What arrives
 
     def _post(self, member: Member, report: Report) -> None:
-        self._inbox.append((member, report))
-        self._arrived.set()
-
-    def _put(self, request: _StopRequest | Request) -> None:
-        self._inbox.append(request)
-        if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
-                self._loop.call_soon_threadsafe(self._arrived.set)
+        quiet = isinstance(report, Heartbeat) and report.joined and member.slot.state in READY
+        self._inbox.post((member, report), can_wait=quiet and not self.changing)
 
     @property
     def _asked_to_stop(self) -> bool:
         return self._stop_at is not None or any(
-            isinstance(message, _StopRequest) for message in self._inbox
+            isinstance(message, _StopRequest) for message in self._inbox.waiting
         )
 
     # What is shown

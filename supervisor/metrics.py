@@ -6,6 +6,7 @@ are added up and kept, so that they never go down; a dead worker's gauges disapp
 
 from __future__ import annotations
 
+import logging
 import platform
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -15,6 +16,7 @@ from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from supervisor.protocol import ProtocolError, unpack
 from supervisor.restart import ExitClass
 from supervisor.slot import FINAL, SlotState
 from supervisor.status import Measured
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
 
     from supervisor.member import Member
     from supervisor.protocol import Family
+
+log = logging.getLogger("supervisor")
 
 _ADDITIVE = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
 _SampleKey = tuple[str, tuple[tuple[str, str], ...]]
@@ -58,15 +62,16 @@ class Fold:
 
     def __init__(self) -> None:
         self._ended: dict[str, _Folded] = {}
-        self._live: dict[object, Sequence[Family]] = {}
+        self._live: dict[object, str] = {}
 
-    def update(self, worker: object, families: Sequence[Family]) -> None:
-        """Take a living worker's snapshot in place of its last one."""
-        self._live[worker] = families
+    def update(self, worker: object, metrics: str) -> None:
+        """Take a living worker's snapshot, a heartbeat's, in place of its last one."""
+        self._live[worker] = metrics
 
     def ended(self, worker: object) -> None:
         """Keep what the worker counted; forget what it measured."""
-        _add(self._ended, (f for f in self._live.pop(worker, ()) if f[1] in _ADDITIVE))
+        if (metrics := self._live.pop(worker, None)) is not None:
+            _add(self._ended, (f for f in _families(metrics) if f[1] in _ADDITIVE))
 
     def collect(self) -> Iterator[Metric]:
         """The families, folded as of now."""
@@ -74,9 +79,17 @@ class Fold:
         for name, ended in self._ended.items():
             total[name] = _Folded(ended.kind, ended.text)
             total[name].samples = dict(ended.samples)
-        for families in self._live.values():
-            _add(total, families)
+        for metrics in self._live.values():
+            _add(total, _families(metrics))
         return (folded.metric(name) for name, folded in total.items())
+
+
+def _families(metrics: str) -> list[Family]:
+    try:
+        return unpack(metrics)
+    except ProtocolError as error:
+        log.error("a worker's metrics are left out: %s", error)  # noqa: TRY400 - it says it all
+        return []
 
 
 def _add(total: dict[str, _Folded], families: Iterable[Family]) -> None:

@@ -165,8 +165,9 @@ class Heartbeat:
         processed: Records settled since the worker's start.
         lag: Records between its positions and the partitions' ends; None if unknown.
         oldest_handler_seconds: How long the oldest running handler has been running.
-        metrics: All its metric families, cumulative; None if they are as in the last
-            heartbeat, which is what an idle worker says.
+        metrics: All its metric families, cumulative, as `pack` makes them; None if they are as
+            in the last heartbeat, which is what an idle worker says. A text, because most of
+            them are replaced by the next ones before anybody reads them.
         member_id: Its id in the consumer group, once it has one.
         behind: Topic, number and position of each partition that stands still although there is
             more to handle, and nothing of it is in hand.
@@ -179,7 +180,7 @@ class Heartbeat:
     processed: int
     lag: int | None
     oldest_handler_seconds: float
-    metrics: list[Family] | None = field(repr=False)
+    metrics: str | None = field(repr=False)
     member_id: str | None = None
     behind: list[tuple[str, int, int]] = field(default_factory=list)
     type: Literal["heartbeat"] = "heartbeat"
@@ -260,6 +261,26 @@ def decode(line: bytes) -> Frame:
             for problem in error.errors(include_url=False, include_input=False)[:3]
         )
         raise ProtocolError(f"not a frame of protocol version {VERSION}: {problems}") from None
+
+
+_FAMILIES: TypeAdapter[list[Family]] = TypeAdapter(list[Family], config=_STRICT)
+
+
+def pack(families: list[Family]) -> str:
+    """Metric families as a heartbeat carries them."""
+    return _FAMILIES.dump_json(families).decode()
+
+
+def unpack(metrics: str) -> list[Family]:
+    """The metric families of a heartbeat.
+
+    Raises:
+        ProtocolError: The text is something else.
+    """
+    try:
+        return _FAMILIES.validate_json(metrics)
+    except ValidationError:
+        raise ProtocolError("a heartbeat's metrics are no metric families") from None
 
 
 class Decoder:

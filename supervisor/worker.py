@@ -36,7 +36,7 @@ from supervisor.definition import resolved
 from supervisor.eviction import evict_dead
 from supervisor.membership import brisk
 from supervisor.objects import DefinitionError
-from supervisor.protocol import Bye, Counted, Failed, Family, Heartbeat, Start, State
+from supervisor.protocol import Bye, Counted, Failed, Family, Heartbeat, Start, State, pack
 from supervisor.redaction import Redactor, of_options
 from supervisor.restart import ExitClass, ExitCode, classify
 
@@ -83,7 +83,7 @@ class _Worker:
         self._redact = Redactor(start.secrets)
         self._abandoned = 0
         self._member_id: str | None = None
-        self._last_metrics: list[Family] = []
+        self._last_metrics = ""
         self._loop: ConsumerLoop | AsyncConsumerLoop | None = None
         self._control = Control(channel, self._heartbeat, start.drain_timeout)
 
@@ -213,9 +213,9 @@ class _Worker:
             behind=[(*tp, position) for tp, position in status.behind],
         )
 
-    def _changed_metrics(self) -> list[Family] | None:
+    def _changed_metrics(self) -> str | None:
         """All metrics, or None if none has changed: 64 idle workers must cost nearly nothing."""
-        current = families(self._registry)
+        current = pack(families(self._registry))
         if current == self._last_metrics:
             return None
         self._last_metrics = current

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from supervisor import logs
 from supervisor.control import Channel, Control, SupervisorLostError
-from supervisor.protocol import Bye, Counted, Failed, Heartbeat, Start
+from supervisor.protocol import Bye, Counted, Failed, Heartbeat, Start, pack
 from supervisor.restart import ExitCode
 
 if TYPE_CHECKING:
@@ -63,10 +63,12 @@ class StandInLoop:
             lag=0,
             oldest_handler_seconds=time.monotonic() - (self.handling_since or time.monotonic()),
             behind=self.behind,
-            metrics=[
-                ("standin_beats", "counter", "Heartbeats.", counter),
-                ("standin_pid", "gauge", "Whoever it is.", gauge),
-            ],
+            metrics=pack(
+                [
+                    ("standin_beats", "counter", "Heartbeats.", counter),
+                    ("standin_pid", "gauge", "Whoever it is.", gauge),
+                ]
+            ),
         )
 
 
@@ -148,7 +150,7 @@ def last_words(loop: StandInLoop, _control: Control, channel: Channel) -> int:
     """Dies with much to say still in the pipe."""
     heartbeat = loop.heartbeat()
     text = "x" * 150_000
-    channel.send(replace(heartbeat, processed=4711, metrics=[("big", "gauge", text, [])]))
+    channel.send(replace(heartbeat, processed=4711, metrics=pack([("big", "gauge", text, [])])))
     os._exit(ExitCode.DONE)
 
 

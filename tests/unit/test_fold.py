@@ -17,7 +17,7 @@ from flowodm.metrics import PrometheusObserver
 from supervisor.config import SupervisorConfig
 from supervisor.member import members_of
 from supervisor.metrics import Drains, Exposition, Fold
-from supervisor.protocol import Logging
+from supervisor.protocol import Logging, pack
 from supervisor.restart import ExitClass
 from supervisor.slot import Slot, SlotState
 from supervisor.status import Measured
@@ -40,7 +40,7 @@ class Worker:
         ).labels(**labels)
 
     def snapshot(self):
-        return families(self.registry)
+        return pack(families(self.registry))
 
 
 def values(metrics):
@@ -181,7 +181,7 @@ def test_promtool_has_nothing_to_say_about_the_whole_exposition(members):
         observer = PrometheusObserver(registry, consumer="orders", slot=str(member.index))
         observer(Handled("orders", member.index, {Outcome.PROCESSED: 3}, [0.1] * 3))
         observer(LoopStatus(LoopState.RUNNING, lags=((("orders", 0), 12),)))
-        fold.update(member.key, families(registry))
+        fold.update(member.key, pack(families(registry)))
     fold.ended(members[0].key)
     cost = Measured(cpu_seconds=1.5, resident_bytes=4096)
     drains = Drains()

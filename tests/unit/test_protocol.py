@@ -25,6 +25,8 @@ from supervisor.protocol import (
     State,
     decode,
     encode,
+    pack,
+    unpack,
 )
 
 # What cannot be encoded as UTF-8 cannot be a topic, a label or a message either.
@@ -65,7 +67,7 @@ frames = st.one_of(
         processed=counts,
         lag=st.none() | counts,
         oldest_handler_seconds=st.floats(0, 1e9),
-        metrics=st.none() | st.lists(families, max_size=2),
+        metrics=st.none() | st.lists(families, max_size=2).map(pack),
     ),
     st.builds(Failed, text, text),
     st.builds(Bye, st.integers(-64, 255)),
@@ -78,6 +80,17 @@ def test_a_frame_comes_back_equal_from_one_line(frame):
     assert line.endswith(b"\n")
     assert line.count(b"\n") == 1
     assert decode(line[:-1]) == frame
+
+
+@given(st.lists(families, max_size=3))
+def test_metrics_come_back_equal(sent):
+    assert unpack(pack(sent)) == sent
+
+
+@pytest.mark.parametrize("metrics", ["", "{}", '[["a","counter","",[["a",{},"x"]]]]'])
+def test_what_is_no_metrics_is_refused(metrics):
+    with pytest.raises(ProtocolError, match="no metric families"):
+        unpack(metrics)
 
 
 @given(st.lists(frames, max_size=5), st.lists(st.integers(1, 50), min_size=1))

@@ -40,7 +40,7 @@ def beat(processed):
         processed=processed,
         lag=0,
         oldest_handler_seconds=0.0,
-        metrics=[],
+        metrics=None,
     )
 
 

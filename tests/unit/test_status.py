@@ -43,7 +43,7 @@ def heartbeat(**values):
         "processed": 0,
         "lag": 3,
         "oldest_handler_seconds": 0.0,
-        "metrics": [],
+        "metrics": None,
     }
     return Heartbeat(**{**defaults, **values})
 
