@@ -59,7 +59,7 @@ def schema_from_text(text: str, model: type[BaseModel]) -> dict[str, Any]:
     """The schema in a model's Settings.
 
     Raises:
-        SchemaValidationError: It is no JSON.
+        SchemaValidationError: It is no JSON, or lacks a field of the model.
     """
     try:
         schema: dict[str, Any] = json.loads(text)
@@ -67,4 +67,17 @@ def schema_from_text(text: str, model: type[BaseModel]) -> dict[str, Any]:
         raise SchemaValidationError(
             f"{model.__name__}.Settings.avro_schema is not JSON: {error}"
         ) from error
+    _check_holds_all(schema, model)
     return schema
+
+
+def _check_holds_all(schema: Any, model: type[BaseModel]) -> None:
+    """A subclass of a generated model may have a field that its schema knows nothing of."""
+    fields = schema.get("fields", ()) if isinstance(schema, dict) else ()
+    known = {name for field in fields for name in (field["name"], *field.get("aliases", ()))}
+    for name, info in model.model_fields.items():
+        if not info.exclude and not known & {name, info.alias}:
+            raise SchemaValidationError(
+                f"{model.__name__}.{name}: Settings.avro_schema has no such field, so it would be "
+                "lost; add it there, or set avro_schema = None to derive the schema"
+            )

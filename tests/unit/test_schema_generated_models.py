@@ -386,6 +386,27 @@ def test_a_schema_nested_too_deeply_is_an_error_and_no_crash():
         generated(field("deep", kind))
 
 
+def test_a_subclass_may_add_methods_but_no_field_that_would_be_lost():
+    made: Any = generated(field("id", "int"))
+
+    class Shouting(made):
+        def shout(self) -> str:
+            return f"{self.id}!"
+
+    class Longer(made):
+        more: int = 0
+
+    class Derived(Longer):
+        class Settings:
+            avro_schema = None
+
+    codec = codec_for(Shouting)
+    assert codec.decode(codec.encode(Shouting(id=3))).shout() == "3!"
+    with pytest.raises(SchemaValidationError, match=r"Longer\.more: Settings\.avro_schema has no"):
+        codec_for(Longer)
+    assert codec_for(Derived).decode(codec_for(Derived).encode(Derived(id=1, more=2))).more == 2
+
+
 def test_a_path_and_a_name_that_ends_in_avsc_are_files(tmp_path):
     path = tmp_path / "order.avsc"
     path.write_text(json.dumps(record(field("id", "int"))), encoding="utf-8")
