@@ -26,12 +26,16 @@ _KILLED = 128
 
 def register(app: typer.Typer) -> None:
     """Add the command."""
-    app.command("dev-broker", context_settings={"ignore_unknown_options": True}, epilog=_STATUSES)(
-        dev_broker
-    )
+    app.command(
+        "dev-broker", context_settings={"allow_interspersed_args": False}, epilog=_STATUSES
+    )(dev_broker)
 
 
 _STATUSES = """
+\b
+Examples:
+  flowodm dev-broker
+  flowodm dev-broker pytest -q
 \b
 Exit status:
   0   ended by Ctrl-C or SIGTERM
@@ -54,15 +58,11 @@ def dev_broker(
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    r"""Start a Kafka for development on this machine; it needs no Java and forgets everything.
+    """Start a Kafka for development on this machine; it needs no Java and forgets everything.
 
     It listens on free ports of 127.0.0.1 and prints its address. Every topic that is asked for
     is there, with 4 partitions. It is librdkafka's mock cluster: good for trying things out, no
     proof of what a real broker does.
-
-    \b
-        flowodm dev-broker
-        flowodm dev-broker pytest -q
     """
     try:
         with EmbeddedBroker(brokers) as broker:

@@ -25,10 +25,14 @@ Most = Annotated[
     int | None, typer.Option("--max", "-n", metavar="NUMBER", min=0, help="End after so many.")
 ]
 OfGroup = Annotated[
-    str | None, typer.Option("--of-group", help="Only those that this consumer group gave up.")
+    str | None,
+    typer.Option(
+        "--of-group", metavar="GROUP", help="Only those that this consumer group gave up."
+    ),
 ]
 OfTopic = Annotated[
-    str | None, typer.Option("--of-topic", help="Only those that come from this topic.")
+    str | None,
+    typer.Option("--of-topic", metavar="TOPIC", help="Only those that come from this topic."),
 ]
 OfError = Annotated[
     str | None,
@@ -98,7 +102,8 @@ def list_(
 def replay(
     topic: Topic,
     to: Annotated[
-        str | None, typer.Option(help="Another topic for all; by default where each failed.")
+        str | None,
+        typer.Option(metavar="TOPIC", help="Another topic for all; by default where each failed."),
     ] = None,
     most: Most = None,
     of_group: OfGroup = None,
@@ -107,7 +112,10 @@ def replay(
     saying: Saying = None,
     group: Annotated[
         str | None,
-        typer.Option(help="In whose name it is noted what was replayed; by default TOPIC-replay."),
+        typer.Option(
+            metavar="GROUP",
+            help="In whose name it is noted what was replayed; by default TOPIC-replay.",
+        ),
     ] = None,
     as_json: AsJson = False,
     servers: Servers = None,

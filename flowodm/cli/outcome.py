@@ -75,7 +75,7 @@ class NoError(FlowODMError):
     """The answer to what was asked is no."""
 
 
-def status_of(error: FlowODMError) -> ExitStatus:
+def status_of(error: Exception) -> ExitStatus:
     """The exit status that an error comes to."""
     match error:
         case NoError() | SchemaCompatibilityError():

@@ -19,8 +19,9 @@ from flowodm.cli.connecting import (
 from flowodm.cli.outcome import STATUSES, ExitStatus, status_of
 from flowodm.cli.references import model_of, models_of, name_of
 from flowodm.cli.terminal import AsJson, answer, complain, out
-from flowodm.exceptions import FlowODMError
+from flowodm.exceptions import FlowODMError, SchemaValidationError
 from flowodm.model import FlowBaseModel, settings_of
+from flowodm.registry.answers import NotThereError
 from flowodm.schema import check_compatibility as compare
 from flowodm.schema import validate_against_file, validate_against_registry
 from flowodm.schema.levels import Level
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 
 Model = type[FlowBaseModel]
 
+LEVELS = "BACKWARD, FORWARD, FULL, each also with _TRANSITIVE, or NONE"
 Module = Annotated[
     str | None,
     typer.Option("--models", metavar="MODULE", help="All models of a module: shop.orders."),
@@ -126,7 +128,7 @@ def _against_folder(model: Model, folder: Path) -> tuple[str, ValidationResult]:
     paths = [folder / f"{name}.avsc" for name in names]
     path = next((path for path in paths if path.exists()), None)
     if path is None:
-        raise FlowODMError(f"there is neither {paths[0]} nor {paths[1]}")
+        raise SchemaValidationError(f"there is neither {paths[0]} nor {paths[1]}")
     return str(path), validate_against_file(model, path)
 
 
@@ -136,21 +138,18 @@ def _found(
     """What there is to say of one model; a failure is no reason to leave out the others."""
     try:
         source, result = question()
-    except FlowODMError as error:
+    except (FlowODMError, OSError, ValueError) as error:
         return _failed(model, source, error)
     errors, warnings = list(result.errors), list(result.warnings)
     status = ExitStatus.DONE if result.is_valid else ExitStatus.NO
     return Finding(name_of(model), source, result.is_valid, errors, warnings, status)
 
 
-def _failed(model: Model, source: str, error: FlowODMError) -> Finding:
-    return Finding(name_of(model), source, passed=False, errors=[str(error)], status=_status(error))
-
-
-def _status(error: FlowODMError) -> ExitStatus:
-    """A schema that is not there is a no; a registry that does not answer is not."""
-    status = status_of(error)
-    return status if status is ExitStatus.UNREACHABLE else ExitStatus.NO
+def _failed(model: Model, source: str, error: Exception) -> Finding:
+    """A schema that is not there or none is a no; a registry that does not answer is not."""
+    a_no = isinstance(error, OSError | ValueError | SchemaValidationError | NotThereError)
+    status = ExitStatus.NO if a_no else status_of(error)
+    return Finding(name_of(model), source, passed=False, errors=[str(error)], status=status)
 
 
 def check_compatibility(
@@ -159,10 +158,16 @@ def check_compatibility(
         str | None, typer.Option(metavar="MODEL", help="One model: shop.orders:Order.")
     ] = None,
     subject: Annotated[
-        str | None, typer.Option(help="Another subject than the model's; only with --model.")
+        str | None,
+        typer.Option(
+            metavar="SUBJECT", help="Another subject than the model's; only with --model."
+        ),
     ] = None,
     level: Annotated[
-        Level, typer.Option(case_sensitive=False, help="Which level it is to keep to.")
+        Level,
+        typer.Option(
+            metavar="LEVEL", case_sensitive=False, help=f"Which level to keep to: {LEVELS}."
+        ),
     ] = Level.BACKWARD,
     as_json: AsJson = False,
     registry_url: RegistryUrl = None,
@@ -194,7 +199,7 @@ def _compared(model: Model, subject: str | None, level: Level) -> Finding:
     except FlowODMError as error:
         return _failed(model, source, error)
     fits = result.is_compatible
-    errors = [] if fits else [result.message]
+    errors = [] if fits else result.reasons
     status = ExitStatus.DONE if fits else ExitStatus.NO
     return Finding(name_of(model), source, fits, errors, status=status)
 
@@ -215,8 +220,9 @@ def _tell(found: list[Finding], as_json: bool, quality: str) -> None:
 
 
 def _end(found: list[Finding], *, no: ExitStatus) -> None:
-    if any(finding.status is ExitStatus.UNREACHABLE for finding in found):
-        complain("the registry does not answer, so nothing is known of some models")
-        raise typer.Exit(ExitStatus.UNREACHABLE)
+    troubles = {finding.status for finding in found} - {ExitStatus.DONE, ExitStatus.NO}
+    if troubles:
+        complain("nothing is known of some models, as said above")
+        raise typer.Exit(max(troubles))
     if not all(finding.passed for finding in found):
         raise typer.Exit(no)

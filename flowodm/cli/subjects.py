@@ -16,6 +16,7 @@ from flowodm.cli.connecting import (
     require_registry,
 )
 from flowodm.cli.outcome import STATUSES, ExitStatus
+from flowodm.cli.schemas import LEVELS
 from flowodm.cli.terminal import AsJson, answer, fail, line, say, show_json
 from flowodm.exceptions import ConfigurationError
 from flowodm.schema import (
@@ -29,11 +30,19 @@ from flowodm.schema.levels import Level
 
 Compatibility = Annotated[
     Level | None,
-    typer.Option(case_sensitive=False, help="Set the subject's compatibility level, too."),
+    typer.Option(
+        metavar="LEVEL",
+        case_sensitive=False,
+        help=f"Set the subject's compatibility level, too: {LEVELS}.",
+    ),
 ]
-Subject = Annotated[str, typer.Option(help="The registry's subject, such as orders-value.")]
+Subject = Annotated[
+    str, typer.Option(metavar="SUBJECT", help="The registry's subject, such as orders-value.")
+]
 Version = Annotated[str, typer.Option(metavar="NUMBER|latest", help="Its version.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write it there.")]
+Output = Annotated[
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -107,16 +116,21 @@ def get_schema(
 
 
 def generate_model(
-    topic: Annotated[str, typer.Option(help="The topic of the model's records.")],
-    subject: Annotated[str | None, typer.Option(help="Of this subject of the registry.")] = None,
+    topic: Annotated[str, typer.Option(metavar="TOPIC", help="The topic of the model's records.")],
+    subject: Annotated[
+        str | None, typer.Option(metavar="SUBJECT", help="Of this subject of the registry.")
+    ] = None,
     avro: Annotated[
         Path | None, typer.Option("--avro", metavar="FILE", help="Of this .avsc file.")
     ] = None,
     version: Version = "latest",
     class_name: Annotated[
-        str | None, typer.Option(help="What to call the class; by default as the schema.")
+        str | None,
+        typer.Option(metavar="NAME", help="What to call the class; by default as the schema."),
     ] = None,
-    group: Annotated[str | None, typer.Option(help="The consumer group in its Settings.")] = None,
+    group: Annotated[
+        str | None, typer.Option(metavar="GROUP", help="The consumer group in its Settings.")
+    ] = None,
     output: Output = None,
     as_json: AsJson = False,
     registry_url: RegistryUrl = None,
