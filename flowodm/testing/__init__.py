@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowodm.testing.broker import BrokerError, EmbeddedBroker
+    from flowodm.testing.kafka_proxy import KafkaProxy
     from flowodm.testing.memory import InMemoryKafka
     from flowodm.testing.proxy import Fault, FaultProxy, Way
     from flowodm.testing.records import Record, poison, tombstone
@@ -23,6 +24,7 @@ __all__ = [
     "Fault",
     "FaultProxy",
     "InMemoryKafka",
+    "KafkaProxy",
     "LoopResult",
     "Record",
     "RegistryProxy",
@@ -38,6 +40,7 @@ __all__ = [
 
 _MODULES = {
     "broker": ("BrokerError", "EmbeddedBroker"),
+    "kafka_proxy": ("KafkaProxy",),
     "memory": ("InMemoryKafka",),
     "proxy": ("Fault", "FaultProxy", "Way"),
     "records": ("Record", "poison", "tombstone"),

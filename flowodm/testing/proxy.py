@@ -9,20 +9,21 @@ registry there is :class:`flowodm.testing.RegistryProxy`, which can answer in it
 from __future__ import annotations
 
 import asyncio
-import socket
 import threading
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Self, TypeVar
 
+from flowodm.testing.listening import HOST, Listener
 from flowodm.testing.tunnel import Line, Tunnel
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
     from types import TracebackType
 
+    from flowodm.testing.tunnel import Address
+
 T = TypeVar("T")
 
-HOST = "127.0.0.1"
 #: Seconds for the proxy's own thread to do what it is told; it never waits for the network then.
 _OWN_TIMEOUT = 10.0
 
@@ -91,21 +92,23 @@ class FaultProxy:
     """
 
     def __init__(self, target: str, *, port: int = 0) -> None:
-        host, _, number = target.rpartition(":")
-        if not host or not number.isdecimal():
-            raise ValueError(f"the target must be 'host:port', not {target!r}")
-        self.target = target
-        self.port = port
         #: How many connections have come so far.
         self.accepted = 0
-        self._line = Line(host.strip("[]"), int(number))
+        self._targets = [address_of(target)]
+        self._port = port
+        self._listeners: dict[Address, Listener] = {}
+        self._line = Line()
         self._tunnels: dict[Tunnel, asyncio.Task[None]] = {}
         self._faults: list[Fault] = []
         self._cutters: dict[Fault, asyncio.Task[None]] = {}
-        self._socket: socket.socket | None = None
-        self._server: asyncio.Server | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._thread: threading.Thread | None = None
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        first = self._listeners.get(self._targets[0])
+        return self._port if first is None else first.port
 
     @property
     def address(self) -> str:
@@ -178,8 +181,9 @@ class FaultProxy:
         Raises:
             OSError: The port is in use.
         """
-        self._socket = self._bound()
-        self.port = self._socket.getsockname()[1]
+        self._listener(self._targets[0], self._port)
+        for target in self._targets[1:]:
+            self._listener(target)
         loop = self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(
             target=loop.run_forever, name=f"flowodm-proxy-{self.port}", daemon=True
@@ -246,10 +250,12 @@ class FaultProxy:
                 gate.set()
         self._apply_cuts()
         if any(fault.refuses for fault in faults):
-            self._stop_listening()
+            for listener in self._listeners.values():
+                listener.refuse()
             await self._end_all(reset=True)
-        elif self._server is None:
-            self._server = await asyncio.start_server(self._serve, sock=self._socket)
+        else:
+            for listener in self._listeners.values():
+                await listener.listen()
 
     def _apply_cuts(self) -> None:
         for fault in [fault for fault in self._cutters if fault not in self._faults]:
@@ -258,26 +264,19 @@ class FaultProxy:
             if fault.cuts_every and fault not in self._cutters:
                 self._cutters[fault] = asyncio.ensure_future(self._go_on_cutting(fault.cuts_every))
 
-    def _stop_listening(self) -> None:
-        """A socket that is bound and does not listen refuses, and keeps the port."""
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-            self._socket = self._bound()
+    def _listener(self, target: Address, port: int = 0) -> Listener:
+        """The port that leads to a target, taken if need be."""
+        if target not in self._listeners:
+            listener = Listener(port, lambda reader, writer: self._serve(target, reader, writer))
+            listener.bind()
+            self._listeners[target] = listener
+        return self._listeners[target]
 
-    def _bound(self) -> socket.socket:
-        new = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-        try:
-            new.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            new.bind((HOST, self.port))
-        except OSError as error:
-            new.close()
-            raise OSError(error.errno, f"port {self.port} of {HOST}: {error.strerror}") from error
-        return new
-
-    def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _serve(
+        self, target: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> None:
         self.accepted += 1
-        tunnel = self._tunnel(reader, writer)
+        tunnel = self._tunnel(target, reader, writer)
         task = self._tunnels[tunnel] = asyncio.ensure_future(tunnel.run())
 
         def over(_: object) -> None:
@@ -286,8 +285,10 @@ class FaultProxy:
 
         task.add_done_callback(over)
 
-    def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Tunnel:
-        return Tunnel(self._line, reader, writer)
+    def _tunnel(
+        self, target: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+    ) -> Tunnel:
+        return Tunnel(self._line, target, reader, writer)
 
     async def _end_all(self, *, reset: bool) -> int:
         live = dict(self._tunnels)
@@ -305,10 +306,20 @@ class FaultProxy:
     async def _shut(self) -> None:
         self._faults.clear()
         self._apply_cuts()
-        if self._server is not None:
-            self._server.close()
-        elif self._socket is not None:
-            self._socket.close()
-        self._server = None
+        for listener in self._listeners.values():
+            listener.close()
+        self._listeners.clear()
         await self._end_all(reset=False)
         await asyncio.sleep(0)  # for the transports to close their sockets
+
+
+def address_of(target: str) -> Address:
+    """Host and port.
+
+    Raises:
+        ValueError: It is not 'host:port'.
+    """
+    host, _, number = target.rpartition(":")
+    if not host or not number.isdecimal():
+        raise ValueError(f"the target must be 'host:port', not {target!r}")
+    return host.strip("[]"), int(number)

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from http import HTTPMethod
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
-from flowodm.testing.proxy import HOST, FaultProxy
-from flowodm.testing.tunnel import Line
+from flowodm.testing.listening import HOST
+from flowodm.testing.proxy import FaultProxy
 
 if TYPE_CHECKING:
     import email.message
@@ -167,7 +167,7 @@ class RegistryProxy(FaultProxy):
         threading.Thread(
             target=server.serve_forever, args=(0.02,), name="flowodm-registry-proxy", daemon=True
         ).start()
-        self._line = Line(HOST, server.server_port)
+        self._targets = [(HOST, server.server_port)]
         try:
             return super().start()
         except OSError:

@@ -6,10 +6,13 @@ import asyncio
 import contextlib
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+#: Host and port.
+Address: TypeAlias = tuple[str, int]
 
 #: Bytes of one piece, and how many of them may be under way in one direction.
 _PIECE, _UNDER_WAY = 64 * 1024, 64
@@ -20,19 +23,15 @@ _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class Line:
-    """The state of all connections to one target.
+    """The state of all connections of a proxy.
 
     Attributes:
-        host: The target's host.
-        port: The target's port.
         latency: Seconds by which every byte is late.
         requests: Set while bytes pass to the target.
         answers: Set while bytes pass back.
     """
 
-    def __init__(self, host: str, port: int) -> None:
-        self.host = host
-        self.port = port
+    def __init__(self) -> None:
         self.latency = 0.0
         self.requests = asyncio.Event()
         self.answers = asyncio.Event()
@@ -42,7 +41,8 @@ class Tunnel:
     """Two connections that are one.
 
     Args:
-        line: Where it leads, and how well.
+        line: How well bytes get through.
+        target: Where it leads.
         reader: From the client.
         writer: To the client.
 
@@ -52,9 +52,14 @@ class Tunnel:
     """
 
     def __init__(
-        self, line: Line, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        line: Line,
+        target: Address,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
     ) -> None:
         self._line = line
+        self._target = target
         self._reader = reader
         self._writer = writer
         self._there: asyncio.StreamWriter | None = None
@@ -67,7 +72,7 @@ class Tunnel:
         try:
             await line.requests.wait()
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                back, there = await asyncio.open_connection(line.host, line.port)
+                back, there = await asyncio.open_connection(*self._target)
             self._there = there
             async with asyncio.TaskGroup() as pumps:
                 pumps.create_task(_pump(line, self._reader, there, line.requests, self.request))

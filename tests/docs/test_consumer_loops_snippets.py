@@ -23,11 +23,12 @@ from pathlib import Path
 import fastavro
 import pytest
 from brokers.clients import consumer_of
-from brokers.forwarder import PortTakenError, RegistryProxy, TcpForwarder
 from brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce
 from code_blocks import code_blocks
 from confluent_kafka import KafkaException, TopicPartition
 from waiting import wait_until
+
+from flowodm.testing import FaultProxy, RegistryProxy
 
 RUNNER = Path(__file__).with_name("snippet_runner.py")
 TEXT = Path(__file__).parents[2] / "docs" / "consumer_loops.rst"
@@ -110,13 +111,14 @@ def ports(kafka, registry):
     """localhost:9092 leads to the session's Kafka, localhost:8081 to its registry."""
     with contextlib.ExitStack() as stack:
         try:
-            broker = stack.enter_context(TcpForwarder(9092, kafka))
-            yield broker, stack.enter_context(RegistryProxy(8081, registry))
-        except PortTakenError as error:
+            broker = stack.enter_context(FaultProxy(kafka, port=9092))
+            names = stack.enter_context(RegistryProxy(registry, port=8081))
+        except OSError as error:
             reason = f"the snippets' own port is in use: {error}"
             if os.environ.get("CI", "").lower() in {"1", "true"}:
                 pytest.fail(reason, pytrace=False)
             pytest.skip(reason)
+        yield broker, names
 
 
 @pytest.fixture
@@ -317,7 +319,7 @@ def test_the_complete_example_is_a_script_that_reads_through_the_registry(
     batch = Orders(12)
     batch.produce_framed(orders, registry)
     produce(orders, TOPIC, [Raw(POISON, partition=1)])
-    asked_before = [port.served for port in ports]
+    asked_before = [port.accepted for port in ports]
     with Child([str(script)], tmp_path) as child:
         child.until_it_says(
             "=== Order Processor Starting ===",
@@ -332,5 +334,5 @@ def test_the_complete_example_is_a_script_that_reads_through_the_registry(
         assert child.text.count("=== Processed 12 orders ===") == 1
     everything_is_committed(orders)
     assert all(
-        now > then for now, then in zip((p.served for p in ports), asked_before, strict=True)
+        now > then for now, then in zip((p.accepted for p in ports), asked_before, strict=True)
     )

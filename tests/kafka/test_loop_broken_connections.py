@@ -8,7 +8,7 @@ from collections import Counter
 
 import pytest
 from brokers.clients import IMPATIENT
-from brokers.cutter import CuttableKafka
+from brokers.kafka_server import KafkaServer
 from loops import BOTH, PATIENCE, brisk
 from members import PROTOCOLS
 from waiting import wait_until
@@ -16,18 +16,22 @@ from waiting import wait_until
 from flowodm.consumer.commit import CommitSchedule
 from flowodm.consumer.committer import Committer
 from flowodm.events import Committed
+from flowodm.testing import KafkaProxy
 
 
 @pytest.fixture(scope="module")
-def server(kafka_parts):
+def proxy(kafka_parts):
     intervals = ("group.consumer.heartbeat.interval.ms", "group.consumer.min.heartbeat.interval.ms")
-    with CuttableKafka(dict.fromkeys(intervals, "200")) as server:
-        yield server
+    with (
+        KafkaServer(dict.fromkeys(intervals, "200")) as server,
+        KafkaProxy(server.bootstrap_servers) as proxy,
+    ):
+        yield proxy
 
 
 @pytest.fixture(scope="module")
-def kafka(server) -> str:
-    return server.bootstrap_servers
+def kafka(proxy) -> str:
+    return proxy.bootstrap_servers
 
 
 def member(protocol: str):
@@ -36,7 +40,7 @@ def member(protocol: str):
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_a_connection_that_breaks_with_the_commit_at_a_revoke_repeats_nothing(
-    new_bench, server, monkeypatch, protocol
+    new_bench, proxy, monkeypatch, protocol
 ):
     """The next owner begins where the revoked member ended, though its first request was lost."""
     cuts: list[int] = []
@@ -44,7 +48,7 @@ def test_a_connection_that_breaks_with_the_commit_at_a_revoke_repeats_nothing(
 
     def commit_without_connection(self, offsets, timeout):
         if offsets:
-            cuts.append(server.cutter.cut())
+            cuts.append(proxy.cut())
         return commit(self, offsets, timeout)
 
     monkeypatch.setattr(Committer, "commit_in_callback", commit_without_connection)
@@ -85,7 +89,7 @@ def test_a_connection_that_breaks_with_the_commit_at_a_revoke_repeats_nothing(
 @pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
 @pytest.mark.parametrize("kind", BOTH)
 def test_connections_that_break_all_the_time_lose_and_repeat_nothing_nor_move_an_offset_back(
-    new_bench, server, kind, strategy
+    new_bench, proxy, kind, strategy
 ):
     bench, seen, lock = new_bench(partitions=4), Counter(), threading.Lock()
     bench.produce(range(1_500), partition=lambda n: n % 4, key=lambda n: b"%d" % (n % 40))
@@ -101,7 +105,7 @@ def test_connections_that_break_all_the_time_lose_and_repeat_nothing_nor_move_an
     options = {"settings": settings, "commit_strategy": strategy}
     with bench.run(kind, handle, **options, commit_interval=0.05) as running:
         running.joined(4)
-        with server.cutting(0.15):
+        with proxy.cut_every(0.15):
             wait_until(lambda: len(seen) == 1_500, PATIENCE, "all is handled")
         wait_until(lambda: bench.committed() == bench.ends(), PATIENCE, "and committed")
         running.stop()

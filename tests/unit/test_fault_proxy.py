@@ -205,7 +205,7 @@ def test_a_target_that_is_not_there_resets():
 
 def test_a_port_in_use_is_an_error_that_names_it(proxy):
     with pytest.raises(OSError, match=f"port {proxy.port} of") as caught:
-        FaultProxy(proxy.target, port=proxy.port).start()
+        FaultProxy("127.0.0.1:1", port=proxy.port).start()
     assert caught.value.errno == errno.EADDRINUSE
 
 
