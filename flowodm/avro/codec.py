@@ -15,9 +15,10 @@ import fastavro
 from pydantic import BaseModel
 
 from flowodm.avro import wire
+from flowodm.avro.classes import classes_named
 from flowodm.avro.decoding import Decoding
 from flowodm.avro.failures import unread, unwritten
-from flowodm.avro.mapping import classes_named, mapped
+from flowodm.avro.mapping import mapped
 from flowodm.avro.reading import classes_to_build
 from flowodm.avro.resolution import CannotFitError
 from flowodm.avro.sources import parsed_record, schema_from_file, schema_from_text
@@ -94,7 +95,7 @@ class Codec(Generic[M]):
         self.model = model
         if avro_schema:
             derived = schema_from_text(avro_schema, model)
-            classes = classes_named(model, derived)
+            classes = classes_named(model, parsed_record(derived))
         else:
             derived, classes = mapped(model)
         self.schema: dict[str, Any] = (

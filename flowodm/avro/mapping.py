@@ -58,11 +58,11 @@ from flowodm.avro.annotations import (
 )
 from flowodm.avro.defaults import NoAvroDefaultError, json_default
 from flowodm.avro.logical import TIMEDELTA, TUPLE
-from flowodm.avro.names import LEGAL_NAME, full_name, named_types, short_name, symbol_of
+from flowodm.avro.names import LEGAL_NAME, full_name, symbol_of
 from flowodm.exceptions import SchemaValidationError
 
 if typing.TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from pydantic.fields import FieldInfo
 
@@ -127,21 +127,6 @@ def mapped(model: type[BaseModel]) -> Mapped:
     """
     mapper = _Mapper()
     return Mapped(mapper.root(model), mapper.classes)
-
-
-def classes_named(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, type]:
-    """The classes that a schema which was given for a model may mean, by its own names.
-
-    Args:
-        model: What its records become.
-        schema: The given schema, with full names. Its names are matched by their last part.
-    """
-    try:
-        own = {short_name(name): cls for name, cls in mapped(model).classes.items()}
-    except SchemaValidationError:  # that is why it was given one
-        own = {}
-    names = [name for name in named_types(schema) if short_name(name) in own]
-    return {name: own[short_name(name)] for name in names}
 
 
 class _Mapper:

@@ -197,9 +197,15 @@ class _Fitting:
             kind = _kind(definition)
             if kind in _NAMED:
                 alone = _count(kind, writers) == _count(kind, readers) == 1
-                for other in readers:
-                    if _kind(other) == kind and (alone or _same_name(definition, other)):
-                        self._named(definition, other)
+                meant = [
+                    other
+                    for other in readers
+                    if _kind(other) == kind and (alone or _same_name(definition, other))
+                ]
+                # Of several with one last part, the one of the same namespace.
+                exactly = [other for other in meant if other["name"] == definition["name"]]
+                for other in exactly or meant:
+                    self._named(definition, other)
         fitted = [self._branch(branch, readers) for branch in _branches(writer)]
         return fitted if isinstance(writer, list) else fitted[0]
 

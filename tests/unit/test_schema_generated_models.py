@@ -325,6 +325,17 @@ def test_classes_that_had_to_be_renamed_are_found_in_unions():
         assert codec.decode(codec.encode(message)) == message
 
 
+@pytest.mark.parametrize("more", ["int", ["int", logical("long", "timestamp-micros")]])
+def test_records_that_look_alike_come_back_as_what_they_were(more):
+    one = {"type": "record", "name": "One", "fields": [field("number", "int")]}
+    model = generated(field("either", [one, {**one, "name": "Two"}]), field("more", more))
+    codec = codec_for(model)
+
+    for cls in model.model_fields["either"].annotation.__args__:
+        message = codec.decode(codec.encode(model(either=cls(number=3), more=1)))
+        assert type(message.either) is cls
+
+
 def test_symbols_that_enums_do_not_allow_get_another_name():
     symbols = ["None", "name", "mro", "_x_", "__", "title", "A"]
     model = generated(field("kind", {"type": "enum", "name": "Kind", "symbols": symbols}))
