@@ -41,12 +41,29 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from pydantic.fields import FieldInfo
+    from pydantic_core import core_schema
 
     from flowodm.registry.client import SchemaRegistry
 
 M = TypeVar("M", bound=BaseModel)
 
 _FIELD = re.compile(r"field_name='(\w+)'")
+
+
+class RegisteredSchema(GenerateJsonSchema):
+    """JSON Schema of draft 7: registries compare versions of it; of a later one, not all can."""
+
+    schema_dialect = "http://json-schema.org/draft-07/schema#"
+
+    def tuple_schema(self, schema: core_schema.TupleSchema) -> dict[str, Any]:
+        """A tuple; draft 7 has other words for its items and for those behind them."""
+        own = super().tuple_schema(schema)
+        if "prefixItems" in own:
+            more = own.pop("items", None)
+            own["items"] = own.pop("prefixItems")
+            if more is not None:
+                own["additionalItems"] = more
+        return own
 
 
 class JsonCodec(Generic[M]):
@@ -185,14 +202,16 @@ class JsonCodec(Generic[M]):
         if self._schema_path is not None:
             return _from_file(self._schema_path)
         try:
-            own = self.model.model_json_schema(by_alias=True)
+            own = self.model.model_json_schema(schema_generator=RegisteredSchema)
         except (PydanticInvalidForJsonSchema, PydanticUserError) as error:
             text = f"{self.model.__name__} has no JSON Schema: {error}"
             raise SchemaValidationError(text) from error
-        return {"$schema": GenerateJsonSchema.schema_dialect, **own}
+        return {"$schema": RegisteredSchema.schema_dialect, **own}
 
     def _title(self) -> str:
         """What names the schema in a subject: its title, as in Confluent's serializers."""
+        if self.registry is None:
+            return self.model.__name__  # there is no subject, and perhaps no schema
         return str(self.schema().get("title") or self.model.__name__)
 
     def _written(self, message: M) -> bytes:

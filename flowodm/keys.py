@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Protocol, Union
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
-from pydantic.json_schema import GenerateJsonSchema
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
 from flowodm.codecs import PerConnection
 from flowodm.exceptions import SchemaValidationError, SerializationError, SettingsError
+from flowodm.json_values import RegisteredSchema
 from flowodm.model_settings import ModelSettings, settings_of
 from flowodm.registry.obtained import ObtainedId
 from flowodm.registry.registration import Registration
@@ -142,7 +142,8 @@ class JsonKeys:
         return self._id.get() + text
 
     def _schema(self) -> dict[str, Any]:
-        return {"$schema": GenerateJsonSchema.schema_dialect, **self._adapter.json_schema()}
+        own = self._adapter.json_schema(schema_generator=RegisteredSchema)
+        return {"$schema": RegisteredSchema.schema_dialect, **own}
 
 
 class AvroKeys:

@@ -7,7 +7,7 @@ import math
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum, IntEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from uuid import UUID  # noqa: TC003 - Pydantic reads it
 
 import pytest
@@ -16,12 +16,15 @@ from hypothesis import strategies as st
 from pydantic import (
     AliasChoices,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
+    PlainSerializer,
     computed_field,
     field_serializer,
     field_validator,
 )
+from pydantic.errors import PydanticInvalidForJsonSchema
 
 from flowodm.avro import wire
 from flowodm.exceptions import (
@@ -112,7 +115,15 @@ everything = st.builds(
 
 
 def codec(model: type[BaseModel], **options: Any) -> JsonCodec[Any]:
-    return JsonCodec(model, subject="orders-value", **options)
+    return JsonCodec(model, **{"subject": "orders-value", **options})
+
+
+class WithoutSchema:
+    """Marks a type that has no JSON Schema."""
+
+    @staticmethod
+    def __get_pydantic_json_schema__(_schema: Any, _handler: Any) -> Any:
+        raise PydanticInvalidForJsonSchema("none")
 
 
 class Registry:
@@ -295,6 +306,28 @@ def test_with_a_registry_records_carry_the_id_of_the_models_json_schema():
     assert (subject, kind) == ("orders-value", "JSON")
     assert schema["required"] == ["orderId"]
     assert schema["title"] == "Order"
+
+
+def test_a_model_without_a_json_schema_is_an_error_only_where_it_is_registered():
+    class Odd(BaseModel):
+        name: Annotated[Any, PlainSerializer(str), BeforeValidator(str), WithoutSchema()]
+
+    assert codec(Odd, subject=str).decode(codec(Odd).encode(Odd(name="x"))).name == "x"
+    with pytest.raises(SchemaValidationError, match="Odd has no JSON Schema"):
+        codec(Odd, registry=Registry(), subject=str)
+
+
+def test_the_registered_schema_is_of_draft_7():
+    class Pair(BaseModel):
+        pair: tuple[int, str]
+        rest: tuple[int, ...]
+
+    schema = codec(Pair).schema()
+    assert schema["$schema"] == "http://json-schema.org/draft-07/schema#"
+    items = [{"type": "integer"}, {"type": "string"}]
+    expected = {"type": "array", "items": items, "minItems": 2, "maxItems": 2, "title": "Pair"}
+    assert schema["properties"]["pair"] == expected
+    assert schema["properties"]["rest"]["items"] == {"type": "integer"}
 
 
 def test_without_wire_format_records_are_plain_json():

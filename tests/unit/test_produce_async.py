@@ -260,3 +260,29 @@ async def test_a_deadline_that_has_passed_does_not_lose_an_answer_that_is_there(
     delivered = asyncio.get_running_loop().create_future()
     delivered.set_result("delivered")
     await produce_async.outcome(delivered, "orders", time.monotonic() - 1)
+
+
+async def test_who_comes_while_the_first_one_waits_for_its_schema_does_not_overtake_it(
+    kafka, monkeypatch
+):
+    class Slow:
+        prepared = False
+
+        def prepare(self) -> None:
+            asked.set()
+            assert go_on.wait(30)
+            self.prepared = True
+
+        def encode(self, _message: Any) -> bytes:
+            return b"value"
+
+    asked, go_on, slow = threading.Event(), threading.Event(), Slow()
+    monkeypatch.setattr(model_produces, "codec_for", lambda _model: slow)
+    first = asyncio.create_task(Order(order_id=1).aproduce(30))
+    await wait_until_async(asked.is_set, 30, "the registry is asked")
+    slow.prepared = True  # as the thread has it a moment before its task goes on
+    second = asyncio.create_task(Order.aproduce_many([Order(order_id=2)]))
+    await asyncio.sleep(0.02)
+    go_on.set()
+    await asyncio.gather(first, second)
+    assert [message["key"] for message in kafka.sent] == [b"1", b"2"]
