@@ -22,7 +22,13 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from pydantic import BaseModel
 
 from flowodm.avro.codec import SchemaNotLoadedError
-from flowodm.exceptions import ConsumerError, DeserializationError, FlowODMError, TopicError
+from flowodm.exceptions import (
+    ConsumerError,
+    DeserializationError,
+    FencedError,
+    FlowODMError,
+    TopicError,
+)
 
 if TYPE_CHECKING:
     from confluent_kafka import Message
@@ -348,6 +354,8 @@ def _firsts(taken: list[_Taken[Any]]) -> dict[TP, int]:
 def _raise_unless_passing(error: KafkaError, topic: str | None) -> None:
     if error.code() in _PASSING or (error.retriable() and not error.fatal()):
         return
+    if error.code() == KafkaError.FENCED_INSTANCE_ID:
+        raise FencedError(error.str())
     if error.code() in _TOPIC_ERRORS:
         raise TopicError(f"topic {topic}: {error.str()}")
     raise ConsumerError(error.str())
