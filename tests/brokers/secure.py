@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import TYPE_CHECKING, Any
 
+from brokers.certificates import lock_key, make_certificates
 from brokers.clients import admin_client
 from brokers.jvm import free_port
 from brokers.kafka_server import KafkaServer
@@ -109,23 +109,7 @@ class SecureKafka:
         }
 
     def _make_certificates(self) -> None:
-        """An authority of our own, which signs the broker's and the client's certificates."""
-        self._openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca")
-        for name in ("broker", "client"):
-            self._openssl(
-                f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr "
-                f"-subj /CN={name} -addext subjectAltName=IP:127.0.0.1"
-            )
-            self._openssl(
-                f"x509 -req -in {name}.csr -CA ca.pem -CAkey ca.key -CAcreateserial "
-                f"-copy_extensions copy -out {name}.pem"
-            )
+        make_certificates(self.folder, "broker", "client")
         both = (self.folder / "broker.key").read_text() + (self.folder / "broker.pem").read_text()
         (self.folder / "broker.both").write_text(both)
-        self._openssl(f"pkcs8 -topk8 -in client.key -out locked.key -passout pass:{KEY_PASSWORD}")
-        (self.folder / "locked.key").replace(self.folder / "client.key")
-
-    def _openssl(self, command: str) -> None:
-        subprocess.run(
-            ["openssl", *command.split()], cwd=self.folder, check=True, capture_output=True
-        )
+        lock_key(self.folder, "client", KEY_PASSWORD)
