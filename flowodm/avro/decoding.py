@@ -56,7 +56,7 @@ class Decoding(Generic[M]):
             return self._unresolved(writer, classes, (), start)
         writer, reader = fit(writer, self._reader_schema)
         dropped = only_drops(writer, reader)
-        if dropped is not None and writer["name"] not in classes:
+        if dropped is not None:
             return self._unresolved(writer, classes, dropped, start)
         fitted = (self._readable(writer, classes), self._readable(reader, self._classes))
         return self._compiled(*fitted, (), (), start)
@@ -79,9 +79,9 @@ class Decoding(Generic[M]):
         self, writer: Any, classes: dict[str, type], dropped: tuple[str, ...], start: int
     ) -> Callable[[bytes], M]:
         timestamps: tuple[str, ...] = ()
-        # A root that is built by its class is a message by the time that we get it; of one that
-        # holds itself, we would get only the outermost.
-        if writer["name"] not in classes and not holds_itself(writer):
+        # Of a record that holds itself, we would get only the outermost; and it may be a message
+        # by the time that we get it.
+        if not holds_itself(writer):
             writer, timestamps = _with_plain_timestamps(writer, dropped)
         return self._compiled(self._readable(writer, classes), None, timestamps, dropped, start)
 
