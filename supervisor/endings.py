@@ -101,7 +101,12 @@ class Endings:
         )
         if slot.asked is not None:
             self.drains.add(member.consumer, member.ended.seconds)
-        for_good = member.retired or slot.wanted
-        if for_good and self._removals is not None:
-            self._removals.remove(member)
+        if member.retired or slot.wanted:
+            self.remove(member)
         return member.ended
+
+    def remove(self, member: Member) -> None:
+        """Take out of its group what an ended slot has left there, if anything."""
+        if self._removals is not None:
+            self._removals.remove(member)
+            member.departed = member.departed.succeeded()

@@ -190,6 +190,12 @@ class Fleet:
             if member.process is not None:
                 member.process.send(Pause() if paused else Resume())
 
+    def leave_behind_nobody(self, consumer: str) -> None:
+        """Take out of the group what this consumer's ended slots have left in it."""
+        for member in self.members:
+            if member.consumer == consumer and member.slot.state in FINAL:
+                self._endings.remove(member)
+
     def sweep(self) -> None:
         """Forget retired slots that have ended."""
         if any(member.retired for member in self.members):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from supervisor.hang import Attention, Sight, look
 from supervisor.launch import DUMP_SIGNAL
 from supervisor.recycling import Used
-from supervisor.slot import FINAL, READY, RUNNING
+from supervisor.slot import FINAL, READY, RUNNING, SlotState
 from supervisor.usage import is_stopped, usage_of
 
 if TYPE_CHECKING:
@@ -25,6 +25,8 @@ log = logging.getLogger("supervisor")
 
 LOOK = 0.5
 """Seconds between two looks; a turn of the main loop for each of many heartbeats costs nothing."""
+BLOCKED = 2.0
+"""Seconds that a drain may take once no handler runs, before its group is seen to."""
 
 
 def _chance() -> float:
@@ -65,6 +67,8 @@ class Health:
         self._seen = {key: known for key, known in seen.items() if known is not None}
         for member in running:
             self._look_at(member, now, at)
+        for consumer in {m.consumer for m in self._fleet.members if _is_blocked(m, now)}:
+            self._fleet.leave_behind_nobody(consumer)
 
     def _look_at(self, member: Member, now: float, at: float) -> None:
         seen = self._seen.get(member.name)
@@ -108,6 +112,19 @@ class Health:
         """Whether a worker of this consumer is away already, perhaps because none can start."""
         states = (m.slot.state for m in self._fleet.members if m.consumer == consumer)
         return any(state not in READY | FINAL for state in states)
+
+
+def _is_blocked(member: Member, now: float) -> bool:
+    """Whether a worker drains with nothing left to do: the broker does not take its last commit.
+
+    A static member that has ended stays in its group. If a rebalance was under way then, the
+    group waits for it up to its session time-out, in the answers to the others' JoinGroup; and a
+    broker reads no further request from a connection before it has answered the one before.
+    """
+    slot, beat = member.slot, member.heartbeat
+    done = beat is not None and beat.in_flight == 0
+    draining = slot.state is SlotState.DRAINING and slot.asked is not None
+    return done and draining and now - (slot.asked or now) >= BLOCKED
 
 
 def _sight(member: Member) -> Sight:
