@@ -211,6 +211,7 @@ class Taking(Generic[M]):
         wait = math.inf if timeout is None else timeout
         deadline = time.monotonic() + wait + (0.0 if self._joined else JOIN_TIMEOUT)
         while True:
+            yield from self._commit_now_and_then()
             record = yield from self._poll(min(max(deadline - time.monotonic(), 0.0), _SLICE))
             if record is not None:
                 self._joined = True
@@ -218,7 +219,6 @@ class Taking(Generic[M]):
                 if message is not None:
                     self._given = _tp(record), _offset(record) + 1
                     return message
-            yield from self.commit_now_and_then()
             if not self._joined and (yield from self._assignment()):
                 self._joined = True
                 deadline = time.monotonic() + wait
@@ -232,7 +232,7 @@ class Taking(Generic[M]):
             self._handled[tp] = end
             self._given = None
 
-    def commit_now_and_then(self) -> Steps[None]:
+    def _commit_now_and_then(self) -> Steps[None]:
         """Commit what was handled, if the last time is COMMIT_INTERVAL ago."""
         if self._handled and time.monotonic() >= self._commit_at:
             left_out = yield from self._commit(self._handled)
