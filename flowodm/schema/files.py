@@ -18,9 +18,13 @@ def load_schema_from_file(path: str | PathLike[str]) -> dict[str, Any]:
     Raises:
         FileNotFoundError: There is no such file.
         json.JSONDecodeError: It is not JSON.
-        SchemaValidationError: It is JSON, but no schema with a name.
+        SchemaValidationError: It is not UTF-8, or JSON but no schema with a name.
     """
-    text = Path(path).read_text(encoding="utf-8")
+    try:
+        # With or without the mark that editors on Windows put first.
+        text = Path(path).read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise SchemaValidationError(f"{path} is not UTF-8: {error.reason}") from None
     try:
         schema = json.loads(text)
     except json.JSONDecodeError as error:

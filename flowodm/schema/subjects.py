@@ -10,6 +10,7 @@ Each call asks the registry of flowodm.connect() anew, and each raises:
 from __future__ import annotations
 
 import contextlib
+from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from flowodm.connection import get_kafka_connection
@@ -49,7 +50,8 @@ def schema_of_version(subject: str, version: str | int = "latest") -> Any:
     registry = configured_registry()
     with registry.asking(f"subject {subject}, version {version}"):
         found = registry.client.get_version(subject, number)
-    return registry.schema(int(found.schema_id or 0))
+    # The registry's memory is no user's to change.
+    return deepcopy(registry.schema(int(found.schema_id or 0)))
 
 
 def upload_schema(

@@ -14,6 +14,7 @@ import flowodm
 from flowodm import (
     CompatibilityResult,
     FlowBaseModel,
+    SchemaValidationError,
     ValidationResult,
     generate_model_from_schema,
     load_schema_from_file,
@@ -75,9 +76,12 @@ def test_the_results_have_the_same_fields_in_the_same_order():
 def test_a_file_is_loaded_as_it_stands(tmp_path):
     schema = {"type": "record", "name": "Order", "fields": [], "doc": "é", "owner": "sales"}
     path = tmp_path / "order.avsc"
-    path.write_text(json.dumps(schema, ensure_ascii=False), encoding="utf-8")
-
-    assert load_schema_from_file(path) == load_schema_from_file(str(path)) == schema
+    for encoding in ("utf-8", "utf-8-sig"):
+        path.write_text(json.dumps(schema, ensure_ascii=False), encoding=encoding)
+        assert load_schema_from_file(path) == load_schema_from_file(str(path)) == schema
+    path.write_text(json.dumps(schema, ensure_ascii=False), encoding="latin-1")
+    with pytest.raises(SchemaValidationError, match=r"order\.avsc is not UTF-8"):
+        load_schema_from_file(path)
     with pytest.raises(FileNotFoundError, match=r"nowhere\.avsc"):
         load_schema_from_file("nowhere.avsc")
 

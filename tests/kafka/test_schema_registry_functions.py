@@ -80,6 +80,12 @@ def test_what_is_uploaded_is_listed_counted_and_loaded(subject, upload):
     assert load_schema_from_registry(subject, "1") == PLAIN
 
 
+def test_what_is_loaded_may_be_changed(subject, upload):
+    upload(PLAIN)
+    load_schema_from_registry(subject)["fields"].clear()
+    assert load_schema_from_registry(subject) == PLAIN
+
+
 def test_the_level_of_an_upload_is_that_of_the_subject_from_then_on(subject, upload):
     upload(PLAIN, "BACKWARD")
     with pytest.raises(SchemaCompatibilityError, match=subject):
