@@ -12,6 +12,7 @@ import sys
 
 import flowodm.cli.app
 from flowodm.cli import connecting, main
+from flowodm.consumer import dead_letter
 
 
 def run(request) -> None:
@@ -26,6 +27,7 @@ def run(request) -> None:
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the old one holds the next requests
     sys.argv = ["flowodm", *request["arguments"]]
     connecting.PATIENCE = request["patience"]
+    dead_letter.ANSWER_TIMEOUT = request["patience"] / 2
     main()
 
 

@@ -80,11 +80,19 @@ def connected(
         for name, value in found.items()
         if name.startswith(_OF_REGISTRY)
     }
+    # The module of the model may have called connect() with properties of its own: where none
+    # are given here, those stay.
     if servers:
-        kafka["bootstrap.servers"] = servers
+        kafka.pop("bootstrap.servers", None)
     if registry_url:
-        registry["url"] = registry_url
-    connect(producer_config=kafka, consumer_config=kafka, schema_registry_config=registry)
+        registry.pop("url", None)
+    connect(
+        bootstrap_servers=servers,
+        schema_registry_url=registry_url,
+        producer_config=kafka,
+        consumer_config=kafka,
+        schema_registry_config=registry,
+    )
 
 
 def reader_of(topic: str) -> TopicReader:

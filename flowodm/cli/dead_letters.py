@@ -12,7 +12,7 @@ from rich.text import Text
 from flowodm.cli.connecting import Properties, PropertiesFile, Servers, connected, require_topic
 from flowodm.cli.outcome import STATUSES
 from flowodm.cli.records import text_of
-from flowodm.cli.terminal import AsJson, answer, dumped, line, out, say
+from flowodm.cli.terminal import AsJson, answer, dumped, line, out, printable, say
 from flowodm.consumer.replay import Replayed, list_dead_letters, replay_dead_letters
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def list_(
         _show(letters)
     else:
         for letter in letters:
-            line(_shown(letter))
+            line(printable(_shown(letter)))
             if stack_trace and letter.stack_trace:
-                line(letter.stack_trace.rstrip("\n"))
+                line(printable(letter.stack_trace.rstrip("\n")))
 
 
 def replay(
@@ -191,7 +191,8 @@ def _moment(letter: DeadLetter) -> str:
 
 def _error(letter: DeadLetter) -> str:
     text = " ".join((letter.exception_message or "").split())
-    return f"{letter.exception_class or 'unknown'}: {text}" if text else str(letter.exception_class)
+    kind = letter.exception_class or "unknown"
+    return f"{kind}: {text}" if text else kind
 
 
 def _shown(letter: DeadLetter) -> str:
@@ -204,7 +205,7 @@ def _show(letters: Iterator[DeadLetter]) -> None:
     for letter in letters:
         own = f"{letter.partition}/{letter.offset}"
         cells = (_moment(letter), _place(letter), letter.group or "-", letter.replays)
-        table.add_row(own, *(Text(str(cell)) for cell in cells), Text(_error(letter)))
+        table.add_row(own, *(Text(printable(str(cell))) for cell in (*cells, _error(letter))))
     out().print(table)
 
 

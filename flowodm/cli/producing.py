@@ -27,7 +27,7 @@ from flowodm.cli.records import Line, LineError, parse
 from flowodm.cli.references import ModelReference, model_of
 from flowodm.cli.terminal import AsJson, answer, complain, counted, say
 from flowodm.codecs import codec_for
-from flowodm.exceptions import ConfigurationError, ProducerError, SerializationError
+from flowodm.exceptions import ConfigurationError, FlowODMError, ProducerError, SerializationError
 from flowodm.model import FlowBaseModel, settings_of
 from flowodm.produce import QUEUE_TIMEOUT, Delivery, enqueue
 
@@ -149,6 +149,8 @@ class _Sending:
                 self._send(number, parse(text, self._model, envelope=self._envelope))
             except (LineError, SerializationError) as error:
                 self.failures[number] = str(error)
+            except FlowODMError as error:
+                self._failed(number, error)
             if self.trouble or (self.failures and not keep_going):
                 return
 
@@ -177,9 +179,6 @@ class _Sending:
                 self._send_tombstone(line, told)
             else:
                 line.message.produce_nowait(told, key=line.key, headers=list(line.headers) or None)
-        except ProducerError as error:
-            self._waiting.discard(number)
-            self._failed(number, error)
         except BaseException:
             self._waiting.discard(number)
             raise
@@ -204,6 +203,6 @@ class _Sending:
                 failure.__cause__ = KafkaException(error)
                 self._failed(number, failure)
 
-    def _failed(self, number: int, error: ProducerError) -> None:
+    def _failed(self, number: int, error: FlowODMError) -> None:
         self.failures[number] = str(error)
         self.trouble = self.trouble or status_of(error)

@@ -29,7 +29,16 @@ def errors() -> Console:
 
 def say(text: str, style: str = "") -> None:
     """Tell people something that is no part of the answer."""
-    errors().print(Text(text, style=style))
+    errors().print(Text(printable(text), style=style))
+
+
+def printable(text: str) -> str:
+    """Without what would command a terminal; records come from anywhere."""
+    return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
+
+
+def _escaped(character: str) -> str:
+    return character.encode("unicode_escape").decode()
 
 
 def complain(message: str) -> None:
