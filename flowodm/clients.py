@@ -24,6 +24,7 @@ FLUSH_TIMEOUT = 10.0
 """Seconds that closing waits for messages under way."""
 
 _POLL_INTERVAL = 0.1
+_PURGE_TIMEOUT = 1.0
 
 #: librdkafka's properties whose values no text may show.
 _SECRET = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
@@ -71,6 +72,7 @@ class Clients:
         self._stand_in = stand_in
         self.producer: confluent_kafka.Producer | None = None
         self.registry: SchemaRegistry | None = None
+        self._producer_failed = False
         self._poller: _ProducerPoller | None = None
         self._consumers: dict[Any, SharedConsumer] = {}
         self._lent: list[Any] = []
@@ -79,10 +81,34 @@ class Clients:
 
     def make_producer(self, config: Mapping[str, Any]) -> confluent_kafka.Producer:
         """Make the producer and begin to poll it."""
-        own = self._stand_in
-        self.producer = _made(confluent_kafka.Producer if own is None else own.producer, config)
+        own, told = self._stand_in, config.get("error_cb")
+
+        def take_error(error: confluent_kafka.KafkaError) -> None:
+            if error.fatal() or error.code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - the constant's public name
+                self._producer_failed = True
+            if told is not None:
+                told(error)
+            else:  # what librdkafka does where nobody takes its errors
+                logger.error("the producer: %s", error.str())
+
+        make = confluent_kafka.Producer if own is None else own.producer
+        self._producer_failed = False
+        self.producer = _made(make, {**config, "error_cb": take_error})
         self._poller = _ProducerPoller(self.producer)
         self._poller.start()
+        return self.producer
+
+    def working_producer(self) -> confluent_kafka.Producer | None:
+        """The producer, unless there is none or it has failed for good: then it is given up.
+
+        An idempotent producer ends with a fatal error when it can no longer tell whether a
+        message was written; librdkafka's INTRODUCTION.md, "Fatal errors", has the cases.
+        """
+        if self._producer_failed and self._poller is not None:
+            logger.error("the producer has failed for good; a new one takes its place")
+            self._poller.retire()  # who waits for its messages is told first
+            self.producer = self._poller = self._async_producer = None
+            self._producer_failed = False
         return self.producer
 
     def consumer(self, config: Mapping[str, Any], topics: tuple[str, ...]) -> SharedConsumer:
@@ -134,7 +160,13 @@ class Clients:
         if self.producer is not None:
             left = self.producer.flush(FLUSH_TIMEOUT)
             if left:
-                logger.error("%d messages were not delivered within %g s", left, FLUSH_TIMEOUT)
+                logger.error(
+                    "%d messages were not delivered within %g s and are given up",
+                    left,
+                    FLUSH_TIMEOUT,
+                )
+                self.producer.purge()  # whoever waits for them is told
+                self.producer.flush(_PURGE_TIMEOUT)
         if self._poller is not None:
             self._poller.stop()
         for consumer in (*self._consumers.values(), *self._lent):
@@ -168,13 +200,18 @@ class _ProducerPoller(threading.Thread):
         super().__init__(name="flowodm-producer", daemon=True)
         self._producer = producer
         self._stopping = threading.Event()
+        self._retired = False
 
     def run(self) -> None:
-        while not self._stopping.is_set():
+        while not self._stopping.is_set() and not (self._retired and not len(self._producer)):
             try:
                 self._producer.poll(_POLL_INTERVAL)
             except Exception:
                 logger.exception("a delivery callback failed")
+
+    def retire(self) -> None:
+        """End when all messages are answered."""
+        self._retired = True
 
     def stop(self) -> None:
         self._stopping.set()

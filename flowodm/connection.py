@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import atexit
 import os
+import sys
 import threading
 from contextlib import contextmanager
 from copy import copy
@@ -74,11 +75,17 @@ class KafkaConnection:
     def producer(self) -> confluent_kafka.Producer:
         """The process's producer: idempotent, polled in the background, flushed at exit.
 
+        One that has failed for good is replaced.
+
         Raises:
             ConfigurationError: There is no address, or librdkafka refuses a property.
         """
         with self._lock:
-            return self._clients.producer or self._clients.make_producer(self.producer_config())
+            producer = self._clients.working_producer()
+            if producer is None:
+                producer = self._clients.make_producer(self.producer_config())
+                self._close_at_the_end_of_a_child()
+            return producer
 
     def producer_config(self) -> dict[str, Any]:
         """The complete librdkafka configuration of a producer; it holds secrets.
@@ -239,6 +246,14 @@ class KafkaConnection:
         with self._lock:
             self._options = ConnectOptions()
             self.close_connection()
+
+    def _close_at_the_end_of_a_child(self) -> None:
+        """A child of multiprocessing ends without the functions of atexit, but with its own."""
+        processes, util = (
+            sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util")
+        )
+        if processes is not None and util is not None and processes.parent_process() is not None:
+            util.Finalize(None, self.close_connection, exitpriority=0)
 
     def _start_afresh(self) -> None:
         self._clients = Clients()
