@@ -8,6 +8,7 @@ other:
   fills it in: a default keeps its Python type, a factory is called, and a missing one is an
   error with the field's path.
 - Two records, or enums, that can only be meant for each other match though their names differ.
+- What only Pydantic can judge is read as it was written (``leniency.py``).
 - A number is a timestamp where the reader says so and the writer says nothing; and it stays a
   number where only the writer says so.
 """
@@ -17,6 +18,7 @@ from __future__ import annotations
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from flowodm.avro.leniency import more_to_read
 from flowodm.avro.names import named_types, short_name
 
 if TYPE_CHECKING:
@@ -191,8 +193,8 @@ class _Fitting:
 
     def _pair(self, writer: Any, reader: Any) -> Any:
         """Fit one place of both schemas; gives the writer's side, the reader's is changed."""
-        writers = [self._definition(w, self._writers) for w in _branches(writer)]
-        readers = [self._definition(r, self._readers) for r in _branches(reader)]
+        writers = self._definitions(writer, self._writers)
+        readers = self._definitions(reader, self._readers)
         for definition in writers:
             kind = _kind(definition)
             if kind in _NAMED:
@@ -209,6 +211,18 @@ class _Fitting:
         fitted = [self._branch(branch, readers) for branch in _branches(writer)]
         return fitted if isinstance(writer, list) else fitted[0]
 
+    def _widened(self, writer: Any, reader: Any) -> Any:
+        more = more_to_read(
+            self._definitions(writer, self._writers), self._definitions(reader, self._readers)
+        )
+        more = [
+            one for one in more if not isinstance(one, dict) or one.get("name") not in self._readers
+        ]
+        return [*_branches(reader), *more] if more else reader
+
+    def _definitions(self, schema: Any, named: dict[str, Any]) -> list[Any]:
+        return [self._definition(branch, named) for branch in _branches(schema)]
+
     def _branch(self, branch: Any, readers: list[Any]) -> Any:
         kind = _kind(self._definition(branch, self._writers))
         if kind in _NAMED:
@@ -217,6 +231,7 @@ class _Fitting:
             inner = _INNER[kind]
             for reader in readers:
                 if _kind(reader) == kind:
+                    reader[inner] = self._widened(branch[inner], reader[inner])
                     branch[inner] = self._pair(branch[inner], reader[inner])
             return branch
         return _primitive(branch, kind, readers)
@@ -239,6 +254,7 @@ class _Fitting:
             other = by_name.get(field["name"]) or by_alias.get(field["name"])
             if other is not None:
                 present.add(other["name"])
+                other["type"] = self._widened(field["type"], other["type"])
                 field["type"] = self._pair(field["type"], other["type"])
 
     def _rebuilt(self, schema: Any, emitted: set[str]) -> Any:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from decimal import Decimal
+from enum import StrEnum
 from io import BytesIO
-from typing import Any
+from typing import Annotated, Any, Literal
 from uuid import UUID, uuid4
 
 import fastavro
@@ -234,6 +236,66 @@ def test_an_enum_of_another_name_and_order_matches():
     assert read_value(Colour, kind, "BLUE") is Colour.BLUE
     with pytest.raises(DeserializationError):
         read_value(Colour, {**kind, "symbols": ["GREEN"]}, "GREEN")
+
+
+class State(StrEnum):
+    NEW = "new"
+    IN_TRANSIT = "in-transit"
+
+
+SIX_BYTES = {"type": "fixed", "name": "Six", "size": 6}
+UUID_BYTES = {"type": "fixed", "name": "Id", "size": 16, "logicalType": "uuid"}
+STATES = {"type": "enum", "name": "Status", "symbols": ["new", "old"]}
+SIX_DIGITS = {**SIX_BYTES, "logicalType": "decimal", "precision": 6, "scale": 2}
+Money = Annotated[Decimal, Field(max_digits=6, decimal_places=2)]
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "value", "expected"),
+    [
+        (State, "string", "in-transit", State.IN_TRANSIT),
+        (State | None, ["null", "string"], "new", State.NEW),
+        (list[State], {"type": "array", "items": "string"}, ["new"], [State.NEW]),
+        (dict[str, State], {"type": "map", "values": "string"}, {"a": "new"}, {"a": State.NEW}),
+        (str, STATES, "old", "old"),
+        (str | None, ["null", STATES], "old", "old"),
+        (Literal["new", "old"], STATES, "new", "new"),
+        (bytes, SIX_BYTES, b"sixsix", b"sixsix"),
+        (Money, SIX_DIGITS, Decimal("12.34"), Decimal("12.34")),
+        (Money | None, ["null", SIX_DIGITS], Decimal(-1), Decimal(-1)),
+        (UUID, UUID_BYTES, UUID(int=7).bytes, UUID(int=7)),
+    ],
+)
+def test_what_pydantic_can_judge_is_read_from_whoever_wrote_it(annotation, kind, value, expected):
+    got = read_value(annotation, kind, value)
+    assert got == expected
+    assert type(got) is type(expected)
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind", "value"),
+    [
+        (State, "string", "unheard of"),
+        (Literal["new"], STATES, "old"),
+        (UUID, SIX_BYTES, b"sixsix"),
+        (bytes, SIX_DIGITS, Decimal(1)),
+        (State, "long", 1),
+    ],
+)
+def test_what_pydantic_refuses_is_a_bad_record(annotation, kind, value):
+    with pytest.raises(DeserializationError):
+        read_value(annotation, kind, value)
+
+
+def test_one_enum_of_the_writers_may_be_read_as_several_texts():
+    class Two(BaseModel):
+        first: str
+        second: list[str]
+
+    schema = record("Two", first=STATES, second={"type": "array", "items": "Status"})
+    assert read(Two, schema, {"first": "new", "second": ["old"]}) == Two(
+        first="new", second=["old"]
+    )
 
 
 def test_a_writer_with_other_order_and_more_fields_needs_no_resolving():
