@@ -100,6 +100,7 @@ class SchemaRegistry:
                 )
 
                 try:
+                    _check_timeout(self._config["timeout"])
                     self._client = SchemaRegistryClient(self._config)
                 except (ValueError, TypeError, OSError) as error:
                     said = str(error).replace(str(self._config.get("url")), self.name)
@@ -309,6 +310,12 @@ class SchemaRegistry:
         if len(self._unusable) >= _UNUSABLE_IDS:
             self._unusable.clear()
         self._unusable[schema_id] = _Final(now + UNUSABLE_ID_KEPT, type(error), str(error))
+
+
+def _check_timeout(seconds: object) -> None:
+    """What Confluent's client would only find out while it asks; None would wait for ever."""
+    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
+        raise TypeError("timeout must be a number of seconds above 0")
 
 
 def _with_static_token(config: Mapping[str, Any]) -> dict[str, Any]:
