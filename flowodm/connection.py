@@ -237,6 +237,11 @@ class KafkaConnection:
                 self._options, self._stand_in = options, None
             own.close()
 
+    @property
+    def stand_in(self) -> StandIn | None:
+        """What takes Kafka's place now; None: nothing does."""
+        return self._stand_in
+
     def consumer_class(self, usual: Callable[[dict[str, Any]], T]) -> Callable[[dict[str, Any]], T]:
         """What to make consumers with: the usual, unless there is a stand-in."""
         return usual if self._stand_in is None else self._stand_in.consumer

@@ -78,9 +78,10 @@ class TopicReader:
             "enable.partition.eof": True,
             "auto.offset.reset": "earliest",
         }
-        config = get_kafka_connection().consumer_config(group, extra=extra)
+        connection = get_kafka_connection()
+        config = connection.consumer_config(group, extra=extra)
         try:
-            self._consumer = Consumer(config)
+            self._consumer = connection.consumer_class(Consumer)(config)
         except (KafkaException, ValueError, TypeError) as error:
             text = f"the consumer's configuration is refused: {summary(error)}"
             raise ConfigurationError(text) from error
