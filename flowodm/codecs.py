@@ -65,15 +65,24 @@ def codec_for(model: type[M]) -> ValueCodec[M]:
         SchemaValidationError: The model has no schema, or could not read what it writes.
         ConfigurationError: The registry's configuration is incomplete.
     """
-    settings = settings_of(model)
-    if settings.value_serializer == "avro":
-        return avro_codec_for(model)
-    codec: JsonCodec[M] = _json_codecs.get(model, settings)
+    return codec_by(model, settings_of(model))
+
+
+def codec_by(model: type[M], settings: ModelSettings) -> ValueCodec[M]:
+    """The codec of a model whose Settings have been read just now.
+
+    Raises:
+        SchemaValidationError, ConfigurationError: As for :func:`codec_for`.
+    """
+    codec: ValueCodec[M] = _codecs.get(model, settings)
     return codec
 
 
 class PerConnection(Generic[T]):
     """Makes something once per model, its Settings, and the registry of the connection.
+
+    Settings that have not changed are the same object, see
+    :func:`flowodm.model_settings.settings_of`.
 
     Args:
         make: Called with the three; under a lock.
@@ -93,18 +102,20 @@ class PerConnection(Generic[T]):
         """
         registry = get_kafka_connection().registry
         known = self._made.get(model)
-        if known is None or known[0] != settings or known[1] is not registry:
+        if known is None or known[0] is not settings or known[1] is not registry:
             with self._lock:
                 known = self._made.get(model)
-                if known is None or known[0] != settings or known[1] is not registry:
+                if known is None or known[0] is not settings or known[1] is not registry:
                     known = (settings, registry, self._make(model, settings, registry))
                     self._made[model] = known
         return known[2]
 
 
-def _json_codec(
+def _codec(
     model: type[Any], settings: ModelSettings, registry: SchemaRegistry | None
-) -> JsonCodec[Any]:
+) -> ValueCodec[Any]:
+    if settings.value_serializer == "avro":
+        return avro_codec_for(model)
     return JsonCodec(
         model,
         subject=settings.subject_of,
@@ -116,4 +127,4 @@ def _json_codec(
     )
 
 
-_json_codecs: PerConnection[JsonCodec[Any]] = PerConnection(_json_codec)
+_codecs: PerConnection[ValueCodec[Any]] = PerConnection(_codec)

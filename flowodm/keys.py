@@ -55,7 +55,15 @@ def keys_of(model: type[BaseModel]) -> KeySerializer:
         SchemaValidationError: The key field's type has no form in Avro or JSON.
         ConfigurationError: The registry's configuration is incomplete.
     """
-    settings = settings_of(model)
+    return keys_by(model, settings_of(model))
+
+
+def keys_by(model: type[BaseModel], settings: ModelSettings) -> KeySerializer:
+    """What makes the keys of a model whose Settings have been read just now.
+
+    Raises:
+        SettingsError, SchemaValidationError, ConfigurationError: As for :func:`keys_of`.
+    """
     return _TEXT if settings.key_serializer == "string" else _serializers.get(model, settings)
 
 

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from flowodm.codecs import codec_for
+from flowodm.codecs import codec_by
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import FlowODMError, ProducerError, SerializationError
-from flowodm.keys import keys_of
+from flowodm.keys import keys_by
 from flowodm.model_settings import settings_of
 from flowodm.produce import (
     QUEUE_TIMEOUT,
@@ -253,10 +253,10 @@ def _record(
         if key is None and own.key_field is not None:
             key = getattr(message, own.key_field)
         if key is not None:
-            key = keys_of(model).encode(key)
+            key = keys_by(model, own).encode(key)
     record: dict[str, Any] = {
         "topic": own.topic,
-        "value": codec_for(model).encode(message),
+        "value": codec_by(model, own).encode(message),
         "key": key,
     }
     if headers is not None:
@@ -269,8 +269,9 @@ def _record(
 
 
 async def _prepare(model: type[ProducingModel]) -> None:
-    codec = codec_for(model)
-    await prepare([codec, keys_of(model)] if settings_of(model).key_field else [codec])
+    own = settings_of(model)
+    codec = codec_by(model, own)
+    await prepare([codec, keys_by(model, own)] if own.key_field else [codec])
 
 
 _unheard_by_topic: dict[str, Unheard] = {}

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
+from weakref import WeakKeyDictionary
 
 from flowodm.exceptions import SettingsError
 
@@ -71,12 +72,37 @@ class ModelSettings:
 def settings_of(model: type[BaseModel]) -> ModelSettings:
     """Read a model's Settings; what it does not say, its base classes' Settings say.
 
-    Read anew each time, so that a test may change ``Model.Settings.topic``.
+    What has changed since the last time, such as ``Model.Settings.topic`` in a test, counts;
+    while nothing has, the same object is returned.
 
     Raises:
         SettingsError: The topic is missing, or a value is wrong; the message names the class.
             (A ConfigurationError.)
     """
+    known = _known.get(model)
+    if known is not None and all(vars(cls) == then for cls, then in known.seen):
+        inner = [cls.__dict__.get("Settings") for cls in model.__mro__]
+        if inner == known.inner:
+            return known.settings
+    settings = _read(model)
+    inner = [cls.__dict__.get("Settings") for cls in model.__mro__]
+    classes = {cls for own in inner if isinstance(own, type) for cls in own.__mro__[:-1]}
+    _known[model] = _Known(inner, tuple((cls, dict(vars(cls))) for cls in classes), settings)
+    return settings
+
+
+class _Known(NamedTuple):
+    """What was read, and what it was read from."""
+
+    inner: list[Any]
+    seen: tuple[tuple[type, dict[str, Any]], ...]
+    settings: ModelSettings
+
+
+_known: WeakKeyDictionary[type, _Known] = WeakKeyDictionary()
+
+
+def _read(model: type[BaseModel]) -> ModelSettings:
     found: dict[str, Any] = {}
     for cls in model.__mro__:
         inner = cls.__dict__.get("Settings")

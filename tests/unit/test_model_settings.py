@@ -51,6 +51,36 @@ def test_settings_are_read_anew_each_time(monkeypatch):
     assert settings_of(Order).schema_subject == "other-value"
 
 
+def test_settings_that_have_not_changed_are_the_same_object(monkeypatch):
+    before = settings_of(Order)
+    assert settings_of(Order) is before
+    with monkeypatch.context() as patch:
+        patch.setattr(Shop.Settings, "consumer_group", "other")
+        assert settings_of(Order).consumer_group == "other"
+    assert settings_of(Order) == before
+
+
+def test_a_class_may_be_given_other_settings(monkeypatch):
+    settings_of(Order)
+    monkeypatch.setattr(Order, "Settings", type("Settings", (), {"topic": "given"}))
+    assert settings_of(Order).topic == "given"
+    monkeypatch.delattr(Shop, "Settings")
+    assert settings_of(Order).key_field is None
+
+
+def test_what_settings_inherit_may_change_too(monkeypatch):
+    class Base:
+        topic = "one"
+
+    class Inherited(FlowBaseModel):
+        class Settings(Base):
+            pass
+
+    assert settings_of(Inherited).topic == "one"
+    monkeypatch.setattr(Base, "topic", "two")
+    assert settings_of(Inherited).topic == "two"
+
+
 @pytest.mark.parametrize("topic", [None, "", 5])
 def test_a_missing_topic_is_an_error_that_names_the_class(topic):
     class Nowhere(FlowBaseModel):

@@ -189,7 +189,7 @@ async def test_the_schema_is_asked_for_in_a_thread(kafka, monkeypatch):
             return b"value"
 
     slow = Slow()
-    monkeypatch.setattr(model_produces, "codec_for", lambda _model: slow)
+    monkeypatch.setattr(model_produces, "codec_by", lambda _model, _own: slow)
     await Order().aproduce()
     assert slow.thread is not threading.current_thread()
     assert kafka.sent[0]["value"] == b"value"
@@ -202,7 +202,7 @@ async def test_a_registry_that_is_down_ends_the_call_at_once(kafka, monkeypatch)
         def prepare(self) -> None:
             raise RegistryUnavailableError("down")
 
-    monkeypatch.setattr(model_produces, "codec_for", lambda _model: Down())
+    monkeypatch.setattr(model_produces, "codec_by", lambda _model, _own: Down())
     with pytest.raises(RegistryUnavailableError):
         await Order.aproduce_many([Order(), Order()])
     with pytest.raises(RegistryUnavailableError):
@@ -277,7 +277,7 @@ async def test_who_comes_while_the_first_one_waits_for_its_schema_does_not_overt
             return b"value"
 
     asked, go_on, slow = threading.Event(), threading.Event(), Slow()
-    monkeypatch.setattr(model_produces, "codec_for", lambda _model: slow)
+    monkeypatch.setattr(model_produces, "codec_by", lambda _model, _own: slow)
     first = asyncio.create_task(Order(order_id=1).aproduce(30))
     await wait_until_async(asked.is_set, 30, "the registry is asked")
     slow.prepared = True  # as the thread has it a moment before its task goes on
