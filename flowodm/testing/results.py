@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -113,33 +114,32 @@ def fates_of(
         committed: Partition to offset.
         filtered: Whether the loop has a header filter.
     """
-    return tuple(_fate(record, attempts, events, committed, filtered) for record in records)
+    tried, failed = defaultdict(list), defaultdict(list)
+    for attempt in attempts:
+        tried[attempt.partition, attempt.offset].append(attempt)
+    for event in events:
+        if isinstance(event, Failed):
+            failed[event.partition, event.offset].append(event)
+    buried = {(e.partition, e.offset) for e in events if isinstance(e, DeadLettered)}
+    fates = []
+    for record in records:
+        partition, offset = place = (record.partition() or 0, record.offset() or 0)
+        own, failures = tuple(tried[place]), failed[place]
+        outcome = _told(own, failures, place in buried)
+        if outcome is None and offset < committed.get(partition, 0):
+            outcome = _without_a_trace(record, bool(own or failures), filtered)
+        fates.append(Fate(record, outcome, own, tuple(failure.error for failure in failures)))
+    return tuple(fates)
 
 
-def _fate(
-    record: Message,
-    attempts: list[Attempt],
-    events: list[Event],
-    committed: dict[int, int],
-    filtered: bool,
-) -> Fate:
-    place = (record.partition(), record.offset())
-    own = tuple(a for a in attempts if (a.partition, a.offset) == place)
-    failures = [e for e in events if isinstance(e, Failed) and (e.partition, e.offset) == place]
-    buried = any(isinstance(e, DeadLettered) and (e.partition, e.offset) == place for e in events)
-    outcome: Outcome | None = None
+def _told(attempts: tuple[Attempt, ...], failures: list[Failed], buried: bool) -> Outcome | None:
+    """How a record was settled, as attempts and failures tell."""
+    if any(attempt.error is None for attempt in attempts):
+        return Outcome.PROCESSED
     last = failures[-1].consequence if failures else ""
-    if any(attempt.error is None for attempt in own):
-        outcome = Outcome.PROCESSED
-    elif last == "skip":
-        outcome = Outcome.SKIPPED
-    elif last == "error_handler" and not buried:
-        outcome = Outcome.ERROR_HANDLED
-    elif buried:
-        outcome = Outcome.DEAD_LETTERED
-    elif (record.offset() or 0) < committed.get(record.partition() or 0, 0):
-        outcome = _without_a_trace(record, bool(own or failures), filtered)
-    return Fate(record, outcome, own, tuple(failure.error for failure in failures))
+    if buried and last != "stop":  # after the dead letter its error handler has failed
+        return Outcome.DEAD_LETTERED
+    return {"skip": Outcome.SKIPPED, "error_handler": Outcome.ERROR_HANDLED}.get(last)
 
 
 def _without_a_trace(record: Message, tried: bool, filtered: bool) -> Outcome:

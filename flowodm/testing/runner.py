@@ -9,6 +9,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
+from flowodm.connection import get_kafka_connection
 from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
 from flowodm.events import LoopState
 from flowodm.exceptions import ConfigurationError
@@ -59,11 +60,13 @@ def run_loop(
         raises: The exception that run() is expected to raise.
         real_delays: Wait before retries as the loop says, instead of not at all.
         timeout: Seconds after which the loop is stopped.
-        kafka: An in-memory Kafka that was entered already, with its topics and offsets; by
-            default an empty one.
+        kafka: An in-memory Kafka that was entered already, with its topics and offsets. By default
+            the one that this is called in, if there is one, else an empty one.
 
     Raises:
         AssertionError: Records were not settled in time, or run() did not raise what it should.
+        TypeError: What is given is no record.
+        ValueError: A record's partition does not exist.
         Exception: What run() raised, unless that was expected.
     """
     if isinstance(loop, AsyncConsumerLoop):
@@ -110,7 +113,8 @@ async def arun_loop(
                 await asyncio.to_thread(loop.run)
         except BaseException as error:
             drive.ended(error)
-            if isinstance(error, asyncio.CancelledError):
+            this = asyncio.current_task()
+            if isinstance(error, asyncio.CancelledError) and this and this.cancelling():
                 raise
         return drive.result(raises)
 
@@ -130,8 +134,9 @@ class _Drive:
         self._options = options = loop.options
         self._recorder = Recorder()
         self._topic = settings_of(options.model).topic
-        self._kafka = InMemoryKafka() if kafka is None else kafka
-        self._context: Any = self._kafka if kafka is None else nullcontext()
+        entered = kafka or get_kafka_connection().stand_in
+        self._kafka = entered if isinstance(entered, InMemoryKafka) else InMemoryKafka()
+        self._context: Any = nullcontext() if entered is self._kafka else self._kafka
         self._partitions = max(partitions, 1 + max(options.partitions or (0,)))
         self._begun = self._kafka.count
         self._deadline = time.monotonic() + timeout
@@ -188,16 +193,23 @@ class _Drive:
         return [(self._topic, self._placed(self._write(item))) for item in given]
 
     def _placed(self, record: Record) -> Record:
-        pinned = self._options.partitions
-        if record.partition is None and pinned is not None:
-            return replace(record, partition=pinned[0])
+        pinned, known = self._options.partitions, len(self._kafka.logs[self._topic])
+        if record.partition is None:
+            return record if pinned is None else replace(record, partition=pinned[0])
+        if not 0 <= record.partition < known:
+            raise ValueError(
+                f"there is no partition {record.partition} of {self._topic}, which has {known}: "
+                "say partitions=..."
+            )
         return record
 
     def _write(self, given: Given) -> Record:
         record = given if isinstance(given, Record) else Record(given)
         message = record.value
-        if not isinstance(message, FlowBaseModel):
+        if message is None or isinstance(message, bytes):
             return record
+        if not isinstance(message, FlowBaseModel):
+            raise TypeError(f"{message!r} is neither a message nor a Record nor bytes")
         with self._kafka.staging() as staged:
             message.produce_nowait(key=record.key, headers=list(record.headers) or None)
         if len(staged) != 1:
@@ -217,13 +229,21 @@ class _Drive:
                 self._given += self._kafka.append_all(later)
                 self._wait(self._settled)
         finally:
-            late = time.monotonic() >= self._deadline
-            if late and not self._over.is_set():
+            late = time.monotonic() >= self._deadline and not self._over.is_set()
+            if late:
                 self._unsettled = self._missing()
             session = self._loop._session  # noqa: SLF001 - stop() might hit the loop's next run
             if session is not None:
                 session.switch.press(now=late)
+            if late:
+                self._end_hook()
             self._kafka.nudge()
+
+    def _end_hook(self) -> None:
+        """Cancel a hook that hangs, as a second signal does; nothing ends a plain function."""
+        hook = self._loop._hook if isinstance(self._loop, AsyncConsumerLoop) else None  # noqa: SLF001 - as above
+        if hook is not None:
+            hook.get_loop().call_soon_threadsafe(hook.cancel)
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
         kafka = self._kafka
@@ -248,15 +268,22 @@ class _Drive:
         return all(committed.get(number, 0) >= ends.get(number, 0) for _, number in status.assigned)
 
     def _missing(self) -> str:
-        status, committed = self._loop.status(), self._committed()
+        status = self._loop.status()
+        begun = f"after {self._timeout:g} s the loop is {status.state.value}"
+        if not status.joined:
+            return f"{begun} and has not joined its group"
         return (
-            f"after {self._timeout:g} s of {len(self._given)} records not all are settled: "
+            f"{begun} and of {len(self._given)} records not all are settled: "
             f"{status.in_flight} handlers are busy, {status.waiting} records wait for a retry, "
-            f"committed is {committed} of {self._topic}"
+            f"committed is {self._committed()} of {self._topic}"
         )
 
     def _committed(self) -> dict[int, int]:
-        return self._kafka.committed(self._options.group, self._topic)
+        try:
+            group = self._options.group
+        except ConfigurationError:
+            return {}  # run() has said so
+        return self._kafka.committed(group, self._topic)
 
     def ended(self, error: BaseException | None) -> None:
         """run() has returned, or raised."""
@@ -289,10 +316,10 @@ class _Drive:
 
     def _judge(self, raises: Raised | None) -> None:
         error = self._error
+        if self._unsettled:
+            raise AssertionError(self._unsettled) from error
         if error is not None and not (raises is not None and isinstance(error, raises)):
             raise error
-        if self._unsettled:
-            raise AssertionError(self._unsettled)
         if error is None and raises is not None:
             raise AssertionError(f"run() raised nothing, and not {raises}")
 

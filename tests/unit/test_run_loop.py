@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from datetime import UTC, datetime
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from flowodm import (
     AsyncConsumerLoop,
     BatchError,
+    ConfigurationError,
     ConsumerLoop,
     FlowBaseModel,
     RealTimeSettings,
@@ -18,6 +20,8 @@ from flowodm import (
     connect,
     consumer_loop,
     get_kafka_connection,
+    list_dead_letters,
+    replay_dead_letters,
 )
 from flowodm.events import Handled, Outcome
 from flowodm.exceptions import DeserializationError, ProducerError, SettingsError
@@ -334,8 +338,95 @@ def test_what_is_not_settled_in_time_fails_the_test_and_says_what_is_missing():
 
     loop = AsyncConsumerLoop(Order, hang, commit_strategy="after_processing")
 
-    with pytest.raises(AssertionError, match=r"after 0.3 s of 1 records .*1 handlers are busy"):
+    with pytest.raises(AssertionError, match=r"running and of 1 records .*1 handlers are busy"):
         run_loop(loop, orders(1), timeout=0.3)
+
+
+def test_a_hook_that_hangs_is_cancelled_and_said():
+    async def hang() -> None:
+        await asyncio.Event().wait()
+
+    async def handle(order: Order) -> None:
+        pass
+
+    loop = AsyncConsumerLoop(Order, handle, on_startup=hang)
+
+    with pytest.raises(AssertionError, match=r"after 0.3 s the loop is starting and has not"):
+        run_loop(loop, orders(1), timeout=0.3)
+
+
+@pytest.mark.parametrize(
+    ("given", "error", "said"),
+    [
+        ("text", TypeError, "'text' is neither a message"),
+        (Record("text"), TypeError, "'text' is neither a message"),
+        (Record(b"", partition=3), ValueError, "no partition 3 of orders, which has 1"),
+    ],
+)
+def test_what_is_no_record_is_refused_at_once(given, error, said):
+    started = []
+    loop = make("sync", nothing, on_startup=lambda: started.append(1))
+
+    with pytest.raises(error, match=said):
+        run_loop(loop, [given])
+    assert started == []
+
+
+def test_a_loop_without_a_group_says_so_also_where_that_is_expected():
+    class Groupless(Shipped):
+        pass
+
+    result = run_loop(ConsumerLoop(Groupless, nothing), raises=ConfigurationError)
+
+    assert "has no consumer group" in str(result.error)
+
+
+def test_a_model_with_a_producer_of_its_own_is_not_written_through_it():
+    class Elsewhere(Order):
+        @classmethod
+        def get_producer(cls):
+            return InMemoryKafka().producer({})
+
+    with pytest.raises(ConfigurationError, match="a producer of its own"):
+        run_loop(ConsumerLoop(Elsewhere, nothing), [Elsewhere(number=1)])
+
+
+def test_many_records_take_their_time_once():
+    """Some 75 µs a record, however many there are."""
+    given = orders(*range(20_000))
+    began = time.monotonic()
+
+    result = run_loop(make("sync", nothing), given)
+
+    assert result.outcomes == [PROCESSED] * 20_000
+    assert time.monotonic() - began < 20
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_an_exit_in_the_handler_is_the_runs_error(kind):
+    def leave(order: Order) -> None:
+        raise SystemExit(3)
+
+    result = run_loop(make(kind, leave), orders(1), raises=SystemExit)
+
+    assert result.outcomes == [None]
+    assert result.fates[0].attempts[0].error is result.error
+
+
+def test_dead_letters_in_memory_are_listed_and_put_back():
+    with InMemoryKafka():
+        run_loop(make("sync", refuse_negative, dead_letter_topic="orders.DLT"), orders(-1))
+        assert [letter.original_offset for letter in list_dead_letters("orders.DLT")] == [0]
+        replay_dead_letters("orders.DLT")
+        result = run_loop(make("sync", nothing))
+    assert result.handled == orders(-1)
+
+
+def test_single_messages_are_consumed_from_memory():
+    with InMemoryKafka() as kafka:
+        Order.produce_many(orders(1, 2))
+        assert Order.consume_one() == Order(number=1)
+        assert kafka.committed("shipping", "orders") == {0: 1}
 
 
 def test_threads_work_off_records_of_several_partitions():
