@@ -65,6 +65,8 @@ class Engine:
         self._letters = DeadLetterLimit(rules.dead_letter_limit)
         self._intake = Intake()
         self._pressure = Pressure()
+        self._offered_at = 0.0
+        self.looked_after_at = 0.0
 
     # ---- what Kafka says -------------------------------------------------------------
 
@@ -121,6 +123,7 @@ class Engine:
         if not records:
             return
         partition.hold(records)
+        self._offered_at = now
         if self._before:
             self._intake.put(partition, records)
         else:
@@ -136,6 +139,7 @@ class Engine:
 
     def next_run(self, now: float) -> Run | None:
         """Records that may be handled now, or None; see :meth:`next_due`."""
+        self.looked_after_at = now
         if self._held_back:
             return None
         run = self._parked.take(now)
@@ -258,6 +262,7 @@ class Engine:
 
     def window_answered(self, window: Window, now: float = 0.0, *, ok: bool) -> None:
         """The broker confirmed a window, so its handlers may start; or it did not."""
+        self._offered_at = now
         if not ok:
             self._intake.put_back(window)
         for partition, records in window.chunks:
@@ -375,6 +380,15 @@ class Engine:
     def longest_handler(self, now: float) -> float:
         """For how many seconds the slowest record has been handled by now."""
         return max((now - run.last_activity for run in self._active), default=0.0)
+
+    def unattended(self, now: float) -> float:
+        """For how many seconds records wait for free hands that do not look for any.
+
+        Theirs is an event loop that something else holds up.
+        """
+        if not self._ready.queue or len(self._active) >= self._hands or self._held_back:
+            return 0.0
+        return now - max(self._offered_at, self.looked_after_at)
 
     @property
     def _ahead_size(self) -> int:

@@ -75,6 +75,7 @@ class Membership:
         self._serve = serve
         self._fail = fail
         self._away = False
+        self._left_at = 0.0
 
     def join(self) -> None:
         """Subscribe, or take the pinned partitions at once."""
@@ -93,15 +94,17 @@ class Membership:
     def check_handlers(self) -> None:
         """Leave when a handler has run past the poll interval; come back when it has ended.
 
-        Polling goes on in the background, so Kafka would never notice a handler that hangs:
-        its partitions would stand still for ever. So the member leaves by itself, others take
-        over, and what the late handler returns is not committed.
+        Polling goes on in the background, so Kafka would never notice a handler that hangs, or
+        an event loop that does: its partitions would stand still for ever. So the member leaves
+        by itself, others take over, and what the late handler returns is not committed.
         """
         with self._dispatch as engine:
-            late = engine.longest_handler(time.monotonic()) > engine.rules.max_poll_interval
-            in_flight = engine.in_flight
+            now = time.monotonic()
+            behind = max(engine.longest_handler(now), engine.unattended(now))
+            late = behind > engine.rules.max_poll_interval
+            ended = not engine.in_flight and engine.looked_after_at > self._left_at
         if self._away:
-            if not in_flight:
+            if ended:
                 self._away = False
                 self.join()
         elif late and self._source.partitions is None:
@@ -142,7 +145,7 @@ class Membership:
             left = tuple(engine.partitions)
             engine.forget(left)
             self._dispatch.joined = False
-        self._away = True
+        self._away, self._left_at = True, time.monotonic()
         self._consumer.unsubscribe()
         self._dispatch.tell(Rebalanced(RebalanceKind.LEFT, left))
 

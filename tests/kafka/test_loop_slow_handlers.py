@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 import pytest
@@ -218,3 +219,25 @@ def test_pinned_partitions_have_no_membership_to_lose(new_bench):
 
     assert seen == [0, 2, 4, 6, 8]
     assert running.events.rebalances() == ["assigned"]
+
+
+def test_an_event_loop_that_something_else_holds_up_past_the_limit_leaves_and_comes_back(new_bench):
+    bench, seen = new_bench(), []
+    bench.produce([0])
+    with Gate() as gate:
+
+        async def handle(message) -> None:
+            seen.append(message.n)
+            if message.n == 0:
+                asyncio.get_running_loop().call_soon(gate.wait)  # and no handler runs meanwhile
+
+        with bench.run("async", handle, settings=brisk(**NEW)) as running:
+            wait_until(lambda: gate.waiting, PATIENCE, "the event loop is held up")
+            assert "left" not in running.events.rebalances(), "there is nothing to do"
+            bench.produce(range(1, 10))
+            wait_until(lambda: "left" in running.events.rebalances(), PATIENCE, "the member left")
+            gate.open()
+            wait_until(lambda: len(seen) == 10, PATIENCE, "it came back")
+            running.stop()
+    assert seen == list(range(10))
+    assert bench.committed() == {0: 10}

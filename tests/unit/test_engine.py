@@ -680,3 +680,26 @@ class TestPause:
         e.pause(paused=True)
 
         assert e.window(0.0) is None
+
+
+class TestHandsThatDoNotLookForWork:
+    def test_records_that_wait_for_a_free_hand_are_unattended_since_they_came(self):
+        e = engine(max_concurrent=2)
+        assert e.next_run(0.0) is None
+        e.fetched(A, fake_records(10, 3), now=500.0)
+        assert e.unattended(507.0) == 7.0
+
+    def test_a_hand_that_looks_attends_to_all(self):
+        e = engine(max_concurrent=2, ordering=Ordering.UNORDERED)
+        e.fetched(A, fake_records(10, 3), now=500.0)
+        e.fetched(B, fake_records(10, 3), now=500.0)
+        e.next_run(506.0)
+        assert e.unattended(507.0) == 1.0
+        e.next_run(507.0)
+        assert e.unattended(600.0) == 0.0, "no hand is free, or nothing waits"
+
+    def test_nobody_has_to_attend_to_a_paused_loop(self):
+        e = engine()
+        e.fetched(A, fake_records(10, 3), now=500.0)
+        e.pause(paused=True)
+        assert e.unattended(600.0) == 0.0
