@@ -125,6 +125,9 @@ def _timedelta_micros(value: timedelta) -> int:
 
 
 def _uuid(value: Any) -> str:
+    if isinstance(value, str):  # a model with str, and another program's schema
+        UUID(value)
+        return value
     if not isinstance(value, UUID):
         raise TypeError(f"{type(value).__name__} is no UUID")
     return str(value)

@@ -233,7 +233,8 @@ class _UnionWriter:
             for python_type in _python_types(schema, name):
                 self._by_type.setdefault(python_type, (name, convert))
         for schema, convert in branches:
-            if isinstance(convert, _EnumWriter):  # a model with use_enum_values holds the text
+            # A model with use_enum_values holds the text, one with str the text of a UUID.
+            if isinstance(convert, _EnumWriter) or _base(schema) == "string":
                 self._by_type.setdefault(str, (_branch_name(schema), convert))
         # The only record is meant for a model of any name, as in reading.
         alone = [(_branch_name(s), c) for s, c in branches if isinstance(c, _RecordWriter)]
@@ -268,6 +269,10 @@ def _branch_name(schema: Any) -> str:
     if isinstance(schema, dict):
         return str(schema.get("name") or schema["type"])
     return str(schema)
+
+
+def _base(schema: Any) -> Any:
+    return schema["type"] if isinstance(schema, dict) else schema
 
 
 def _logical(schema: Any) -> str | None:

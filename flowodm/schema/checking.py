@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import TYPE_CHECKING, Any
 
+from flowodm.avro.classes import classes_named
 from flowodm.avro.codec import Codec
-from flowodm.avro.mapping import record_schema
+from flowodm.avro.mapping import mapped
 from flowodm.exceptions import SchemaValidationError
 from flowodm.model_settings import settings_of
 from flowodm.registry.answers import NotThereError
@@ -42,7 +44,7 @@ def validate_against_file(
         SchemaValidationError: The file holds no valid Avro schema, or the model has none.
     """
     schema = parsed(load_schema_from_file(schema_path), str(schema_path))
-    return conformity(_own(model_class), schema)
+    return _compared(model_class, schema)
 
 
 def validate_against_registry(
@@ -61,7 +63,7 @@ def validate_against_registry(
             :func:`~flowodm.schema.load_schema_from_registry`.
     """
     schema = parsed(load_schema_from_registry(subject, version), f"subject {subject}")
-    return conformity(_own(model_class), schema)
+    return _compared(model_class, schema)
 
 
 def check_compatibility(
@@ -116,11 +118,19 @@ def _reasons(new: Any, level: Level, subject: str, number: int) -> list[str]:
     return found
 
 
-def _own(model: type[FlowBaseModel]) -> Any:
-    """What the model's fields say; of a generated model, what it was generated from."""
+def _compared(model: type[FlowBaseModel], schema: Any) -> ValidationResult:
+    """Compare what the model's fields say; of a generated model, what it was generated from."""
     given = getattr(getattr(model, "Settings", None), "avro_schema", None)
-    schema = Codec(model, subject="", avro_schema=given).schema if given else record_schema(model)
-    return parsed(schema, model.__name__)
+    if given:
+        own = parsed(Codec(model, subject="", avro_schema=given).schema, model.__name__)
+        classes = classes_named(model, own)
+    else:
+        derived, classes = mapped(model)
+        own = parsed(derived, model.__name__)
+    texts = [
+        name for name, cls in classes.items() if issubclass(cls, Enum) and issubclass(cls, str)
+    ]
+    return conformity(own, schema, frozenset(texts))
 
 
 def _written(model: type[FlowBaseModel]) -> dict[str, Any]:

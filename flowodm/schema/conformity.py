@@ -11,14 +11,20 @@ from typing import Any
 from flowodm.schema.parsing import kind_of, logical_of, named_types
 from flowodm.schema.results import ValidationResult
 
-_WRITABLE = {
-    "long": {"int"},
-    "int": {"long"},
-    "double": {"float"},
-    "float": {"double"},
+_ALIKE = {
+    ("long", "int"): None,
+    ("int", "long"): None,
+    ("float", "double"): None,
+    ("double", "float"): "the schema's float keeps 7 digits of the model's",
+    ("string", "enum"): "only the schema's symbols can be written",
+    ("enum", "string"): "the schema allows texts that are no symbols of the model",
+    ("bytes", "fixed"): "only bytes of the schema's length can be written",
+    ("fixed", "bytes"): "the schema allows other lengths than the model's",
 }
-"""Beside itself, what a model's type may be in the schema."""
+"""What a model may have beside the schema's own type, and what is to be said about it."""
 
+_INTS, _FLOATS = frozenset({"int", "long"}), frozenset({"float", "double"})
+_EITHER_BASE = frozenset({"decimal", "uuid"})  # families that come on two types, bytes among them
 _FAMILIES = {
     "timestamp-millis": "timestamp",
     "timestamp-micros": "timestamp",
@@ -33,24 +39,31 @@ _FAMILIES = {
 }
 
 
-def conformity(own: Any, schema: Any) -> ValidationResult:
+def conformity(own: Any, schema: Any, texts: frozenset[str] = frozenset()) -> ValidationResult:
     """Compare a model with a schema.
 
     Args:
         own: The model's schema, as :func:`flowodm.schema.parsing.parsed` gives it.
         schema: The other one, likewise.
+        texts: The names of those of the model's enums whose members are str: only these can be
+            written as plain texts.
     """
-    walk = _Walk(named_types(own), named_types(schema), frozenset())
+    walk = _Walk(named_types(own), named_types(schema), texts, frozenset())
     walk.values(own, schema, "")
     return ValidationResult(not walk.errors, walk.errors, walk.warnings)
 
 
 class _Walk:
     def __init__(
-        self, own: dict[str, Any], schema: dict[str, Any], seen: frozenset[tuple[str, str]]
+        self,
+        own: dict[str, Any],
+        schema: dict[str, Any],
+        texts: frozenset[str],
+        seen: frozenset[tuple[str, str]],
     ) -> None:
         self._own = own
         self._schema = schema
+        self._texts = texts
         self._seen = set(seen)
         self.errors: list[str] = []
         self.warnings: list[str] = []
@@ -61,6 +74,9 @@ class _Walk:
         self._nulls(owns, schemas, path)
         owns = [branch for branch in owns if branch != "null"]
         schemas = [branch for branch in schemas if branch != "null"]
+        if _has(_FLOATS, owns) and not _has(_INTS, schemas):
+            # A model of int and float writes an int as a float where it must.
+            owns = [branch for branch in owns if _kind(branch) not in _INTS]
         if len(owns) == len(schemas) == 1:
             self._single(owns[0], schemas[0], path)
             return
@@ -80,16 +96,32 @@ class _Walk:
 
     def _fit(self, own: Any, schema: Any) -> bool:
         """Compare aside: what is found says only that these two are not meant."""
-        aside = _Walk(self._own, self._schema, frozenset(self._seen))
+        aside = _Walk(self._own, self._schema, self._texts, frozenset(self._seen))
         aside._single(own, schema, "")
         return not aside.errors
 
     def _single(self, own: Any, schema: Any, path: str) -> None:
         mine, theirs = _kind(own), _kind(schema)
-        if _family(own) != _family(schema) or not _may_be(mine, theirs):
+        family = _family(own)
+        if (mine, family, _family(schema)) == ("string", None, "uuid") and theirs == "string":
+            self.warnings.append(f"{path}: only texts that are UUIDs can be written")
+            return
+        either = family in _EITHER_BASE
+        alike = mine == theirs or either or (mine, theirs) in _ALIKE
+        if (mine, theirs) == ("enum", "string"):
+            alike = own["name"] in self._texts
+        if family != _family(schema) or not alike:
             self.errors.append(f"{path}: the model has {_shown(own)}, the schema {_shown(schema)}")
             return
-        match theirs:
+        warning = None if either else _ALIKE.get((mine, theirs))
+        if warning is not None:
+            self.warnings.append(f"{path}: {warning}")
+        if mine == theirs:
+            self._inside(theirs, own, schema, path)
+        self._details(own, schema, path)
+
+    def _inside(self, kind: str, own: Any, schema: Any, path: str) -> None:
+        match kind:
             case "record":
                 self._records(own, schema, path)
             case "array":
@@ -98,11 +130,11 @@ class _Walk:
                 self.values(own["values"], schema["values"], f"{path}{{}}")
             case "enum":
                 self._symbols(own, schema, path)
-            case "float" if mine == "double":
-                self.warnings.append(f"{path}: the schema's float keeps 7 digits of the model's")
+            case "fixed" if own["size"] != schema["size"]:
+                sizes = f"the model has {own['size']} bytes, the schema {schema['size']}"
+                self.errors.append(f"{path}: {sizes}")
             case _:
                 pass
-        self._details(own, schema, path)
 
     def _records(self, own: dict[str, Any], schema: dict[str, Any], path: str) -> None:
         pair = (own["name"], schema["name"])
@@ -140,10 +172,6 @@ class _Walk:
             self.warnings.append(f"{path}: the schema has milliseconds, so microseconds are cut")
         if mine == theirs == "decimal":
             self._decimals(own, schema, path)
-        if own.get("size", schema.get("size")) != schema.get("size"):
-            self.errors.append(
-                f"{path}: the model has {own['size']} bytes, the schema {schema['size']}"
-            )
 
     def _decimals(self, own: Any, schema: Any, path: str) -> None:
         mine, theirs = ((d["precision"], d.get("scale", 0)) for d in (own, schema))
@@ -169,8 +197,8 @@ def _kind(schema: Any) -> str:
     return "record" if kind == "error" else kind
 
 
-def _may_be(mine: str, theirs: str) -> bool:
-    return mine == theirs or theirs in _WRITABLE.get(mine, ())
+def _has(kinds: frozenset[str], branches: list[Any]) -> bool:
+    return any(_kind(branch) in kinds for branch in branches)
 
 
 def _family(schema: Any) -> str | None:

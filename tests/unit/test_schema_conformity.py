@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
-from enum import Enum
-from typing import Annotated, Any
+from enum import Enum, IntEnum, StrEnum
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
 from flowodm import (
+    DeserializationError,
     FlowBaseModel,
     SchemaValidationError,
+    SerializationError,
     generate_model_from_schema,
     validate_against_file,
 )
@@ -24,6 +26,16 @@ from flowodm.avro.codec import Codec
 class Colour(Enum):
     RED = "RED"
     BLUE = "BLUE"
+
+
+class StrColour(StrEnum):
+    RED = "RED"
+    BLUE = "BLUE"
+
+
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = 2
 
 
 class Address(BaseModel):
@@ -89,6 +101,10 @@ def test_a_model_fits_the_schema_of_its_own_types(compare, annotation, kind):
 
 
 PARTLY: list[tuple[Any, Any, str]] = [
+    (str, logical("string", "uuid"), "only texts that are UUIDs"),
+    (str, ENUM, "only the schema's symbols"),
+    (StrColour, "string", "no symbols of the model"),
+    (bytes, {"type": "fixed", "name": "Hash", "size": 4}, "bytes of the schema's length"),
     (float, "float", "keeps 7 digits"),
     (str, ["null", "string"], "allows null, the model does not"),
     (str | None, "string", "allows None, the schema does not"),
@@ -107,7 +123,7 @@ def test_what_fits_for_some_values_only_is_a_warning(compare, annotation, kind, 
 WRONG: list[tuple[Any, Any, str]] = [
     (int, "string", "the model has long, the schema string"),
     (int, "double", "the model has long, the schema double"),
-    (str, logical("string", "uuid"), "schema uuid (string)"),
+    (UUID, "string", "the model has uuid (string)"),
     (datetime, "long", "the model has timestamp (long)"),
     (int, logical("long", "timestamp-micros"), "schema timestamp (long)"),
     (float, "long", "double"),
@@ -189,35 +205,69 @@ def test_a_file_that_is_not_there_or_no_schema_is_an_error_of_its_own(tmp_path):
             validate_against_file(Node, path)
 
 
-VALUES: dict[Any, Any] = {
-    str: "x",
-    int: 3,
-    float: 0.5,
-    bool: True,
-    bytes: b"x",
-    str | None: "x",
-    str | int | None: 3,
-    list[str]: ["x"],
-    dict[str, int]: {"x": 1},
-    Colour: Colour.RED,
-    Address: Address(street="x"),
-    Address | None: Address(street="x"),
-    datetime: datetime(2024, 1, 1, tzinfo=UTC),
-    date: date(2024, 1, 1),
-    UUID: UUID(int=1),
-    MONEY: Decimal("1.20"),
-}
+SIDE_BY_SIDE: list[tuple[Any, Any, Any]] = [
+    (str, "x", "string"),
+    (str, "RED", ENUM),
+    (str, str(UUID(int=1)), logical("string", "uuid")),
+    (str | None, str(UUID(int=1)), ["null", logical("string", "uuid")]),
+    (str | None, "x", ["null", "string"]),
+    (str | int | None, 3, ["string", "null", "int"]),
+    (int, 3, "int"),
+    (int, 3, "double"),
+    (int | float, 3, "double"),
+    (int | float, 3, ["long", "double"]),
+    (float, 0.5, "float"),
+    (float, 0.5, "long"),
+    (bytes, b"abcd", {"type": "fixed", "name": "Hash", "size": 4}),
+    (UUID, UUID(int=1), logical("string", "uuid")),
+    (UUID, UUID(int=1), logical("fixed", "uuid", name="Id", size=16)),
+    (UUID, UUID(int=1), "string"),
+    (MONEY, Decimal("1.20"), logical("bytes", "decimal", precision=9, scale=2)),
+    (MONEY, Decimal("1.20"), logical("fixed", "decimal", precision=9, scale=2, name="D", size=8)),
+    (Literal["RED"], "RED", "string"),
+    (Literal["RED", "BLUE"], "RED", ENUM),
+    (Colour, Colour.RED, ENUM),
+    (Colour, Colour.RED, "string"),
+    (StrColour, StrColour.RED, ENUM),
+    (StrColour, StrColour.RED, "string"),
+    (Size, Size.LARGE, "int"),
+    (Size, Size.LARGE, {**ENUM, "symbols": ["SMALL", "LARGE"]}),
+    (Address, Address(street="x"), HOME),
+    (Address | None, Address(street="x"), ["null", HOME]),
+    (list[Address], [Address(street="x")], {"type": "array", "items": HOME}),
+    (set[str], {"x"}, {"type": "array", "items": "string"}),
+    (tuple[int, str], (1, "x"), {"type": "array", "items": ["long", "string"]}),
+    (dict[str, int], {"x": 1}, {"type": "map", "values": "int"}),
+    (timedelta, timedelta(1), "long"),
+    (datetime, datetime(2024, 1, 1, tzinfo=UTC), logical("long", "timestamp-millis")),
+    (datetime, datetime(2024, 1, 1, tzinfo=UTC), logical("long", "local-timestamp-micros")),
+    (date, date(2024, 1, 1), logical("int", "date")),
+]
 
 
-@pytest.mark.parametrize(
-    ("annotation", "kind"), [*FITTING, *[(annotation, kind) for annotation, kind, _ in PARTLY]]
-)
-def test_what_is_valid_is_written_and_read_with_the_schema(tmp_path, annotation, kind):
+@pytest.mark.parametrize(("annotation", "value", "kind"), SIDE_BY_SIDE)
+def test_what_is_valid_is_written_and_read_with_the_schema_and_what_is_not_is_not(
+    tmp_path, annotation, value, kind
+):
     schema = record(value=kind, optional=["null", "int"], defaulted=("int", 3))
     path = tmp_path / "order.avsc"
     path.write_text(json.dumps(schema), encoding="utf-8")
-    model = create_model("Order", value=(annotation, ...))
-    codec = Codec(model, subject="", schema_path=path)
-    message = model(value=VALUES[annotation])
+    model = create_model("Order", __base__=FlowBaseModel, value=(annotation, ...))
+    message = model(value=value)
 
-    assert codec.decode(codec.encode(message)) == message
+    try:
+        codec = Codec(model, subject="", schema_path=path)
+        works = codec.decode(codec.encode(message)) == message
+    except (SerializationError, DeserializationError):
+        works = False
+
+    assert validate_against_file(model, path).is_valid == works
+
+
+def test_a_text_that_is_no_uuid_is_not_written_as_one(tmp_path):
+    path = tmp_path / "order.avsc"
+    path.write_text(json.dumps(record(value=logical("string", "uuid"))), encoding="utf-8")
+    model = create_model("Order", value=(str, ...))
+
+    with pytest.raises(SerializationError, match="value"):
+        Codec(model, subject="", schema_path=path).encode(model(value="secret"))
