@@ -12,6 +12,7 @@ from flowodm.exceptions import (
     FlowODMError,
     RegistryUnavailableError,
     SchemaCompatibilityError,
+    SchemaValidationError,
 )
 
 
@@ -80,7 +81,7 @@ def status_of(error: Exception) -> ExitStatus:
     match error:
         case NoError() | SchemaCompatibilityError():
             return ExitStatus.NO
-        case ConfigurationError():
+        case ConfigurationError() | SchemaValidationError():
             return ExitStatus.CONFIGURATION
         case UnreachableError() | RegistryUnavailableError() | ConnectionError():
             return ExitStatus.UNREACHABLE

@@ -198,5 +198,5 @@ def test_a_file_that_is_no_schema_is_said(registered):
         ["upload-schema", "--avro", "bad.avsc", "--subject", registered.subject],
     ):
         done = registered.runs(*command)
-        assert done.status not in {ExitStatus.DONE, ExitStatus.BROKEN}, done
+        assert done.status == ExitStatus.CONFIGURATION, done
         assert "Traceback" not in done.stderr

@@ -151,6 +151,17 @@ def test_properties_come_from_the_command_line_and_from_a_file(shop):
     assert "hunter2" not in done.stderr
 
 
+def test_what_the_models_module_gave_to_connect_stays(shop):
+    with (shop.folder / "shop.py").open("a") as module:
+        module.write(
+            "from flowodm import connect\n"
+            "connect('elsewhere', consumer_config={'security.protocol': 'nonsense'})\n"
+        )
+    done = shop.runs("consume", "shop:Order", "-b", "x")
+    assert done.status == ExitStatus.CONFIGURATION
+    assert "security.protocol" in done.stderr
+
+
 @pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
 def test_colours_are_for_terminals_and_for_those_who_want_them(shop, no_color, coloured):
     (shop.folder / "shop-orders.avsc").write_text('{"type": "string"}')

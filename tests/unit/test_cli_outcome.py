@@ -23,6 +23,7 @@ def kafka(code):
         (exceptions.SchemaCompatibilityError(), ExitStatus.NO),
         (exceptions.ConfigurationError(), ExitStatus.CONFIGURATION),
         (exceptions.SettingsError(), ExitStatus.CONFIGURATION),
+        (exceptions.SchemaValidationError(), ExitStatus.CONFIGURATION),
         (UnreachableError(), ExitStatus.UNREACHABLE),
         (exceptions.ConnectionError(), ExitStatus.UNREACHABLE),
         (exceptions.RegistryUnavailableError(), ExitStatus.UNREACHABLE),
