@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import os
 import subprocess
@@ -16,6 +17,8 @@ import pytest
 from flowodm.connection import (
     KafkaConnection,
     connect,
+    get_async_consumer,
+    get_async_producer,
     get_consumer,
     get_kafka_connection,
     get_producer,
@@ -217,6 +220,102 @@ class TestRegistry:
         assert get_schema_registry()._rest_client.timeout == 1
 
 
+def test_tls_is_said_once_for_producers_and_consumers(monkeypatch):
+    monkeypatch.setenv("KAFKA_SSL_CA_LOCATION", "/ca.pem")
+    connection = connect(
+        NOBODY,
+        "SSL",
+        ssl_certificate_location="/client.pem",
+        ssl_key_location="/client.key",
+        ssl_key_password="hunter2",
+    )
+    expected = {
+        "ssl.ca.location": "/ca.pem",
+        "ssl.certificate.location": "/client.pem",
+        "ssl.key.location": "/client.key",
+        "ssl.key.password": "hunter2",
+    }
+    for config in (connection.producer_config(), connection.consumer_config("g")):
+        assert {name: config[name] for name in expected} == expected
+
+
+def test_properties_for_all_clients_win_over_defaults_and_lose_against_those_of_one_kind():
+    connection = connect(
+        NOBODY,
+        kafka_config={"client.id": "all", "acks": "1", "enable.idempotence": False},
+        producer_config={"client.id": "producer"},
+    )
+    producer, consumer = connection.producer_config(), connection.consumer_config("g")
+    assert (producer["client.id"], producer["acks"]) == ("producer", "1")
+    assert producer["enable.idempotence"] is False
+    assert consumer["client.id"] == "all"
+    assert (
+        connect(kafka_config={"bootstrap.servers": "other:1"}).producer_config()[
+            "bootstrap.servers"
+        ]
+        == "other:1"
+    )
+    assert "other:1" in repr(connection)
+
+
+def test_a_callback_may_belong_to_an_object_that_cannot_be_copied():
+    class Tokens:
+        def __init__(self) -> None:
+            self.lock = threading.Lock()
+
+        def token(self, _config: str) -> tuple[str, float]:
+            return "t", 0.0
+
+    tokens = Tokens()
+    connection = connect(NOBODY, kafka_config={"oauth_cb": tokens.token})
+    assert connection.producer_config()["oauth_cb"] == tokens.token
+
+
+def test_what_was_said_is_not_changed_by_who_said_it():
+    config = {"client.id": "first"}
+    connection = connect(NOBODY, producer_config=config)
+    config["client.id"] = "second"
+    assert connection.producer_config()["client.id"] == "first"
+
+
+def test_a_refusal_of_librdkafkas_shows_no_secret():
+    connect(NOBODY, kafka_config={"sasl.password": "hunter2", "security.protocol": "hunter2"})
+    with pytest.raises(ConfigurationError, match=r"security\.protocol") as caught:
+        get_producer()
+    assert "hunter2" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+@pytest.mark.parametrize("config", [{"oauth_cb": 5}, {"stats_cb": 5}])
+def test_a_property_of_the_wrong_type_is_a_configuration_error(config):
+    connect(NOBODY, kafka_config=config)
+    with pytest.raises(ConfigurationError):
+        get_producer()
+
+
+def test_coroutines_get_the_same_clients():
+    """So that one process keeps one order of records and one membership of a group."""
+    connection = connect_nobody()
+
+    async def ask() -> None:
+        producer = await get_async_producer()
+        assert await get_async_producer() is producer
+        assert producer._producer is get_producer()
+        consumer = await get_async_consumer("g", ["t"])
+        assert await get_async_consumer("g", ["t"]) is consumer
+        assert consumer.consumer is get_consumer("g", ["t"])
+        assert await get_async_consumer("other", ["t"]) is not consumer
+        await consumer.close()
+        fresh = await get_async_consumer("g", ["t"])
+        assert fresh is not consumer
+        assert not fresh.closed
+
+    asyncio.run(ask())
+    asyncio.run(ask())
+    connection.close_connection()
+    assert not [t for t in threading.enumerate() if t.name.startswith("flowodm-consumer")]
+
+
 def test_no_secret_is_in_any_repr():
     connection = connect(
         NOBODY,
@@ -229,6 +328,8 @@ def test_no_secret_is_in_any_repr():
         producer_config={"ssl.key.password": "hunter2"},
         consumer_config={"ssl.key.password": "hunter2"},
         schema_registry_config={"ssl.key.password": "hunter2"},
+        kafka_config={"ssl.key.pem": "hunter2"},
+        ssl_key_password="hunter2",
     )
     shown = f"{connection!r} {connection._options!r} {connection.registry!r}"
     assert "hunter2" not in shown
