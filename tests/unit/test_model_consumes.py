@@ -199,3 +199,29 @@ def test_a_model_without_a_group_is_an_error_that_names_it():
 
     with pytest.raises(SettingsError, match="Groupless has no consumer group"):
         Groupless.consume_one()
+
+
+@pytest.mark.parametrize(
+    "consume",
+    [
+        lambda: Order.consume_one(timeout=-1),
+        lambda: next(Order.consume_iter(timeout=-1)),
+        lambda: next(Order.consume_iter()),
+    ],
+    ids=["one", "iteration", "iteration by default"],
+)
+def test_a_negative_time_out_is_none_as_kafkas_is(partition, monkeypatch, consume):
+    monkeypatch.setattr("flowodm.taking.JOIN_TIMEOUT", 0.0)
+    nothing_yet = [None, None, None]
+    poll = partition.poll
+    monkeypatch.setattr(partition, "poll", lambda s: nothing_yet.pop() if nothing_yet else poll(s))
+    partition.log = [good(0)]
+    assert consume() == Order(amount=0)
+
+
+@pytest.mark.parametrize("call", [Order.consume_iter, Order.aconsume_iter])
+def test_a_wrong_argument_is_an_error_at_once(call):
+    with pytest.raises(ValueError, match="max_messages=-1"):
+        call(max_messages=-1)
+    with pytest.raises(ValueError, match="'raise' or 'skip'"):
+        call(on_poison="ignore")

@@ -173,8 +173,21 @@ def test_a_batch_is_committed_in_each_of_its_partitions():
 
 def test_a_batch_of_none_asks_for_nothing():
     topic = Topic(p0=[1])
+    started = time.monotonic()
     assert batch(topic, 0, timeout=PATIENCE) == []
     assert topic.position == {}
+    assert time.monotonic() - started < PATIENCE / 2
+
+
+def test_a_poison_record_behind_others_comes_first_in_the_next_batch():
+    topic = Topic(p0=[1, 2])
+    topic.events = [topic.poll(0), Record(0, 1, b"\xff")]
+    assert batch(topic, 3) == [1]
+    assert topic.position[0] == 1
+    topic.events = [Record(0, 1, b"\xff")]
+    with pytest.raises(DeserializationError):
+        batch(topic, 3)
+    assert topic.committed == {0: 1}
 
 
 def test_a_partition_whose_commit_is_refused_is_left_out_and_comes_again(caplog):
@@ -273,15 +286,39 @@ def test_an_iteration_commits_what_was_handled_once_an_interval(monkeypatch):
 
 def test_a_refused_commit_of_an_interval_is_tried_again(monkeypatch, caplog):
     monkeypatch.setattr("flowodm.taking.COMMIT_INTERVAL", 0.0)
-    topic = Topic(p0=[1, 2, 3])
+    topic = Topic(p0=[1], p1=[2, 3])
+    topic.refused = {0}
     with iterate(topic) as messages:
-        topic.refused = {-1}
-        next(messages)
-        next(messages)
-        next(messages)
-        assert "tried again" in caplog.text
+        assert [next(messages).n, next(messages).n, next(messages).n] == [1, 2, 3]
+        assert "partition 0, offset 0: not committed" in caplog.text
+        assert topic.committed == {1: 1}
         topic.refused = set()
-    assert topic.committed == {0: 3}
+    assert topic.committed == {0: 1, 1: 2}
+
+
+def test_a_message_whose_body_failed_is_not_committed():
+    topic = Topic(p0=[1, 2])
+
+    def consume() -> None:
+        with iterate(topic) as messages:
+            for message in messages:
+                if message.n == 2:
+                    raise KeyError
+
+    with pytest.raises(KeyError):
+        consume()
+    assert topic.committed == {0: 1}
+
+
+def test_a_consumer_that_another_iteration_has_is_not_shared(monkeypatch):
+    taken, free = Topic(p0=[1]), Topic(p0=[2])
+    monkeypatch.setattr(
+        get_kafka_connection(), "lend", lambda consumer: None if consumer is taken else True
+    )
+    consumers = [taken, free]
+    wanted = Wanted(Order, None, 0.0, Poison.RAISE)
+    assert [order.n for order in Messages(wanted, lambda: consumers.pop(0))] == [2]
+    assert (taken.closed, free.closed) == (False, True)
 
 
 def test_the_last_commit_s_failure_is_an_error():
@@ -361,10 +398,10 @@ async def test_cancelled_in_its_commit_a_call_takes_the_commit_back():
 
 
 async def test_cancelled_twice_it_still_gives_everything_back():
-    topic = Topic(p0=[1])
+    topic = Topic(p0=[1], p1=[2])
     held = AsyncTopic(topic, "seek")
-    task = asyncio.ensure_future(atake(held, Order, 2, PATIENCE, Poison.RAISE))
-    await _until(lambda: topic.position[0] == 1)
+    task = asyncio.ensure_future(atake(held, Order, 3, PATIENCE, Poison.RAISE))
+    await _until(lambda: topic.position[1] == 1)
     task.cancel()
     await asyncio.wait_for(held.entered.wait(), PATIENCE)
     task.cancel()
@@ -372,7 +409,7 @@ async def test_cancelled_twice_it_still_gives_everything_back():
     held.go.set()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert batch(topic, 1) == [1]
+    assert batch(topic, 2) == [1, 2]
 
 
 async def test_a_bare_async_for_that_is_left_commits_what_was_handled():
