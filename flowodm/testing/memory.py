@@ -14,10 +14,11 @@ from collections import defaultdict
 from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
-from confluent_kafka import TIMESTAMP_CREATE_TIME, KafkaError, Message
+from confluent_kafka import KafkaError
 
 from flowodm.connection import get_kafka_connection
 from flowodm.testing.memory_consumer import MemoryConsumer
+from flowodm.testing.memory_message import MemoryMessage
 from flowodm.testing.memory_producer import MemoryProducer
 from flowodm.testing.records import Record
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from types import TracebackType
 
-    from flowodm.testing.records import Headers
 
 TP: TypeAlias = tuple[str, int]
 #: A topic, and a record for it whose value is bytes by now.
@@ -63,7 +63,7 @@ class InMemoryKafka:
         self.changed = threading.Condition(threading.RLock())
         #: Counts the calls of :meth:`nudge`.
         self.nudges = 0
-        self.logs: dict[str, list[list[tuple[int, Message]]]] = {}
+        self.logs: dict[str, list[list[tuple[int, MemoryMessage]]]] = {}
         self.offsets: dict[str, dict[TP, tuple[int, str]]] = defaultdict(dict)
         self.members: dict[str, list[MemoryConsumer]] = defaultdict(list)
         self._refused: dict[str, KafkaError] = {}
@@ -98,18 +98,18 @@ class InMemoryKafka:
             log.extend([] for _ in range(partitions - len(log)))
             self.changed.notify_all()
 
-    def records(self, topic: str) -> list[Message]:
+    def records(self, topic: str) -> list[MemoryMessage]:
         """All records of a topic, in the order in which they came."""
         with self.changed:
             return _in_order(self.logs.get(topic, []))
 
-    def records_since(self, count: int) -> list[Message]:
+    def records_since(self, count: int) -> list[MemoryMessage]:
         """All records of any topic that have come since there were so many."""
         with self.changed:
             every = [log for logs in self.logs.values() for log in logs]
             return _in_order([[entry for entry in log if entry[0] >= count] for log in every])
 
-    def append(self, topic: str, *records: Record) -> list[Message]:
+    def append(self, topic: str, *records: Record) -> list[MemoryMessage]:
         """Put records there, all at once; returns them as Kafka has them.
 
         Args:
@@ -144,20 +144,20 @@ class InMemoryKafka:
         """A producer, in place of confluent_kafka.Producer."""
         return MemoryProducer(self, config)
 
-    def topic(self, topic: str) -> list[list[tuple[int, Message]]]:
+    def topic(self, topic: str) -> list[list[tuple[int, MemoryMessage]]]:
         """A topic's partitions, made if need be; with the lock held."""
         if topic not in self.logs:
             self.create_topic(topic, self.partitions)
         return self.logs[topic]
 
-    def append_all(self, entries: Iterable[Entry]) -> list[Message]:
+    def append_all(self, entries: Iterable[Entry]) -> list[MemoryMessage]:
         """Put records of any topics there, all at once."""
         with self.changed:
             appended = [self._append(topic, record) for topic, record in entries]
             self.changed.notify_all()
         return appended
 
-    def produced(self, topic: str, record: Record) -> tuple[KafkaError | None, Message]:
+    def produced(self, topic: str, record: Record) -> tuple[KafkaError | None, MemoryMessage]:
         """What comes of one record that a producer sends."""
         with self.changed:
             if self._staged is not None:
@@ -186,7 +186,7 @@ class InMemoryKafka:
             self.nudges += 1
             self.changed.notify_all()
 
-    def _append(self, topic: str, record: Record) -> Message:
+    def _append(self, topic: str, record: Record) -> MemoryMessage:
         log = self.topic(topic)
         number = record.partition
         if number is None:
@@ -200,24 +200,22 @@ class InMemoryKafka:
         return message
 
 
-def _in_order(logs: list[list[tuple[int, Message]]]) -> list[Message]:
+def _in_order(logs: list[list[tuple[int, MemoryMessage]]]) -> list[MemoryMessage]:
     entries = sorted((e for log in logs for e in log), key=lambda entry: entry[0])
     return [message for _, message in entries]
 
 
-def _message(topic: str, record: Record, partition: int, offset: int | None) -> Message:
+def _message(topic: str, record: Record, partition: int, offset: int | None) -> MemoryMessage:
     if record.value is not None and not isinstance(record.value, bytes):
         raise TypeError(f"a record's value is bytes or None here, not {type(record.value)}")
-    now = int(time.time() * 1000) if record.timestamp is None else record.timestamp
-    headers: Headers | None = record.headers or None
-    return Message(
-        topic=topic,
-        partition=partition,
-        offset=-1001 if offset is None else offset,
-        key=_bytes(record.key),
+    return MemoryMessage(
+        topic,
+        partition,
+        offset,
         value=record.value,
-        headers=None if headers is None else list(headers),
-        timestamp=(TIMESTAMP_CREATE_TIME, now),
+        key=_bytes(record.key),
+        headers=record.headers,
+        timestamp=int(time.time() * 1000) if record.timestamp is None else record.timestamp,
     )
 
 

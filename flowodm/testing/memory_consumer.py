@@ -13,10 +13,10 @@ from confluent_kafka import (
     OFFSET_INVALID,
     KafkaError,
     KafkaException,
-    Message,
     TopicPartition,
 )
 
+from flowodm.testing.memory_message import MemoryMessage
 from flowodm.testing.memory_topics import metadata_of
 
 if TYPE_CHECKING:
@@ -186,12 +186,12 @@ class MemoryConsumer:
 
     # ---- reading -------------------------------------------------------------------------
 
-    def poll(self, timeout: float | None = None) -> Message | None:
+    def poll(self, timeout: float | None = None) -> MemoryMessage | None:
         """The next record, the end of a partition, or None after so many seconds."""
         found = self.consume(1, -1 if timeout is None else timeout)
         return found[0] if found else None
 
-    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[Message]:
+    def consume(self, num_messages: int = 1, timeout: float = -1) -> list[MemoryMessage]:
         """Up to so many records; waits for all of them, at most so many seconds."""
         self._check_open()
         kafka = self._kafka
@@ -199,7 +199,7 @@ class MemoryConsumer:
         if self._auto:
             self._commit_positions()
         nudges = kafka.nudges
-        found: list[Message] = []
+        found: list[MemoryMessage] = []
         while True:
             self._serve()
             with kafka.changed:
@@ -217,8 +217,8 @@ class MemoryConsumer:
         while self._calls:
             self._calls.popleft()()
 
-    def _next(self) -> Message | None:
-        best: tuple[int, Message] | None = None
+    def _next(self) -> MemoryMessage | None:
+        best: tuple[int, MemoryMessage] | None = None
         for tp, position in self._positions.items():
             log = self._kafka.topic(tp[0])[tp[1]]
             if tp in self._paused:
@@ -228,14 +228,11 @@ class MemoryConsumer:
                     best = log[position]
             elif self._eof and self._ends_told.get(tp) != position:
                 self._ends_told[tp] = position
-                return Message(
-                    topic=tp[0], partition=tp[1], offset=position, error=KafkaError(_END)
-                )
+                return MemoryMessage(*tp, position, error=KafkaError(_END))
         if best is None:
             return None
         message = best[1]
-        place: Any = (message.topic(), message.partition(), message.offset())  # all of them known
-        self._positions[place[0], place[1]] = place[2] + 1
+        self._positions[message.topic(), message.partition()] = message.offset() + 1
         return message
 
     def pause(self, partitions: list[TopicPartition]) -> None:
@@ -264,15 +261,14 @@ class MemoryConsumer:
 
     def commit(
         self,
-        message: Message | None = None,
+        message: MemoryMessage | None = None,
         offsets: list[TopicPartition] | None = None,
         asynchronous: bool = True,
     ) -> list[TopicPartition] | None:
         """Commit; the answer comes in a later poll(), or at once if not asynchronous."""
         self._check_open()
         if message is not None:
-            place: Any = (message.topic(), message.partition(), message.offset())
-            offsets = [TopicPartition(place[0], place[1], place[2] + 1)]
+            offsets = [TopicPartition(message.topic(), message.partition(), message.offset() + 1)]
         elif offsets is None:
             offsets = [TopicPartition(*tp, position) for tp, position in self._positions.items()]
         kafka, answer = self._kafka, list(offsets)
@@ -289,7 +285,7 @@ class MemoryConsumer:
         return None if asynchronous else answer
 
     def store_offsets(
-        self, message: Message | None = None, offsets: list[TopicPartition] | None = None
+        self, message: MemoryMessage | None = None, offsets: list[TopicPartition] | None = None
     ) -> None:
         """Nothing: with auto-commit the positions themselves are committed."""
 

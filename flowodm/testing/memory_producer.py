@@ -13,12 +13,13 @@ from flowodm.testing.records import Record
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from confluent_kafka import KafkaError, Message
+    from confluent_kafka import KafkaError
 
     from flowodm.testing.memory import InMemoryKafka
+    from flowodm.testing.memory_message import MemoryMessage
     from flowodm.testing.memory_topics import MemoryCluster
 
-    Report = Callable[[KafkaError | None, Message], Any]
+    Report = Callable[[KafkaError | None, MemoryMessage], Any]
 
 
 class MemoryProducer:
@@ -32,7 +33,7 @@ class MemoryProducer:
     def __init__(self, kafka: InMemoryKafka, config: dict[str, Any]) -> None:
         self._kafka = kafka
         self.config = config
-        self._reports: deque[tuple[Report | None, KafkaError | None, Message]] = deque()
+        self._reports: deque[tuple[Report | None, KafkaError | None, MemoryMessage]] = deque()
 
     def __len__(self) -> int:
         """How many messages have not been reported yet."""

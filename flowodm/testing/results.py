@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from flowodm.consumer.letters import DeadLetter
 from flowodm.events import DeadLettered, Failed, Outcome
 
 if TYPE_CHECKING:
-    from confluent_kafka import Message
-
     from flowodm.events import Event
     from flowodm.testing.memory import InMemoryKafka
+    from flowodm.testing.memory_message import MemoryMessage
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +39,13 @@ class Fate:
     """One record, and what became of it.
 
     Attributes:
-        record: As Kafka has it: a confluent_kafka.Message.
+        record: As Kafka has it, with the methods of confluent_kafka.Message.
         outcome: How it was settled; None if it was not.
         attempts: The handler's attempts at it.
         errors: What failed, attempts and anything else, in that order.
     """
 
-    record: Message
+    record: MemoryMessage
     outcome: Outcome | None
     attempts: tuple[Attempt, ...]
     errors: tuple[BaseException, ...]
@@ -67,13 +66,13 @@ class LoopResult:
         error: What run() raised, where that was expected.
     """
 
-    kafka: InMemoryKafka
+    kafka: InMemoryKafka = field(repr=False)
     fates: tuple[Fate, ...]
     attempts: tuple[Attempt, ...]
-    events: tuple[Event, ...]
+    events: tuple[Event, ...] = field(repr=False)
     committed: dict[int, int]
     dead_letters: tuple[DeadLetter, ...] = ()
-    produced: tuple[Message, ...] = ()
+    produced: tuple[MemoryMessage, ...] = ()
     error: BaseException | None = None
 
     @property
@@ -98,7 +97,7 @@ class LoopResult:
 
 
 def fates_of(
-    records: list[Message],
+    records: list[MemoryMessage],
     attempts: list[Attempt],
     events: list[Event],
     committed: dict[int, int],
@@ -123,7 +122,7 @@ def fates_of(
     buried = {(e.partition, e.offset) for e in events if isinstance(e, DeadLettered)}
     fates = []
     for record in records:
-        partition, offset = place = (record.partition() or 0, record.offset() or 0)
+        partition, offset = place = (record.partition(), record.offset())
         own, failures = tuple(tried[place]), failed[place]
         outcome = _told(own, failures, place in buried)
         if outcome is None and offset < committed.get(partition, 0):
@@ -142,7 +141,7 @@ def _told(attempts: tuple[Attempt, ...], failures: list[Failed], buried: bool) -
     return {"skip": Outcome.SKIPPED, "error_handler": Outcome.ERROR_HANDLED}.get(last)
 
 
-def _without_a_trace(record: Message, tried: bool, filtered: bool) -> Outcome:
+def _without_a_trace(record: MemoryMessage, tried: bool, filtered: bool) -> Outcome:
     """Of a record that is committed, and of which nobody has said how it was settled."""
     if tried:
         return Outcome.LOST

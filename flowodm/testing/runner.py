@@ -22,7 +22,7 @@ from flowodm.testing.results import LoopResult, dead_letters_of, fates_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from confluent_kafka import Message
+    from flowodm.testing.memory_message import MemoryMessage
 
 Loop: TypeAlias = ConsumerLoop | AsyncConsumerLoop
 Given: TypeAlias = "FlowBaseModel | Record | bytes"
@@ -142,7 +142,7 @@ class _Drive:
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._real_delays = real_delays
-        self._given: list[Message] = []
+        self._given: list[MemoryMessage] = []
         self._over = threading.Event()
         self._unsettled = ""
         self._error: BaseException | None = None
@@ -323,7 +323,7 @@ class _Drive:
         if error is None and raises is not None:
             raise AssertionError(f"run() raised nothing, and not {raises}")
 
-    def _produced(self) -> tuple[Message, ...]:
+    def _produced(self) -> tuple[MemoryMessage, ...]:
         own = {self._topic, self._options.dead_letter_topic}
         new = self._kafka.records_since(self._begun)
         return tuple(message for message in new if message.topic() not in own)
