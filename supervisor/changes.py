@@ -31,6 +31,8 @@ FIXED = ("instance_id", "http", "http_hosts", "control_socket", "log_level", "lo
 """Keys of [supervisor] that a running supervisor cannot change."""
 PATIENCE = 120.0
 """Seconds that a successor may take to be at work, before the rest of a rollout is given up."""
+WARM_LOOK = 0.05
+"""Seconds between two looks whether a renewed fork server is warm."""
 SETTLED = 2.0
 """Seconds after which an assigned worker whose lag nobody knows counts as being at work."""
 
@@ -190,7 +192,7 @@ class Changes:
         """Go on with what is being replaced, and forget slots that have ended for good."""
         self._fleet.sweep()
         self._follow_topics()
-        while self.rollout.under_way:
+        while self.rollout.under_way and not self._waits:
             before = self.rollout
             now = time.monotonic()
             self.rollout, orders = advance(before, self._views(now), now, PATIENCE)
@@ -207,7 +209,14 @@ class Changes:
 
     def next_deadline(self) -> float | None:
         """When `turn` matters next although nothing was reported."""
+        if self._waits:
+            return time.monotonic() + WARM_LOOK
         return self.rollout.deadline if self.rollout.current else None
+
+    @property
+    def _waits(self) -> bool:
+        """Whether the first replacement of a rollout waits for a warm fork server."""
+        return self.rollout.under_way and not self.rollout.current and self._fleet.warming
 
     def stop(self) -> None:
         """Replace nothing more: the fleet ends."""

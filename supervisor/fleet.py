@@ -65,6 +65,7 @@ from supervisor.slot_events import (
     Tick,
 )
 from supervisor.statelog import StateLog
+from supervisor.warming import Warming
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -124,6 +125,7 @@ class Fleet:
         self._entry = entry
         self._post = post
         self._oom = OomKills()
+        self._warming: Warming | None = None
         self._removals = Removals(server, self._ask_group) if entry == WORKER else None
         self._endings = Endings(self._removals)
         self.failures = self._endings.failures
@@ -206,6 +208,14 @@ class Fleet:
     def renew_server(self, preload: Sequence[str]) -> None:
         """Fork the next workers from a new process, which imports its modules anew."""
         self._server.renew(preloaded(self._entry, preload))
+        if self._warming is not None:
+            self._warming.abandon()
+        self._warming = Warming(self._server)
+
+    @property
+    def warming(self) -> bool:
+        """Whether the next workers would have to wait for their fork server's imports."""
+        return self._warming is not None and self._warming.under_way
 
     def _named(self, key: Key) -> Member:
         return next(member for member in self.members if member.name == key)
@@ -348,4 +358,6 @@ class Fleet:
                 member.process.abandon()
         if self._removals is not None:
             self._removals.close()
+        if self._warming is not None:
+            self._warming.abandon()
         await self._server.close()

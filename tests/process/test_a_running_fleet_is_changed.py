@@ -61,6 +61,35 @@ async def test_one_worker_at_a_time_is_away():
     assert max(away) == 1
 
 
+async def test_workers_go_on_until_the_new_fork_server_has_imported_its_modules(
+    tmp_path, monkeypatch
+):
+    (tmp_path / "slow_to_import.py").write_text(
+        "import time\nfrom pathlib import Path\n"
+        "while Path('hold').exists():\n    time.sleep(0.02)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.syspath_prepend(tmp_path)
+    turns = []
+    preload = ["standins", "slow_to_import"]
+    async with embedded(
+        {"orders": "steady"}, observers=[turns.append], preload=preload
+    ) as supervisor:
+        old = await ready(supervisor)
+        (tmp_path / "hold").touch()
+        try:
+            await changed(supervisor.restart())
+            count = len(turns) + 10
+            await until(lambda: len(turns) > count, "the main loop has turned several times")
+            assert pids(supervisor) == old
+            assert supervisor.ready
+            assert supervisor.changing
+        finally:
+            (tmp_path / "hold").unlink()
+
+        assert await settled(supervisor) != old
+
+
 async def test_the_same_configuration_changes_nothing():
     consumers = {"orders": ("steady", {"workers": 2})}
     async with embedded(consumers) as supervisor:
