@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from flowodm.avro.annotations import ALIASES
+from flowodm.avro.logical import TUPLE
 from flowodm.avro.mapping import mapped
 from flowodm.avro.names import full_name, named_types, short_name
 from flowodm.exceptions import SchemaValidationError
@@ -32,8 +33,15 @@ def classes_named(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str
         own = {}
         _find_classes(model, own)
     known = {**{short_name(name): cls for name, cls in own.items()}, **own}
-    found = {name: known.get(name, known.get(short_name(name))) for name in named_types(schema)}
+    found = {
+        name: known.get(name) or known.get(short_name(name)) or _implied(named)
+        for name, named in named_types(schema).items()
+    }
     return {name: cls for name, cls in found.items() if cls is not None}
+
+
+def _implied(schema: Mapping[str, Any]) -> type | None:
+    return tuple if schema.get("logicalType") == TUPLE else None
 
 
 def _find_classes(annotation: Any, found: dict[str, type]) -> None:

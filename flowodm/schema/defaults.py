@@ -12,6 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
+from flowodm.avro.logical import TUPLE
 from flowodm.schema.parsing import kind_of, logical_of
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
+_DATE = 3  # parts of a datetime that cannot be left out
 
 
 def _whole(value: Any, bits: int) -> bool:
@@ -111,6 +113,8 @@ def _first_fitting(branches: list[Any], value: Any, names: Names) -> Expression:
 def _record(schema: Any, value: Any, names: Names) -> Expression:
     if not isinstance(value, dict):
         raise NoDefaultError
+    if logical_of(schema) == TUPLE:
+        return _tuple(schema, value, names)
     parts = []
     for field in schema["fields"]:
         if field["name"] in value:
@@ -120,6 +124,14 @@ def _record(schema: Any, value: Any, names: Names) -> Expression:
             raise NoDefaultError
     inner = "{" + ", ".join(parts) + "}"
     return Expression(f"{names.class_of(schema)}.model_validate({inner})", fresh=True)
+
+
+def _tuple(schema: Any, value: dict[str, Any], names: Names) -> Expression:
+    if value.keys() != {field["name"] for field in schema["fields"]}:
+        raise NoDefaultError
+    items = [expression(field["type"], value[field["name"]], names) for field in schema["fields"]]
+    text = ", ".join(item.text for item in items) + ("," if len(items) == 1 else "")
+    return Expression(f"({text})", any(item.fresh for item in items))
 
 
 def _array(schema: Any, value: Any, names: Names) -> Expression:
@@ -220,6 +232,8 @@ def _instant(logical: str, value: Any, names: Names) -> str | None:
             return None
     at = _EPOCH + timedelta(microseconds=micros)
     parts = [at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond]
+    while len(parts) > _DATE and parts[-1] == 0:
+        parts.pop()
     shown = ", ".join(map(str, parts))
     zone = "" if local else f", tzinfo={names.use('datetime', 'UTC')}"
     return f"{names.use('datetime', 'datetime')}({shown}{zone})"

@@ -27,6 +27,7 @@ _LOGICAL = frozenset(
         ("long", "timedelta-micros"),
         ("long", "timestamp-micros"),
         ("long", "timestamp-millis"),
+        ("record", "tuple"),
         ("string", "uuid"),
     }
 )

@@ -11,6 +11,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowodm.avro.logical import TUPLE
 from flowodm.avro.names import LEGAL_NAME, short_name
 from flowodm.avro.sources import parsed_record
 from flowodm.exceptions import SchemaValidationError
@@ -124,7 +125,7 @@ class _Module:
         self.classes = {}
         taken = self._taken()
         for name in reversed(self.named):  # the root first: it is to keep its name
-            if self.named[name]["type"] != "fixed":
+            if _has_class(self.named[name]):
                 wanted = self.root_name if name == self.root["name"] else None
                 self.classes[name] = (
                     _checked(wanted, taken)
@@ -171,7 +172,7 @@ class _Module:
     # The parts of the text.
 
     def _class(self, schema: dict[str, Any], settings: str) -> str:
-        if schema["type"] == "fixed":
+        if not _has_class(schema):
             return ""
         if schema["type"] == "enum":
             return self._enum(schema)
@@ -241,6 +242,9 @@ class _Module:
             return " | ".join(sorted(shown, key=lambda text: text == "None")) or "None"
         if isinstance(schema, str):
             return self._builtin(_PLAIN[schema])
+        if logical_of(schema) == TUPLE:
+            items = ", ".join(self._annotation(field["type"]) for field in schema["fields"])
+            return f"{self._builtin('tuple')}[{items}]"
         return self._logical(schema) or self._composed(schema)
 
     def _composed(self, schema: dict[str, Any]) -> str:
@@ -286,6 +290,10 @@ class _Module:
         standard = [lines[module] for module in lines if module not in _FIRST_PARTY]
         others = [lines[module] for module in lines if module in _FIRST_PARTY]
         return "\n\n".join("\n".join(group) for group in (standard, others) if group)
+
+
+def _has_class(schema: dict[str, Any]) -> bool:
+    return schema["type"] != "fixed" and logical_of(schema) != TUPLE
 
 
 def _checked(name: str, taken: Container[str]) -> str:

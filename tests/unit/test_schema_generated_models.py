@@ -6,15 +6,18 @@ import importlib
 import json
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
+from enum import Enum, IntEnum
 from io import BytesIO
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 from uuid import UUID
 
 import fastavro
 import pytest
 from pydantic import BaseModel, Field, ValidationError
 
+from flowodm import FlowBaseModel
 from flowodm.avro.codec import codec_for
+from flowodm.avro.mapping import record_schema
 from flowodm.exceptions import SchemaValidationError
 from flowodm.schema import generate_model_from_schema, generate_model_source
 
@@ -395,6 +398,58 @@ def test_a_schema_nested_too_deeply_is_an_error_and_no_crash():
         kind = {"type": "array", "items": kind}
     with pytest.raises(SchemaValidationError):
         generated(field("deep", kind))
+
+
+class Line(BaseModel):
+    number: int = 3
+
+
+class Size(IntEnum):
+    SMALL = 1
+    LARGE = 2
+
+
+class Label(Enum):
+    NEW = "brand new"
+    OLD = "used"
+
+
+class Everything(FlowBaseModel):
+    class Settings:
+        topic = "orders"
+
+    nullable: int | None = None
+    pair: tuple[int, str] = (1, "a")
+    single: tuple[Line] = (Line(),)
+    size: Size = Size.SMALL
+    label: Label = Label.NEW
+    took: timedelta = timedelta(1)
+    names: set[str] = Field(default_factory=set)
+    lines: list[Line] = Field(default_factory=list)
+    line: Line = Line(number=9)
+    price: Annotated[Decimal, Field(max_digits=5, decimal_places=2)] = Decimal("1.5")
+    at: datetime = datetime(2024, 1, 1, tzinfo=UTC)
+    id: UUID = UUID(int=1)
+    data: bytes = b"\xff"
+    either: dict[str, Line | int] = Field(default_factory=dict)
+    inner: Everything | None = None
+    one: Literal[1, 2] = 1
+    aliased: str = Field("q", alias="from")
+
+
+def test_the_derived_schema_of_a_model_makes_one_that_writes_the_same_bytes():
+    made: Any = generate_model_from_schema(record_schema(Everything), topic="orders")
+    own, generated_one = codec_for(Everything), codec_for(made)
+
+    for message in (
+        Everything(),
+        Everything(inner=Everything(), either={"a": Line(), "b": 1}, names={"x"}, lines=[Line()]),
+    ):
+        data = own.encode(message)
+        assert generated_one.encode(generated_one.decode(data)) == data
+        assert own.decode(data) == message
+    assert generated_one.encode(made()) == own.encode(Everything())
+    assert made().pair == (1, "a")
 
 
 def test_a_subclass_may_add_methods_but_no_field_that_would_be_lost():
