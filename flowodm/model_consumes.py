@@ -163,7 +163,8 @@ class ConsumingModel(BaseModel):
 
         Args:
             timeout: Seconds without a message after which it ends; None: it never does. Joining
-                the group does not count, unless it takes longer than 30 s.
+                the group does not count, unless it takes longer than 30 s; the first message
+                after that gets a second at least.
             group_id: See :meth:`get_consumer`.
             settings: See :meth:`get_consumer`; its auto-commit is turned off.
             max_messages: It ends after so many; None: there is no limit.

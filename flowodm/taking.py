@@ -44,6 +44,9 @@ TP: TypeAlias = tuple[str, int]
 JOIN_TIMEOUT = 30.0
 """Seconds that an iteration waits for its partitions, on top of its time-out."""
 
+FIRST_FETCH = 1.0
+"""Seconds that the first message after joining gets, however short the time-out is."""
+
 COMMIT_INTERVAL = 1.0
 """Seconds between two commits of an iteration."""
 
@@ -203,7 +206,8 @@ class Taking(Generic[M]):
     def next(self, timeout: float | None) -> Steps[M | None]:
         """The next message; None if none comes within ``timeout`` seconds.
 
-        As long as the group has given it no partitions, it waits JOIN_TIMEOUT more.
+        As long as the group has given it no partitions, it waits JOIN_TIMEOUT more, and then at
+        least FIRST_FETCH.
 
         Args:
             timeout: Seconds; None: no limit.
@@ -221,7 +225,7 @@ class Taking(Generic[M]):
                     return message
             if not self._joined and (yield from self._assignment()):
                 self._joined = True
-                deadline = time.monotonic() + wait
+                deadline = time.monotonic() + max(wait, FIRST_FETCH)
             if time.monotonic() >= deadline:
                 return None
 

@@ -202,10 +202,3 @@ def test_two_at_a_time_in_one_process_are_two_members_of_the_group(new_bench):
     assert not errors
     assert sorted({*got[0], *got[1]}) == list(range(400))
     assert bench.committed() == {0: 200, 1: 200}
-
-
-def test_the_group_is_joined_before_its_time_out_begins(new_bench):
-    bench = new_bench()
-    bench.produce([0])
-    # Joining takes longer than this; the fetch after it does not.
-    assert [message.n for message in bench.model.consume_iter(timeout=0.5)] == [0]

@@ -69,7 +69,7 @@ class Answer:
 
 
 class Topic:
-    """A consumer's face over some partitions, each with the values of its records; below 0 is poison."""
+    """A consumer's face over some partitions with the values of their records; -1 is poison."""
 
     def __init__(self, **partitions: list[int]) -> None:
         self.logs = {int(name[1:]): values for name, values in partitions.items()}
@@ -282,6 +282,30 @@ def test_an_iteration_commits_what_was_handled_once_an_interval(monkeypatch):
         assert next(messages, None) is None
     assert topic.history == [1, 2, 3]
     assert COMMIT_INTERVAL == 1.0
+
+
+def test_joining_the_group_does_not_count_as_waiting_for_a_message():
+    topic = Topic(p0=[1])
+    topic.mine = set()
+    polls = iter([None, None, lambda: topic.mine.add(0)])
+    original = topic.poll
+
+    def poll(timeout: float) -> Any:
+        joining = next(polls, None)
+        record = original(timeout)
+        if joining is not None:
+            joining()
+        return record
+
+    topic.poll = poll  # type: ignore[method-assign]  # slow to join
+    assert [order.n for order in iterate(topic, timeout=0.0)] == [1]
+
+
+def test_an_iteration_that_gets_no_partitions_ends_all_the_same(monkeypatch):
+    monkeypatch.setattr("flowodm.taking.JOIN_TIMEOUT", 0.0)
+    topic = Topic(p0=[1])
+    topic.mine = set()
+    assert list(iterate(topic)) == []
 
 
 def test_a_refused_commit_of_an_interval_is_tried_again(monkeypatch, caplog):
