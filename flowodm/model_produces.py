@@ -147,6 +147,7 @@ class ProducingModel(BaseModel):
             How many were sent.
 
         Raises:
+            TypeError: There is something else among the messages.
             ProducerError: Some were not delivered, or do not fit their fields; its ``failures``
                 list each with its place and its error.
             SchemaError: The schema cannot be registered; see its subclasses. What came before
@@ -219,14 +220,15 @@ class ProducingModel(BaseModel):
             How many were sent.
 
         Raises:
-            ProducerError, SchemaError: See :meth:`produce_many`.
+            TypeError, ProducerError, SchemaError: See :meth:`produce_many`.
         """
         sending = Sending(time.monotonic() + timeout)
         try:
             for message in messages:
                 try:
-                    async with turn(settings_of(type(message)).topic):
-                        await _prepare(type(message))
+                    model = _model_of(message)
+                    async with turn(settings_of(model).topic):
+                        await _prepare(model)
                         record = _record(message)
                         sending.add(await message.get_async_producer(), record)
                     await sending.keep_up()
@@ -239,15 +241,22 @@ class ProducingModel(BaseModel):
         return sending.number
 
 
+def _model_of(message: Any) -> type[ProducingModel]:
+    model = type(message)
+    if not issubclass(model, ProducingModel):  # such as the fields of a lone message
+        raise TypeError(f"give messages to send, as a list or so: {model.__name__} is none")
+    return model
+
+
 def _record(
-    message: ProducingModel,
+    message: Any,
     key: Any = None,
     headers: Headers | None = None,
     partition: int | None = None,
     timestamp: datetime | int | None = None,
 ) -> dict[str, Any]:
     """The arguments of a producer's ``produce``."""
-    model = type(message)
+    model = _model_of(message)
     own = settings_of(model)
     if not isinstance(key, bytes):
         if key is None and own.key_field is not None:

@@ -223,11 +223,24 @@ def enqueue(
                     f"topic {message['topic']}: the local queue stays full; the broker takes "
                     "less than is produced (queue.buffering.max.messages and .kbytes)"
                 ) from None
-            producer.poll(_POLL_INTERVAL)
+            _wait_for_room(producer)
         except Exception as error:
-            raise ProducerError(f"topic {message['topic']}: {error}") from error
+            raise refused(message["topic"], error) from error
         else:
             return
+
+
+def _wait_for_room(producer: Producer) -> None:
+    if get_kafka_connection().polls(producer):
+        time.sleep(_POLL_INTERVAL)  # polling here would raise what other messages' callbacks raise
+    else:
+        producer.poll(_POLL_INTERVAL)
+
+
+def refused(topic: str, error: Exception) -> ProducerError:
+    """A message that was not even taken."""
+    reason = error.args[0].str() if isinstance(error, KafkaException) else error
+    return ProducerError(f"topic {topic}: not sent: {reason}")
 
 
 def undelivered(topic: str, error: KafkaError) -> ProducerError:
@@ -255,18 +268,21 @@ def raise_failures(failures: Mapping[int, FlowODMError], number: int) -> None:
     raise ProducerError(text, failures=listed) from first
 
 
-def milliseconds(timestamp: datetime | int) -> int:
+def milliseconds(timestamp: Any) -> int:
     """A record's timestamp as Kafka has it.
 
     Args:
         timestamp: Milliseconds since 1970, or a datetime; a naive one is taken as UTC.
 
     Raises:
+        TypeError: It is neither.
         ValueError: It is not after 1970, which librdkafka would take for now.
     """
     if isinstance(timestamp, datetime):
         aware = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
         timestamp = (aware - _EPOCH) // timedelta(milliseconds=1)
+    if not isinstance(timestamp, int):
+        raise TypeError(f"a timestamp is a datetime or milliseconds, not {timestamp!r}")
     if timestamp < 1:
         raise ValueError(f"a record's timestamp is after 1970, not {timestamp} ms")
     return timestamp

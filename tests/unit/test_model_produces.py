@@ -13,7 +13,7 @@ from confluent_kafka import KafkaError, KafkaException
 from pydantic import Field
 
 from flowodm.avro.codec import codec_for
-from flowodm.connection import get_kafka_connection
+from flowodm.connection import KafkaConnection, get_kafka_connection
 from flowodm.exceptions import ConfigurationError, ProducerError, SerializationError
 from flowodm.model import FlowBaseModel
 
@@ -283,3 +283,26 @@ def test_registering_without_a_registry_is_an_error_that_says_the_way_out():
 
 def test_the_avro_dictionary_is_what_is_written():
     assert Order(amount=2).to_avro_dict() == {"amount": 2.0}
+
+
+def test_a_lone_message_instead_of_several_is_an_error_that_says_so(broker):
+    with pytest.raises(TypeError, match="list"):
+        Order.produce_many(Order())
+    assert broker.sent == []
+
+
+def test_something_else_than_a_time_is_refused(broker):
+    with pytest.raises(TypeError, match="milliseconds, not 'now'"):
+        Order().produce(timestamp="now")
+
+
+def test_another_messages_callback_is_not_called_by_who_waits_for_room(broker, monkeypatch):
+    def angry(_error: Any, _message: Any) -> None:
+        raise OSError("of the first message")
+
+    monkeypatch.setattr(KafkaConnection, "polls", lambda _self, one: one is broker)
+    Order().produce_nowait(angry)
+    broker.full_for = 3
+    Order().produce_nowait()
+    assert len(broker.sent) == 2
+    broker.waiting.clear()

@@ -114,6 +114,12 @@ async def test_many_that_are_delivered_are_counted(kafka):
     assert await Order.aproduce_many([]) == 0
 
 
+async def test_a_lone_message_instead_of_several_is_an_error_that_says_so(kafka):
+    with pytest.raises(TypeError, match="list"):
+        await Order.aproduce_many(Order())
+    assert kafka.sent == []
+
+
 async def test_what_is_not_confirmed_in_time_is_listed(kafka):
     kafka.silent = True
     with pytest.raises(ProducerError) as caught:
