@@ -116,8 +116,14 @@ class Codec(Generic[M]):
         self._registration = Registration(self.subject, auto_register, use_latest_version)
         self._to_avro = compile_writer(own)
         self._physical = fastavro.parse_schema(physical(own))
-        self._bare = self._decoding.reader(own, 0)
-        self._bare_framed = self._decoding.reader(own, wire.HEADER_SIZE)
+        try:
+            self._bare = self._decoding.reader(own, 0)
+            self._bare_framed = self._decoding.reader(own, wire.HEADER_SIZE)
+        except CannotFitError as error:
+            raise SchemaValidationError(
+                f"{model.__name__} cannot read what it would write with schema_path "
+                f"{schema_path}: {error}"
+            ) from error
         self._by_header: dict[bytes, Callable[[bytes], M]] = {}
         self._header: bytes | None = None if self._framed else b""
         self._lock = threading.Lock()
