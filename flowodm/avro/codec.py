@@ -328,7 +328,7 @@ def codec_for(model: type[M]) -> Codec[M]:
     registry = get_kafka_connection().registry
     codec = _codecs.get((model, settings))
     if codec is None or codec.registry is not registry:
-        if registry is not None and settings.confluent_wire_format:
+        if registry is not None:
             registry.check()  # here and not at the first record, which is not to blame
         with _codecs_lock:
             codec = _codecs.get((model, settings))

@@ -161,6 +161,15 @@ def test_nobody_listening_is_unavailable():
             registry.schema(1)
 
 
+def test_another_address_of_the_registry_is_tried_where_the_first_does_not_answer(server):
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{unused.getsockname()[1]}"
+        registry = SchemaRegistry({"url": f"{nobody},{server.url}"})
+        assert registry.schema(1) == SCHEMA
+        registry.close()
+
+
 def test_silence_is_unavailable_within_the_time_out(server, registry):
     server.silent.set()
     started = registry_module.time.monotonic()
