@@ -317,6 +317,7 @@ class Supervisor(Embeddable):
             "ready": self.ready,
             "time": round(time.time(), 3),
             "changing": self.changing,
+            "last_reload": status.reload(self._requests.last_reload),
             "uptime_seconds": round(now - self._began, 3),
             "failures": status.failures(self._fleet.failures.latest),
             "consumers": status.consumers(self._fleet.members, now, self._sampler.measured),

@@ -105,10 +105,14 @@ class LastReload:
     Attributes:
         successful: Whether it was accepted.
         succeeded_at: When the latest that was accepted was (seconds since the epoch).
+        at: When the latest ended.
+        error: Why it was refused; "" if it was not.
     """
 
     successful: bool = True
     succeeded_at: float = 0.0
+    at: float = 0.0
+    error: str = ""
 
 
 class Drains(Collector):

@@ -21,6 +21,15 @@ if TYPE_CHECKING:
 log = logging.getLogger("supervisor")
 
 
+ERROR_LENGTH = 2000
+"""Characters that are remembered of why a reload was refused."""
+
+
+def _succeeded() -> LastReload:
+    now = time.time()
+    return LastReload(successful=True, succeeded_at=now, at=now)
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """A change that waits for its turn of the main loop."""
@@ -55,7 +64,7 @@ class Requests:
         self._open: set[Future[Change]] = set()
         self._closed = False
         self.reloads = 0
-        self.last_reload = LastReload(successful=True, succeeded_at=time.time())
+        self.last_reload = _succeeded()
 
     @property
     def waiting(self) -> bool:
@@ -117,10 +126,13 @@ class Requests:
     def _reloaded(self, answer: Future[Change]) -> None:
         if answer.cancelled():
             return
-        if answer.exception() is None:
-            self.last_reload = LastReload(successful=True, succeeded_at=time.time())
+        if (error := answer.exception()) is None:
+            self.last_reload = _succeeded()
         else:
-            self.last_reload = replace(self.last_reload, successful=False)
+            why = str(error) or type(error).__name__
+            self.last_reload = replace(
+                self.last_reload, successful=False, at=time.time(), error=why[:ERROR_LENGTH]
+            )
 
     def _new(self) -> Future[Change]:
         answer: Future[Change] = Future()

@@ -9,6 +9,8 @@ seconds since the epoch. Null: not known.
 ``state``                         "running" or "draining"
 ``ready``                         whether every worker is assigned and nobody asked to stop
 ``changing``                      whether workers are being replaced, by a reload or a restart
+``last_reload``                   how the latest reload ended, or the start: ``successful``, ``at``,
+                                  and ``error``, why it was refused and changed nothing, or null
 ``time``                          when this was answered
 ``uptime_seconds``                since the supervisor's start
 ``failures``                      the latest bad ends of workers, newest first: ``consumer``,
@@ -54,6 +56,7 @@ if TYPE_CHECKING:
 
     from supervisor.failures import BadEnd
     from supervisor.member import Member
+    from supervisor.metrics import LastReload
     from supervisor.restart import ExitClass
 
 
@@ -194,6 +197,15 @@ def _slot(member: Member, now: float, measured: Measured) -> dict[str, Any]:
 
 def _by_reason(restarts: Counter[ExitClass]) -> dict[str, int]:
     return {reason.value: count for reason, count in restarts.most_common() if count}
+
+
+def reload(last: LastReload) -> dict[str, Any]:
+    """How the latest reload ended, ready for JSON."""
+    return {
+        "successful": last.successful,
+        "at": round(last.at, 3),
+        "error": last.error or None,
+    }
 
 
 def failures(latest: Sequence[BadEnd]) -> list[dict[str, Any]]:

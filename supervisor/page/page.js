@@ -67,7 +67,7 @@ function ranges(numbers) {
 // The document
 
 const page = Object.fromEntries(
-  ["instance", "connection", "announcements", "summary", "consumers", "failures"].map((id) => [
+  ["instance", "connection", "announcements", "reload", "summary", "consumers", "failures"].map((id) => [
     id, document.getElementById(id)]));
 
 function element(name, attributes = {}, ...children) {
@@ -179,8 +179,9 @@ function row() {
     ? element("td", { role: "cell", "data-label": title })
     : element("th", { scope: "row", role: "rowheader" }));
   const state = element("span");
-  cells[1].append(state);
-  return { root: element("tr", { role: "row" }, ...cells), cells, state };
+  const complaint = element("span", { class: "complaint" });
+  cells[1].append(state, complaint);
+  return { root: element("tr", { role: "row" }, ...cells), cells, state, complaint };
 }
 
 function card(name) {
@@ -206,6 +207,7 @@ function show(status) {
   say(page.instance, status.instance_id);
   document.title = `${up}/${slots.length} ready · ${status.instance_id}`;
   const sum = (key) => consumers.reduce((total, [, consumer]) => total + consumer[key], 0);
+  const news = showReload(status.last_reload, status.time);
   const unknown = consumers.some(([, consumer]) => consumer.lag === null);
   figures(page.summary, {
     State: fleetState(status),
@@ -218,7 +220,8 @@ function show(status) {
   const cards = each(page.consumers, consumers.map(([name]) => name), card);
   for (const [name, consumer] of consumers) showConsumer(cards.get(name), consumer);
   showFailures(status.failures.slice(0, SHOWN_FAILURES), status.time);
-  announceStates(consumers);
+  const told = [news, newStates(consumers)].filter(Boolean).join(", ");
+  if (told) announce(told);
 }
 
 function fleetState({ state, ready, changing }) {
@@ -226,9 +229,21 @@ function fleetState({ state, ready, changing }) {
   return (ready ? state : "not ready") + (changing ? ", changing" : "");
 }
 
+function showReload({ successful, at, error }, now) {
+  const changed = page.reload.hidden !== successful;
+  page.reload.hidden = successful;
+  if (!successful) {
+    const when = duration(Math.max(0, now - at));
+    say(page.reload, `The last reload was refused ${when} ago, and nothing was changed: ${error}`);
+  }
+  return changed && `A reload was ${successful ? "accepted" : "refused"}`;
+}
+
 function showConsumer(made, consumer) {
+  const paused = consumer.slots.length > 0 && consumer.slots.every((slot) => slot.paused);
   const state = consumer.failed ? "failed" : consumer.ready ? "ready" : "not ready";
-  badge(made.state, state, consumer.ready ? "good" : "bad");
+  badge(made.state, state + (paused ? ", paused" : ""),
+        consumer.ready ? (paused ? "busy" : "good") : "bad");
   say(made.handler, consumer.handler);
   figures(made.list, {
     "Records/s": amount(consumer.records_per_second),
@@ -242,10 +257,13 @@ function showConsumer(made, consumer) {
   for (const slot of consumer.slots) showSlot(rows.get(slot.slot), slot);
 }
 
-function showSlot({ cells, state }, slot) {
+function showSlot({ cells, state, complaint }, slot) {
   const [worker, , since, ...others] = cells;
   say(worker, slot.slot);
-  badge(state, words(slot.state), MOODS[slot.state] ?? "calm");
+  const paused = slot.paused && UP.has(slot.state);
+  badge(state, words(slot.state) + (paused ? ", paused" : ""),
+        paused ? "busy" : MOODS[slot.state] ?? "calm");
+  say(complaint, slot.complaint ?? "");
   say(since, duration(slot.state_seconds));
   const long = slot.oldest_handler_seconds >= 5 ? `, ${duration(slot.oldest_handler_seconds)}` : "";
   [
@@ -292,19 +310,18 @@ function showHistory(history) {
   }
 }
 
-// Only changes of state are read out: numbers change all the time.
+// What is new of the states, to be read out. Numbers are not: they change all the time.
 let states = null;
-function announceStates(consumers) {
+function newStates(consumers) {
   const now = new Map();
   for (const [name, consumer] of consumers)
     for (const slot of consumer.slots)
-      now.set(`${name} worker ${slot.slot}`, UP.has(slot.state) ? "ready" : words(slot.state));
-  if (states !== null) {
-    const changed = [...now].filter(([worker, state]) => states.get(worker) !== state);
-    if (changed.length > 4) announce(`${changed.length} workers changed their state`);
-    else if (changed.length) announce(changed.map((change) => change.join(": ")).join(", "));
-  }
+      now.set(`${name} worker ${slot.slot}`, UP.has(slot.state) ? (slot.paused ? "paused" : "ready") : words(slot.state));
+  const before = states ?? now;
   states = now;
+  const changed = [...now].filter(([worker, state]) => before.get(worker) !== state);
+  if (changed.length > 4) return `${changed.length} workers changed their state`;
+  return changed.map((change) => change.join(": ")).join(", ");
 }
 
 function announce(text) {

@@ -8,8 +8,11 @@ import signal
 import pytest
 from browser import MISSING, browser
 from fleets import PATIENCE, embedded, slots
+from fleets import fleet as configured
 from standins import MARKUP
 from waiting import wait_until
+
+from supervisor import SupervisorConfig
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 
@@ -121,6 +124,50 @@ def test_a_new_state_appears_without_a_reload_and_only_it_is_read_out(chromium):
         said = chromium.run("return said")
         assert all(text.startswith("orders worker 0: ") for text in said), said
         assert chromium.run("return sameDocument")
+
+
+def test_a_pause_and_a_refused_reload_are_shown_with_the_reason(chromium):
+    fleet = {"orders": ("steady", {"workers": 2}), "mail": "steady"}
+    with embedded(fleet, http="127.0.0.1:0") as supervisor:
+        until_ready(supervisor)
+        shown(chromium, supervisor)
+        assert not chromium.run("return document.getElementById('reload').checkVisibility()")
+        chromium.run(LISTEN)
+        supervisor.pause("orders").result(PATIENCE)
+        other = SupervisorConfig.model_validate(
+            configured({"orders": "steady"}, instance_id="other")
+        )
+        assert supervisor.reload(other).exception(PATIENCE) is not None
+
+        wait_until(
+            lambda: row(chromium, "orders", 1)["State"].endswith(", paused"),
+            PATIENCE,
+            "a paused worker is shown as one",
+        )
+        assert not row(chromium, "mail", 0)["State"].endswith(", paused")
+        assert "ready, paused" in chromium.text("#consumers section:first-child .title")
+        wait_until(
+            lambda: "supervisor.instance_id" in chromium.text("#reload"), PATIENCE, "it says why"
+        )
+        assert "A reload was refused" in " ".join(chromium.run("return said"))
+
+
+def test_what_is_wrong_with_a_living_worker_is_shown_beside_its_state(chromium):
+    limits = {"handler_timeout": "1s", "dump_delay": "1h"}
+    fleet = {"orders": ("handles_one_for_ever", limits)}
+    with embedded(fleet, http="127.0.0.1:0", drain_timeout="1s", kill_delay="100ms") as supervisor:
+        shown(chromium, supervisor)
+        seen = wait_until(
+            lambda: (
+                (now := row(chromium, "orders", 0)["State"]) != "processing"
+                and "limit" in now
+                and now
+            ),
+            PATIENCE,
+            "the reason is shown",
+        )
+        assert seen.startswith("draininga handler has been running for")
+        supervisor.stop(now=True)
 
 
 def test_markup_in_an_error_is_shown_as_the_text_that_it_is(chromium):

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from supervisor import status
 from supervisor.changes import Change, ChangeRefusedError
 from supervisor.metrics import Exposition, Fold
 from supervisor.requests import Requests
@@ -53,9 +54,13 @@ def test_a_refused_reload_is_told_until_one_is_accepted(requests):
     carry_out(requests)
     assert isinstance(answer.exception(0), ChangeRefusedError)
     assert told(requests) == [0, at_start]
+    shown = status.reload(requests.made.last_reload)
+    assert (shown["successful"], shown["error"]) == (False, "it cannot be")
+    assert shown["at"] >= round(at_start, 3)
     requests.changes.reload = accept
     requests.made.reload(NEW)
     carry_out(requests)
+    assert status.reload(requests.made.last_reload)["error"] is None
     successful, at = told(requests)
     assert successful == 1
     assert at >= at_start
