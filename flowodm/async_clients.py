@@ -7,14 +7,13 @@ record back, and lose what a cancelled poll has fetched; and older versions have
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import logging
 import threading
 import time
 from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaException
 
@@ -28,6 +27,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 T = TypeVar("T")
+_Answer: TypeAlias = "tuple[asyncio.Future[Message], KafkaError | None, Message]"
 
 _SLICE = 0.1
 """Seconds of one look for records; a cancelled call ends within that."""
@@ -46,6 +46,7 @@ class AsyncProducer:
         self._producer = producer
         self._waiting: deque[Callable[[], bool]] = deque()
         self._pump: asyncio.Task[None] | None = None
+        self._answers = _Answers()
 
     def produce(
         self,
@@ -131,8 +132,7 @@ class AsyncProducer:
         """Give a record to librdkafka; False if its queue is full."""
 
         def report(error: KafkaError | None, message: Message) -> None:
-            with contextlib.suppress(RuntimeError):  # the event loop has ended: nobody waits
-                loop.call_soon_threadsafe(_settle, delivered, error, message)
+            self._answers.add(loop, (delivered, error, message))
 
         if delivered.cancelled():
             return True
@@ -145,6 +145,39 @@ class AsyncProducer:
             failure.__cause__ = error
             delivered.set_exception(failure)
         return True
+
+
+class _Answers:
+    """Brings the broker's answers to the event loops: as many at a time as there are by then.
+
+    Waking a loop for each would cost more than sending the message.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._waiting: dict[asyncio.AbstractEventLoop, list[_Answer]] = {}
+
+    def add(self, loop: asyncio.AbstractEventLoop, answer: _Answer) -> None:
+        """From whichever thread polls the producer."""
+        with self._lock:
+            if loop.is_closed():  # nobody waits
+                self._waiting.pop(loop, None)
+                return
+            waiting = self._waiting.setdefault(loop, [])
+            waiting.append(answer)
+            if len(waiting) > 1:
+                return  # the loop is about to look
+        try:
+            loop.call_soon_threadsafe(self._settle, loop)
+        except RuntimeError:  # it has been closed just now
+            with self._lock:
+                self._waiting.pop(loop, None)
+
+    def _settle(self, loop: asyncio.AbstractEventLoop) -> None:
+        with self._lock:
+            waiting = self._waiting.pop(loop, [])
+        for answer in waiting:
+            _settle(*answer)
 
 
 def _settle(delivered: asyncio.Future[Message], error: KafkaError | None, message: Message) -> None:

@@ -124,6 +124,9 @@ async def outcome(delivered: asyncio.Future[Any], topic: str, deadline: float) -
             case it may still be delivered.
     """
     try:
+        if delivered.done():  # as most are, of many messages
+            delivered.result()
+            return
         async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
             await delivered
     except TimeoutError:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
+from contextlib import closing
 from typing import Any
 
 import pytest
@@ -292,3 +293,43 @@ async def test_who_comes_while_the_first_one_waits_for_its_schema_does_not_overt
     go_on.set()
     await asyncio.gather(first, second)
     assert [message["key"] for message in kafka.sent] == [b"1", b"2"]
+
+
+async def test_many_answers_wake_the_event_loop_once(kafka, monkeypatch):
+    kafka.silent = True
+    task = asyncio.create_task(Order.aproduce_many([Order()] * 50))
+    await wait_until_async(lambda: len(kafka.kept) == 50, 30, "the messages were sent")
+    loop, woken = asyncio.get_running_loop(), []
+    wake = loop.call_soon_threadsafe
+    monkeypatch.setattr(
+        loop, "call_soon_threadsafe", lambda call, *args: (woken.append(call), wake(call, *args))
+    )
+    for report in kafka.kept:
+        report(None, Answer())
+    assert await task == 50
+    assert len(woken) == 1
+
+
+def test_answers_for_an_event_loop_that_has_ended_are_dropped():
+    kafka = Kafka()
+    kafka.silent = True
+    producer = AsyncProducer(kafka)
+
+    async def send(number: int) -> None:
+        for _ in range(number):
+            producer.produce("orders", b"value")
+
+    with closing(asyncio.new_event_loop()) as loop:
+        loop.run_until_complete(send(3))
+        kafka.kept[0](None, Answer())
+    for report in kafka.kept[1:]:
+        report(None, Answer())
+    assert producer._answers._waiting == {}
+
+    async def answered() -> None:
+        delivered = producer.produce("orders", b"value")
+        kafka.kept[-1](None, Answer())
+        assert isinstance(await delivered, Answer)
+
+    asyncio.run(answered())
+    assert producer._answers._waiting == {}
