@@ -99,7 +99,10 @@ def _options(
         typer.Option("--version", callback=_version, is_eager=True, help="Show it and end."),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="The log on stderr, librdkafka's included.")
+        bool,
+        typer.Option(
+            "--verbose", "-v", help="The log on stderr, librdkafka's and tracebacks included."
+        ),
     ] = False,
 ) -> None:
     del version
@@ -108,8 +111,23 @@ def _options(
         typer.echo(context.get_help())
 
 
+class _Once(logging.Filter):
+    """Passes each line once: a client that cannot connect says so three times a second."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._said: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        text = record.getMessage().partition(" (after ")[0]  # after so many milliseconds
+        if record.name == _LIBRDKAFKA.name or text in self._said:
+            return False
+        self._said.add(text)
+        return True
+
+
 def _log(*, verbose: bool) -> None:
-    """The library's warnings; librdkafka repeats each trouble once a second, and is asked for."""
+    """The library's warnings; librdkafka's own words only if they are asked for."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("flowodm: %(message)s"))
     log = logging.getLogger("flowodm")
@@ -117,7 +135,7 @@ def _log(*, verbose: bool) -> None:
     if verbose:
         log.setLevel(logging.INFO)
     else:
-        handler.addFilter(lambda record: record.name != _LIBRDKAFKA.name)
+        handler.addFilter(_Once())
 
 
 for _module in (schemas, subjects, producing, consuming, dead_letters, broker):
@@ -131,6 +149,8 @@ def run() -> None:
     try:
         app(prog_name="flowodm")
     except FlowODMError as error:
+        if logging.getLogger("flowodm").isEnabledFor(logging.INFO):
+            traceback.print_exc()
         status = status_of(error)
         last = words.text if status is ExitStatus.UNREACHABLE else ""
         complain(f"{error} (the Kafka client says: {last})" if last else str(error))

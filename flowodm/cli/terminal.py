@@ -77,6 +77,5 @@ def answer(value: Any) -> None:
 
 def line(text: str) -> None:
     """A line of the answer, there at once for whoever reads the pipe."""
-    # JSON may hold what UTF-8 cannot: half a surrogate pair, written as an escape by others.
-    sys.stdout.write(text.encode(errors="backslashreplace").decode() + "\n")
+    sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import subprocess
 from importlib.metadata import entry_points, version
+from pathlib import Path
 
 import pytest
 from brokers.jvm import free_port
@@ -138,7 +140,23 @@ def test_a_kafka_that_does_not_answer_is_said_with_the_clients_reason(shop, argu
     assert "no answer from Kafka within 2 s" in done.stderr
     assert f"{address}/bootstrap: Connect to" in done.stderr
     assert "Connection refused" in done.stderr
+    assert len(done.stderr.splitlines()) < 10, "the same is not said again and again"
     assert "Traceback" not in done.stderr
+
+
+def test_the_log_has_the_traceback_of_a_module_that_fails(shop):
+    (shop.folder / "shop.py").write_text("def broken():\n    raise LookupError\nbroken()\n")
+    assert "Traceback" not in shop.runs("consume", "shop:Order").stderr
+    said = shop.runs("--verbose", "consume", "shop:Order").stderr
+    assert 'shop.py", line 2, in broken' in said
+    assert said.splitlines()[-1].startswith("flowodm: importing shop failed: LookupError")
+
+
+def test_the_answer_is_utf_8_wherever_it_is_read(shop):
+    shop.environment["PYTHONIOENCODING"] = "latin-1"
+    command = ("validate", "--models", "shop", "--schemas-dir", "€😀", "--json")
+    out, said = shop.starts(*command, encoding="utf-8").communicate(timeout=60)
+    assert json.loads(out)["models"][0]["source"] == "€😀", said
 
 
 def test_properties_come_from_the_command_line_and_from_a_file(shop):
@@ -180,7 +198,12 @@ def test_colours_are_for_terminals_and_for_those_who_want_them(shop, no_color, c
 @pytest.mark.parametrize(
     ("redirection", "status", "said"),
     [
-        (">/dev/full", ExitStatus.OUTPUT_FAILED, "No space left on device"),
+        pytest.param(
+            ">/dev/full",
+            ExitStatus.OUTPUT_FAILED,
+            "No space left on device",
+            marks=pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has it"),
+        ),
         (">&-", ExitStatus.DONE, ""),
         ("| true", ExitStatus.OUTPUT_FAILED, ""),
     ],
