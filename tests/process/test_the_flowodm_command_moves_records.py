@@ -14,6 +14,7 @@ from flowodm_command import Shop
 from waiting import wait_until
 
 from flowodm.cli.outcome import ExitStatus
+from flowodm.testing import KafkaProxy
 
 PATIENCE = 30.0
 
@@ -176,6 +177,21 @@ def test_following_goes_on_until_ctrl_c_which_is_its_ordinary_end(stocked):
     out, said = following.communicate(timeout=PATIENCE)
     assert (following.returncode, out) == (ExitStatus.DONE, "")
     assert "Traceback" not in said
+
+
+def test_following_waits_for_a_broker_that_is_away(stocked, kafka):
+    with KafkaProxy(kafka) as proxy:
+        following = stocked.starts("consume", "shop:Order", "-f", "-b", proxy.bootstrap_servers)
+        stocked.runs("produce", "shop:Order", stdin=lines(order(1)))
+        assert json.loads(following.stdout.readline()) == order(1)
+        with proxy.refuse():
+            proxy.cut()
+            wait_until(lambda: proxy.connections == 0, PATIENCE, "the broker is away")
+            stocked.runs("produce", "shop:Order", stdin=lines(order(2)))
+        assert json.loads(following.stdout.readline()) == order(2)
+        following.send_signal(signal.SIGINT)
+        following.communicate(timeout=PATIENCE)
+    assert following.returncode == ExitStatus.DONE
 
 
 def test_lines_are_sent_as_they_come_and_ctrl_c_tells_what_was_sent(stocked, kafka):
