@@ -22,6 +22,7 @@ from flowodm.avro.mapping import mapped
 from flowodm.avro.reading import classes_to_build
 from flowodm.avro.resolution import CannotFitError
 from flowodm.avro.sources import parsed_record, schema_from_file, schema_from_text
+from flowodm.avro.unions import union_reader
 from flowodm.avro.values import compile_writer, physical
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import (
@@ -32,6 +33,7 @@ from flowodm.exceptions import (
 )
 from flowodm.model_settings import ModelSettings, settings_of
 from flowodm.registry.answers import UnusableSchemaError
+from flowodm.registry.references import UndefinedNameError, standalone
 from flowodm.registry.registration import Registration
 
 if TYPE_CHECKING:
@@ -170,9 +172,13 @@ class Codec(Generic[M]):
                 "no schema registry: set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
             )
         try:
-            writer = parsed_record(self.registry.schema(schema_id))
-            self._by_header[header] = self._decoding.reader(writer, wire.HEADER_SIZE)
-        except (UnusableSchemaError, SchemaValidationError, CannotFitError) as error:
+            self._by_header[header] = self._framed_reader(self.registry.schema(schema_id))
+        except (
+            UnusableSchemaError,
+            SchemaValidationError,
+            CannotFitError,
+            UndefinedNameError,
+        ) as error:
             text = f"{self.model.__name__} cannot be read: {error}"
             raise DeserializationError(text, schema_id=schema_id) from error
 
@@ -274,6 +280,16 @@ class Codec(Generic[M]):
         self._to_avro = compile_writer(parsed)
         self._physical = fastavro.parse_schema(physical(parsed))
         self.schema = schema
+
+    def _framed_reader(self, writer: Any) -> Callable[[bytes], M]:
+        if not isinstance(writer, list):
+            return self._decoding.reader(parsed_record(writer), wire.HEADER_SIZE)
+
+        def branch_reader(branch: Any, start: int) -> Callable[[bytes], M]:
+            return self._decoding.reader(parsed_record(branch), start)
+
+        branches = [standalone(branch, writer) for branch in writer]
+        return union_reader(branches, self._wanted, wire.HEADER_SIZE, branch_reader)
 
     def _decode_framed(self, data: bytes) -> M:
         read = self._by_header.get(data[: wire.HEADER_SIZE])

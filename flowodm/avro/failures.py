@@ -18,6 +18,10 @@ class TrailingBytesError(Exception):
     """A record goes on after its last field."""
 
 
+class OtherRecordError(Exception):
+    """A record of another kind, where one schema is for several kinds."""
+
+
 def unread(model: type[BaseModel], error: Exception, schema_id: int | None) -> DeserializationError:
     """Why bytes are no message of the model."""
     if isinstance(error, ValidationError):
@@ -40,6 +44,7 @@ def not_valid(
 
 # What an error of reading means, without fastavro's own words, which may quote bytes.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
+    (OtherRecordError, "it is another kind of record"),
     (TrailingBytesError, "there are bytes after its last field"),
     (EOFError, "the bytes end too early"),
     (UnicodeDecodeError, "a string is not UTF-8"),

@@ -17,6 +17,7 @@ from pydantic import BaseModel
 from flowodm import FlowBaseModel, connect
 from flowodm.avro import wire
 from flowodm.codecs import codec_for
+from flowodm.exceptions import DeserializationError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -250,3 +251,45 @@ def test_a_model_writes_with_a_latest_version_that_refers_to_another_subject(cli
     values = {"order_id": "o", "lines": [{"sku": "a", "count": 2}]}
     assert AvroDeserializer(client)(data, context) == values
     assert decoded(Small, data) == Small(order_id="o", lines=[Line(sku="a", count=2)])
+
+
+def test_a_model_reads_its_kind_of_record_from_a_topic_of_several_kinds(client, context):
+    """One schema, a union of records that may share types; others are told from garbage."""
+    line = {
+        "type": "record",
+        "name": "shop.Line",
+        "fields": [{"name": "sku", "type": "string"}, {"name": "count", "type": "int"}],
+    }
+    cancelled = {
+        "type": "record",
+        "name": "shop.Cancelled",
+        "fields": [{"name": "order_id", "type": "string"}, {"name": "line", "type": line}],
+    }
+    placed = {
+        "type": "record",
+        "name": "shop.Placed",
+        "fields": [
+            {"name": "lines", "type": {"type": "array", "items": "shop.Line"}},
+            {"name": "order_id", "type": "string"},
+            {"name": "channel", "type": "string"},
+        ],
+    }
+
+    class Placed(FlowBaseModel):
+        class Settings:
+            topic = context.topic
+
+        order_id: str
+        lines: list[Line]
+
+    serializer = AvroSerializer(client, json.dumps([cancelled, placed]))
+    values = {"order_id": "o", "lines": [{"sku": "a", "count": 2}], "channel": "web"}
+    data = serializer(("shop.Placed", values), context)
+    other = serializer(("shop.Cancelled", {"order_id": "o", "line": values["lines"][0]}), context)
+
+    assert decoded(Placed, data) == Placed(order_id="o", lines=[Line(sku="a", count=2)])
+    with pytest.raises(DeserializationError, match="another kind of record"):
+        decoded(Placed, other)
+    for cut in range(5, len(data) - len("web")):
+        with pytest.raises(DeserializationError):
+            decoded(Placed, data[:cut])
