@@ -18,6 +18,7 @@ import traceback
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from supervisor.redaction import Redactor, of_environment, without_user
 from supervisor.restart import ExitCode
 
 if TYPE_CHECKING:
@@ -58,7 +59,7 @@ class Launch:
         except SystemExit as error:
             return error.code if isinstance(error.code, int) else ExitCode.CRASH
         except BaseException:  # noqa: BLE001 - the last frame of the process: nothing is above
-            traceback.print_exc()
+            print_redacted()
             return ExitCode.CRASH
         finally:
             # The fork server leaves by os._exit, so what a normal exit does is done here.
@@ -66,6 +67,15 @@ class Launch:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
+
+
+def print_redacted() -> None:
+    """Write the traceback of the exception being handled, without what the environment hides.
+
+    For a process that has not been told yet what else is secret, and has no log.
+    """
+    redact = Redactor(of_environment(os.environ))
+    sys.stderr.write(without_user(redact(traceback.format_exc())))
 
 
 def nothing(_fds: list[int]) -> int:

@@ -76,6 +76,7 @@ def configure(
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
     threading.excepthook = _thread_failed
+    sys.unraisablehook = _unraisable
 
 
 def flush() -> None:
@@ -111,9 +112,8 @@ class _Unblocked(logging.Handler):
         """Put the line into the queue, or count it if that is full."""
         try:
             line = self.format(record)
-        except Exception:  # noqa: BLE001 - as logging's own handlers do
-            self.handleError(record)
-            return
+        except Exception as error:  # noqa: BLE001 - as logging's own handlers do
+            line = self._unformatted(record, error)
         if self._alone:
             _write(line)
             return
@@ -128,6 +128,12 @@ class _Unblocked(logging.Handler):
                 self._lines.append(self._confession())
             self._lines.append(line)
             self._changed.notify_all()
+
+    def _unformatted(self, record: logging.LogRecord, error: Exception) -> str:
+        """A line in place of one that cannot be made; logging's own would quote the values."""
+        text = f"a line of {record.name} cannot be logged: {type(error).__name__} in its formatting"
+        where = (record.pathname, record.lineno)
+        return self.format(logging.LogRecord("supervisor", logging.ERROR, *where, text, (), None))
 
     def flush(self) -> None:
         """Wait until every line is written, `FLUSH_TIMEOUT` at most."""
@@ -265,4 +271,13 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
     exc = args.exc_value
     logging.getLogger("supervisor").error(
         "a thread ended with an exception", extra={"thread_name": name}, exc_info=exc
+    )
+
+
+def _unraisable(args: sys.UnraisableHookArgs) -> None:
+    """An exception that nobody can catch: in a finalizer, or in a function that atexit runs."""
+    logging.getLogger("supervisor").error(
+        "an exception was ignored: %s",
+        args.err_msg or "nobody can catch it",
+        exc_info=args.exc_value,
     )

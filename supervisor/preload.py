@@ -12,10 +12,11 @@ import gc
 import importlib
 import signal
 import sys
-import traceback
 from pathlib import Path
 
 from multiprocess import forkserver
+
+from supervisor.launch import print_redacted
 
 
 def serve(listener_fd: int, alive_fd: int, address: str, modules: list[str]) -> None:
@@ -34,7 +35,7 @@ def serve(listener_fd: int, alive_fd: int, address: str, modules: list[str]) -> 
             importlib.import_module(module)
         except Exception:  # noqa: BLE001 - the user's module may raise anything
             sys.stderr.write(f"flowodm-supervisor: preloading {module} failed:\n")
-            traceback.print_exc()
+            print_redacted()
     # What exists now lives as long as the process: keeping the collector away from it keeps
     # the pages shared between all workers.
     gc.collect()

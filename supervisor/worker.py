@@ -95,7 +95,10 @@ class _Worker:
         signal.signal(signal.SIGTERM, lambda _number, _frame: self._control.stop())
         self._control.start()
         code = self._guarded()
-        get_kafka_connection().close_connection()  # a forked child runs no atexit functions
+        try:
+            get_kafka_connection().close_connection()  # a forked child runs no atexit functions
+        except Exception:
+            log.exception("the connection cannot be closed")
         self._control.finish(code)
         return code
 

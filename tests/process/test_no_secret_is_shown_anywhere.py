@@ -13,7 +13,7 @@ from flowodm.testing.broker import EmbeddedBroker
 from supervisor.client import ask
 
 MINE = """
-import logging, os
+import atexit, logging, os
 from flowodm import FlowBaseModel, LongRunningSettings
 from flowodm.connection import get_kafka_connection
 
@@ -40,6 +40,11 @@ def up():
     log.warning("all of it: %s", everything()[1:], extra={"settings": everything()[0]})
     log.warning(open("fleet.toml").read())
     log.warning(open("password").read())
+    log.warning("%d cannot be formatted", everything())
+    atexit.register(too_late)
+
+def too_late():
+    raise RuntimeError("too late", everything())
 
 def up_and_ask():
     up()
@@ -86,6 +91,7 @@ ENVIRONMENT = {
     "SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO": "me:hunter-info",
     "FLEET_PASSWORD": "hunter-var",
 }
+PRELOADED = "import os\nraise RuntimeError('preloaded', os.environ['KAFKA_SASL_PASSWORD'])\n"
 PAGES = ("/status", "/metrics", "/history", "/readyz", "/")
 
 
@@ -102,6 +108,7 @@ def arguments():
 def test_secrets_of_files_environment_urls_options_and_overrides_are_hidden(tmp_path, monkeypatch):
     (tmp_path / "mine.py").write_text(MINE)
     (tmp_path / "password").write_text("hunter-file\n")
+    (tmp_path / "shaky.py").write_text(PRELOADED)
     monkeypatch.setenv("TOLD", " ".join(ENVIRONMENT))
     for name, value in ENVIRONMENT.items():
         monkeypatch.setenv(name, value)
@@ -114,6 +121,7 @@ def test_secrets_of_files_environment_urls_options_and_overrides_are_hidden(tmp_
             "hidden",
             CONSUMERS,
             control_socket=str(socket),
+            preload=["shaky"],
         ) as fleet,
     ):
         wait_until(
@@ -133,5 +141,7 @@ def test_secrets_of_files_environment_urls_options_and_overrides_are_hidden(tmp_
     assert len(failures) == 2, log
     assert log.count("all of it") == 3
     assert log.count("[redacted]") > 20
+    for what in ("a line of mine cannot be logged", "('too late'", "('preloaded', '[redacted]')"):
+        assert what in log, what
     for text in (log, *shown, *processes):
         assert "hunter" not in text
