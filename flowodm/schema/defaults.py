@@ -97,8 +97,9 @@ def expression(schema: Any, value: Any, names: Names) -> Expression:
 def _unnested(kind: str, schema: Any, value: Any, names: Names) -> Expression:
     logical = logical_of(schema)
     plain = _plain(kind, value)
-    shown = _logical(logical, schema, plain, names) if logical else None
-    return Expression(shown or _shown(plain, names))
+    if logical is not None:
+        return Expression(_logical(logical, schema, plain, names))
+    return Expression(_shown(plain, names))
 
 
 def _first_fitting(branches: list[Any], value: Any, names: Names) -> Expression:
@@ -187,8 +188,7 @@ def _quoted(value: str | bytes) -> str:
     return f'{shown[:start]}"{shown[start + 1 : -1]}"'
 
 
-def _logical(logical: str, schema: Any, value: Any, names: Names) -> str | None:
-    """The value of a logical type; None for those that have no type of their own here."""
+def _logical(logical: str, schema: Any, value: Any, names: Names) -> str:
     try:
         match logical:
             case "date":
@@ -221,15 +221,9 @@ def _time(micros: int, names: Names) -> str:
     return f"{name}({at.hour}, {at.minute}, {at.second}, {at.microsecond})"
 
 
-def _instant(logical: str, value: Any, names: Names) -> str | None:
+def _instant(logical: str, value: Any, names: Names) -> str:
     local = logical.startswith("local-")
-    match logical.removeprefix("local-"):
-        case "timestamp-millis":
-            micros = value * 1_000
-        case "timestamp-micros":
-            micros = value
-        case _:
-            return None
+    micros = value * (1_000 if logical.endswith("-millis") else 1)
     at = _EPOCH + timedelta(microseconds=micros)
     parts = [at.year, at.month, at.day, at.hour, at.minute, at.second, at.microsecond]
     while len(parts) > _DATE and parts[-1] == 0:

@@ -60,7 +60,6 @@ def test_what_does_not_fit_is_printed(reader, capsys):
 
     lines = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0] for line in lines] == [
-        "order_id",
         "amount",
         "status",
         "placed",

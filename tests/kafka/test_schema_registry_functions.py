@@ -124,6 +124,14 @@ def test_what_is_not_there_is_an_error_that_names_it(subject, upload):
             load_schema_from_registry(subject, version)
 
 
+def test_a_subject_without_a_named_schema_makes_no_model(subject, registry):
+    with SchemaRegistryClient({"url": registry}) as client:
+        client.register_schema(subject, Schema('["null", "string"]', "AVRO"))
+
+    with pytest.raises(SchemaRegistryError, match="no schema with a name"):
+        generate_model_from_registry(subject, topic="orders")
+
+
 def test_a_deleted_subject_is_gone_and_may_come_back(subject, upload):
     upload(PLAIN)
     upload(WITH_AMOUNT)

@@ -9,6 +9,7 @@ import pytest
 from fastavro.utils import generate_one
 from schema_changes import CHANGES, of
 
+from flowodm import FlowBaseModel, SchemaValidationError, check_compatibility
 from flowodm.schema.compatibility import obstacles
 from flowodm.schema.levels import Level
 from flowodm.schema.parsing import parsed
@@ -78,3 +79,13 @@ def test_levels_say_which_way_and_how_far():
     assert Level.named("full") is Level.FULL
     with pytest.raises(ValueError, match=r"'SIDEWAYS'.*there are NONE, BACKWARD"):
         Level.named("SIDEWAYS")
+
+
+def test_a_model_that_is_not_written_as_avro_has_no_avro_compatibility():
+    class Order(FlowBaseModel):
+        class Settings:
+            topic = "orders"
+            value_serializer = "json"
+
+    with pytest.raises(SchemaValidationError, match="Order is written as json"):
+        check_compatibility(Order, "orders-value")

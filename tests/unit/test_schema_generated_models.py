@@ -29,6 +29,12 @@ ADDRESS = {
         {"name": "tags", "type": {"type": "array", "items": "string"}, "default": []},
     ],
 }
+PAIR = {
+    "type": "record",
+    "name": "pair",
+    "logicalType": "tuple",
+    "fields": [{"name": "item_0", "type": "int"}, {"name": "item_1", "type": "int"}],
+}
 COLOUR = {"type": "enum", "name": "Colour", "symbols": ["RED", "BLUE"]}
 
 
@@ -201,6 +207,9 @@ def test_records_may_hold_each_other():
 DEFAULTS: list[tuple[Any, Any, Any]] = [
     ("int", 3, 3),
     ("double", 1, 1.0),
+    ("double", float("inf"), float("inf")),
+    (logical("long", "local-timestamp-millis"), 0, datetime(1970, 1, 1)),  # noqa: DTZ001 - local
+    (PAIR, {"item_0": 1, "item_1": 2}, (1, 2)),
     ("string", 'a"b\\', 'a"b\\'),
     ("bytes", "\u00ff\u0000", b"\xff\x00"),
     (logical("string", "date"), "x", "x"),
@@ -248,16 +257,21 @@ def test_defaults_may_be_records_and_enums_within_others():
 @pytest.mark.parametrize(
     ("kind", "default"),
     [
-        (["null", "int"], "x"),
         ({"type": "array", "items": "int"}, ["x"]),
+        ({"type": "array", "items": ["null", ADDRESS]}, [[]]),
+        ({"type": "array", "items": {"type": "array", "items": "int"}}, [{}]),
+        ({"type": "array", "items": {"type": "map", "values": "int"}}, [[]]),
+        ({"type": "array", "items": COLOUR}, ["GREEN"]),
+        (PAIR, {"item_0": 1}),
+        ("bytes", "\u0100"),
         (ADDRESS, {}),
         (logical("string", "uuid"), "x"),
         (logical("int", "time-millis"), -1),
     ],
 )
 def test_a_default_of_another_type_is_an_error_that_names_the_field(kind, default):
-    with pytest.raises(SchemaValidationError, match="value"):
-        generated(field("value", kind, default=default))
+    with pytest.raises(SchemaValidationError, match=r"Order\.amount: the default"):
+        generated(field("amount", kind, default=default))
 
 
 ODD_NAMES = [
@@ -380,9 +394,11 @@ def test_nothing_in_a_schema_is_executed():
         (record(field("a-b", "int")), "no legal Avro name"),
         (record(field("a", "int"), field("a", "int")), "twice"),
         (record(field("a", "Nope")), "no type"),
+        (record(field("a", ["null", "int"], default="x")), "Default value <x>"),
         (record(field("a", {"type": "array", "items": "null"})), "items take no bytes"),
         ({"type": "error", "name": "E", "fields": []}, "this one is error"),
         (record(field("a", ["int", "int"])), "int twice"),
+        (record(field("a", ["int", ["null", "string"]])), "another union"),
         (record(name="x\nraise SystemExit"), "no legal Avro name"),
         ({}, "no valid Avro schema"),
     ],
@@ -392,9 +408,10 @@ def test_a_schema_that_makes_no_model_says_why(schema, reason):
         generate_model_from_schema(schema, topic="t")
 
 
-def test_a_schema_nested_too_deeply_is_an_error_and_no_crash():
+@pytest.mark.parametrize("depth", [250, 5_000])
+def test_a_schema_nested_too_deeply_is_an_error_and_no_crash(depth):
     kind: Any = "int"
-    for _ in range(500):
+    for _ in range(depth):
         kind = {"type": "array", "items": kind}
     with pytest.raises(SchemaValidationError):
         generated(field("deep", kind))
