@@ -111,6 +111,11 @@ class Clients:
             self._producer_failed = False
         return self.producer
 
+    @staticmethod
+    def in_callback() -> bool:
+        """Whether a delivery callback is calling: its thread serves all other deliveries."""
+        return isinstance(threading.current_thread(), _ProducerPoller)
+
     def consumer(self, config: Mapping[str, Any], topics: tuple[str, ...]) -> SharedConsumer:
         """The open consumer of this configuration and subscription, made if need be."""
         key = (topics, tuple(sorted((name, repr(value)) for name, value in config.items())))

@@ -101,6 +101,10 @@ class KafkaConnection:
         """Whether this connection polls the producer in the background."""
         return producer is not None and producer is self._clients.producer
 
+    def in_callback(self) -> bool:
+        """Whether a delivery callback is calling, from the thread that polls the producer."""
+        return self._clients.in_callback()
+
     def consumer_config(
         self,
         group_id: str,

@@ -294,6 +294,6 @@ def _from_file(path: str | PathLike[str]) -> dict[str, Any]:
         raise SchemaValidationError(f"schema_path {path}: {error.strerror}") from error
     except ValueError as error:
         raise SchemaValidationError(f"schema_path {path} is not JSON: {error}") from error
-    if not isinstance(schema, dict):
+    if not isinstance(schema, dict) or schema.get("type") == "record":
         raise SchemaValidationError(f"schema_path {path} is no JSON Schema")
     return schema

@@ -17,6 +17,7 @@ from flowodm.produce import (
     Deliveries,
     Delivery,
     Unheard,
+    check_may_wait,
     enqueue,
     milliseconds,
     raise_failures,
@@ -90,6 +91,7 @@ class ProducingModel(BaseModel):
         """
         if isinstance(callback, int | float):
             timeout, callback = callback, None
+        check_may_wait()
         record = _record(self, key, headers, partition, timestamp)
         producer, deadline = self.get_producer(), time.monotonic() + timeout
         delivery = Delivery(record["topic"], callback)
@@ -153,6 +155,8 @@ class ProducingModel(BaseModel):
             SchemaError: The schema cannot be registered; see its subclasses. What came before
                 may have been sent.
         """
+        if flush:
+            check_may_wait()
         deliveries, number = Deliveries(), 0
         deadline = time.monotonic() + timeout
         for index, message in enumerate(messages):

@@ -200,6 +200,18 @@ class _OneOf:
         self._all.report(self._index, error)
 
 
+def check_may_wait() -> None:
+    """Refuse to wait for a delivery in a delivery's callback: that would wait for itself.
+
+    Raises:
+        ProducerError: A callback is calling; nothing was sent.
+    """
+    if get_kafka_connection().in_callback():
+        raise ProducerError(
+            "a delivery callback cannot wait for another delivery: use produce_nowait() there"
+        )
+
+
 def enqueue(
     producer: Producer, delivery: Reported, message: dict[str, Any], deadline: float
 ) -> None:
@@ -218,7 +230,8 @@ def enqueue(
         try:
             producer.produce(**message, on_delivery=delivery.report)
         except BufferError:
-            if time.monotonic() >= deadline:
+            # A callback that waits keeps the queue full: nobody else takes the broker's answers.
+            if time.monotonic() >= deadline or get_kafka_connection().in_callback():
                 raise ProducerError(
                     f"topic {message['topic']}: the local queue stays full; the broker takes "
                     "less than is produced (queue.buffering.max.messages and .kbytes)"

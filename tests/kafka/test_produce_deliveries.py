@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from brokers.records import read_all
 from confluent_kafka import KafkaException, Producer
+from waiting import wait_until
 
 from flowodm import FlowBaseModel, ProducerError, connect, get_kafka_connection
+from flowodm.produce import QUEUE_TIMEOUT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -148,3 +151,42 @@ def test_producers_are_idempotent_unless_told_otherwise(kafka):
     assert connect(kafka).producer_config()["enable.idempotence"] is True
     config = connect(kafka, producer_config={"acks": -1, "retries": 5}).producer_config()
     assert config["enable.idempotence"] is True
+
+
+def test_a_callback_may_send_but_not_wait_for_it(kafka, topic):
+    name = topic()
+    said: list[str] = []
+
+    def send_more(_error: Any, _message: Any) -> None:
+        for call in (Order(order_id="x").produce, lambda: Order.produce_many([])):
+            with pytest.raises(ProducerError, match="produce_nowait") as caught:
+                call()
+            said.append(str(caught.value))
+        Order(order_id="second").produce_nowait()
+
+    Order(order_id="first").produce_nowait(send_more)
+    wait_until(lambda: len(read_all(kafka, name)) == 2, TIMEOUT, "both are there")
+    assert keys_in(kafka, name) == ["first", "second"]
+    assert len(said) == 2
+
+
+def test_a_callback_that_finds_the_queue_full_learns_it_at_once(kafka, topic):
+    topic()
+    connect(kafka, producer_config={"queue.buffering.max.messages": 2})
+    outcome: list[Any] = []
+
+    def send_more(_error: Any, _message: Any) -> None:
+        if outcome:
+            return
+        outcome.append(None)
+        try:
+            for _ in range(20):
+                Order(order_id="x").produce_nowait()
+        except ProducerError as error:
+            outcome.append(error)
+
+    started = time.monotonic()
+    Order(order_id="first").produce_nowait(send_more)
+    wait_until(lambda: len(outcome) == 2, TIMEOUT, "the queue was full")
+    assert "queue stays full" in str(outcome[1])
+    assert time.monotonic() - started < QUEUE_TIMEOUT / 2

@@ -379,7 +379,7 @@ def test_the_schema_may_come_from_a_file(tmp_path):
     assert registry.registered[0][1] == {"type": "object"}
 
 
-@pytest.mark.parametrize("text", [None, "{", "[]"])
+@pytest.mark.parametrize("text", [None, "{", "[]", '{"type": "record"}'])
 def test_a_file_without_a_json_schema_is_an_error_that_names_it(tmp_path, text):
     path = tmp_path / "order.json"
     if text is not None:
