@@ -192,6 +192,16 @@ def test_a_generated_model_fits_its_own_schema_without_a_warning(compare):
     assert (result.is_valid, result.errors, result.warnings) == (True, [], [])
 
 
+def test_a_fixed_type_has_its_length(compare):
+    def of(size):
+        return record(hash={"type": "fixed", "name": "Hash", "size": size})
+
+    model = generate_model_from_schema(of(4), topic="orders")
+
+    assert compare(of(5), model).errors == ["hash: the model has 4 bytes, the schema 5"]
+    assert "other lengths" in compare(record(hash="bytes"), model).warnings[0]
+
+
 def test_a_file_that_is_not_there_or_no_schema_is_an_error_of_its_own(tmp_path):
     path = tmp_path / "order.avsc"
     with pytest.raises(FileNotFoundError):
