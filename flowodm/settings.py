@@ -66,7 +66,7 @@ class BaseSettings:
     max_poll_records: int = 500
     auto_offset_reset: str = "earliest"
     enable_auto_commit: bool = False
-    extra_config: dict[str, Any] = field(default_factory=dict)
+    extra_config: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold secrets
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
@@ -83,10 +83,18 @@ class BaseSettings:
                 continue
             annotations.setdefault(name, inherited.type)
             value = cls.__dict__[name]
-            if isinstance(value, dict):
-                setattr(cls, name, field(default_factory=partial(dict, value)))
+            if isinstance(value, Field):
+                value.repr = value.repr and inherited.repr
+            elif isinstance(value, dict):
+                copied: Any = field(default_factory=partial(dict, value), repr=inherited.repr)
+                setattr(cls, name, copied)
         cls.__annotations__ = annotations
+        factories = {n: v for n, v in cls.__dict__.items() if isinstance(v, Field)}
         dataclass(cls)
+        # A factory is no class attribute afterwards, but the decorator may come once more.
+        for name, own in factories.items():
+            if name not in cls.__dict__:
+                setattr(cls, name, own)
 
     def __post_init__(self) -> None:
         self.validate()

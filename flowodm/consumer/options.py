@@ -142,7 +142,7 @@ class Options:
     drain_timeout: float = 30.0
     partitions: tuple[int, ...] | None = None
     group_instance_id: str | None = None
-    consumer_config: dict[str, Any] = field(default_factory=dict)
+    consumer_config: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold secrets
     observers: Sequence[Observer] = ()
     handle_signals: bool = True
 

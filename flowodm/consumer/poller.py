@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -65,7 +65,7 @@ class Source:
             where ``auto.offset.reset`` says.
     """
 
-    config: dict[str, Any]
+    config: dict[str, Any] = field(repr=False)  # it holds the password
     topic: str
     partitions: tuple[int, ...] | None
     fetch_size: int

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 import threading
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import confluent_kafka
@@ -24,7 +25,9 @@ from flowodm.connection import (
     get_producer,
     get_schema_registry,
 )
+from flowodm.consumer import ConsumerLoop
 from flowodm.exceptions import ConfigurationError, SettingsError
+from flowodm.model import FlowBaseModel
 from flowodm.settings import BaseSettings, LongRunningSettings
 
 if TYPE_CHECKING:
@@ -334,6 +337,34 @@ def test_no_secret_is_in_any_repr():
     shown = f"{connection!r} {connection._options!r} {connection.registry!r}"
     assert "hunter2" not in shown
     assert "http://127.0.0.1:1" in shown
+
+
+@dataclass
+class Written(BaseSettings):
+    extra_config: dict[str, Any] = field(default_factory=lambda: {"sasl.password": "hunter2"})
+
+
+class Plain(BaseSettings):
+    extra_config = {"sasl.password": "hunter2"}  # noqa: RUF012 - as a user would write it
+
+
+@pytest.mark.parametrize(
+    "settings", [BaseSettings(extra_config={"sasl.password": "hunter2"}), Written(), Plain()]
+)
+def test_no_secret_is_in_the_repr_of_a_profile_or_a_loops_options(settings):
+    class Order(FlowBaseModel):
+        class Settings:
+            topic = "orders"
+            consumer_group = "g"
+
+        n: int
+
+    connect(NOBODY, sasl_password="hunter2")
+    loop = ConsumerLoop(Order, print, settings, consumer_config={"ssl.key.pem": "hunter2"})
+    assert settings.extra_config == {"sasl.password": "hunter2"}
+    source = loop.options.source()
+    assert source.config["sasl.password"] == source.config["ssl.key.pem"] == "hunter2"
+    assert "hunter2" not in f"{settings!r} {loop!r} {loop.options!r} {source!r}"
 
 
 def run(code: str) -> subprocess.CompletedProcess[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import confluent_kafka
 import pytest
@@ -91,6 +92,21 @@ def test_two_instances_of_a_subclass_do_not_share_their_extra_config():
 
     Tuned().extra_config["fetch.min.bytes"] = 2
     assert Tuned().extra_config == {"fetch.min.bytes": 1}
+
+
+def test_a_decorated_subclass_may_have_a_factory_for_its_extra_config():
+    @dataclass
+    class Compressed(BaseSettings):
+        extra_config: dict[str, Any] = field(default_factory=lambda: {"fetch.min.bytes": 2})
+
+    class Later(Compressed):
+        max_poll_records = 7
+
+    first, second = Compressed(), Later()
+    first.extra_config["client.id"] = "first"
+    assert second.extra_config == {"fetch.min.bytes": 2}
+    assert second.max_poll_records == 7
+    assert first.to_consumer_config()["client.id"] == "first"
 
 
 def test_extra_config_wins_over_the_fields():
