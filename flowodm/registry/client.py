@@ -12,6 +12,7 @@ import re
 import threading
 import time
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote, urlsplit
 
 from flowodm.exceptions import ConfigurationError, SchemaRegistryError
 from flowodm.registry.answers import (
@@ -71,7 +72,7 @@ class SchemaRegistry:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = {**_BOUNDS, **_with_static_token(config)}
+        self._config = {**_BOUNDS, **_with_credentials_apart(_with_static_token(config))}
         self.name = _without_credentials(str(config.get("url", "")))
         self._client: SchemaRegistryClient | None = None
         self._client_lock = threading.Lock()
@@ -324,6 +325,18 @@ def _with_static_token(config: Mapping[str, Any]) -> dict[str, Any]:
         return dict(config)
     source = {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.logical.cluster": ""}
     return {**source, **config}
+
+
+def _with_credentials_apart(config: dict[str, Any]) -> dict[str, Any]:
+    """Take user and password out of the addresses: the HTTP library logs those as they are."""
+    addresses = str(config.get("url", "")).split(",")
+    parts = [urlsplit(address.strip()) for address in addresses]
+    users = [f"{unquote(p.username)}:{unquote(p.password or '')}" for p in parts if p.username]
+    if not users or "basic.auth.user.info" in config:
+        return config  # of credentials in both places Confluent's client complains
+    bare = ",".join(p._replace(netloc=p.netloc.rpartition("@")[2]).geturl() for p in parts)
+    wins = any(name.startswith("bearer.") for name in config)
+    return {**config, "url": bare, **({} if wins else {"basic.auth.user.info": users[0]})}
 
 
 def _parsed(text: str | None, what: str) -> Any:

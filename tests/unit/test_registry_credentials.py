@@ -118,7 +118,7 @@ def tls_server(folder: Path) -> Iterator[Server]:
 
 @pytest.fixture(autouse=True)
 def no_secret_is_logged(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
-    caplog.set_level(logging.DEBUG, "flowodm")
+    caplog.set_level(logging.DEBUG)  # the HTTP library's lines too
     yield
     shown = f"{caplog.text} {get_kafka_connection()!r}"
     assert SECRET not in shown
@@ -148,10 +148,23 @@ def test_basic_authentication_is_sent(server, options):
     assert server.headers[-1]["Authorization"] == BASIC
 
 
-def test_credentials_in_the_url_are_sent_and_nowhere_shown(server):
+def test_credentials_in_the_url_are_sent_and_nowhere_shown(server, caplog):
     url = server.url.replace("http://", f"http://me:{SECRET}@")
-    assert asked(schema_registry_url=url) == SCHEMA
+    assert asked(schema_registry_url=f"{url}/,{url}") == SCHEMA
     assert server.headers[-1]["Authorization"] == BASIC
+    assert "HTTP Request: GET" in caplog.text  # whose addresses had the password in them
+
+
+def test_an_escaped_password_in_the_url_is_sent_as_it_is_meant(server):
+    asked(schema_registry_url=server.url.replace("http://", "http://m%40e:a%2Fb%3Ac@"))
+    expected = base64.b64encode(b"m@e:a/b:c").decode()
+    assert server.headers[-1]["Authorization"] == f"Basic {expected}"
+
+
+def test_a_token_wins_over_credentials_in_the_url(server):
+    url = server.url.replace("http://", f"http://me:{SECRET}@")
+    asked(schema_registry_url=url, schema_registry_config={"bearer.auth.token": "t"})
+    assert server.headers[-1]["Authorization"] == "Bearer t"
 
 
 def test_a_token_alone_is_enough_and_wins_over_basic_authentication(server, monkeypatch):
