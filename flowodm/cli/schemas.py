@@ -211,7 +211,8 @@ def _tell(found: list[Finding], as_json: bool, quality: str) -> None:
         return
     for finding in found:
         style = "green" if finding.passed else "red"
-        verdict = quality if finding.passed else f"not {quality}"
+        no = f"not {quality}" if finding.status is ExitStatus.NO else "not checked"
+        verdict = quality if finding.passed else no
         out().print(Text(f"{finding.model}: {verdict} ({finding.source})", style=style))
         for text in finding.errors:
             out().print(Text(f"  {text}"))

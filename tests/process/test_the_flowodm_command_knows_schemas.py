@@ -166,6 +166,8 @@ def test_one_that_cannot_be_checked_is_no_pass_for_all(registered):
     done = registered.runs("validate", "--models=shop", "--registry", "--json")
     assert done.status == ExitStatus.UNREACHABLE
     assert done.told["passed"] is False
+    done = registered.runs("check-compatibility", "--models=shop")
+    assert done.stdout.startswith(f"shop:Order: not checked (registry:{registered.subject})\n")
 
 
 @pytest.mark.parametrize("source", ["file", "registry"])
