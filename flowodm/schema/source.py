@@ -40,8 +40,8 @@ _LOGICAL = {
     "time-micros": ("datetime", "time"),
     "timestamp-millis": ("datetime", "datetime"),
     "timestamp-micros": ("datetime", "datetime"),
-    "local-timestamp-millis": ("datetime", "datetime"),
-    "local-timestamp-micros": ("datetime", "datetime"),
+    "local-timestamp-millis": ("pydantic", "NaiveDatetime"),
+    "local-timestamp-micros": ("pydantic", "NaiveDatetime"),
     "timedelta-micros": ("datetime", "timedelta"),
     "uuid": ("uuid", "UUID"),
 }

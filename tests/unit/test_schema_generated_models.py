@@ -13,7 +13,7 @@ from uuid import UUID
 
 import fastavro
 import pytest
-from pydantic import BaseModel, Field, ValidationError
+from pydantic import BaseModel, Field, NaiveDatetime, ValidationError
 
 from flowodm import FlowBaseModel
 from flowodm.avro.codec import codec_for
@@ -94,7 +94,7 @@ TYPES: list[tuple[Any, Any, Any]] = [
     (logical("long", "timestamp-micros"), datetime, datetime(2024, 1, 1, 1, 1, 1, 1, UTC)),
     (
         logical("long", "local-timestamp-micros"),
-        datetime,
+        NaiveDatetime,
         datetime(2024, 1, 1, 1, 1, 1, 1),  # noqa: DTZ001 - a local timestamp has no zone
     ),
     (logical("string", "uuid"), UUID, UUID(int=7)),

@@ -222,6 +222,8 @@ EVERYTHING = {
         {"name": "price", "type": DECIMAL, "default": "\u0001"},
         {"name": "int", "type": "int", "default": 1},
         {"name": "count", "type": "int", "default": 1},
+        {"name": "local", "type": logical("long", "local-timestamp-millis"), "default": 1},
+        {"name": "took", "type": logical("long", "timedelta-micros"), "default": 1},
         {
             "name": "status",
             "type": {"type": "enum", "name": "status", "symbols": ["NEW", "None", "title"]},
@@ -235,6 +237,15 @@ EVERYTHING = {
                 "fields": [{"name": "street", "type": "string"}],
             },
             "default": {"street": "x"},
+        },
+        {
+            "name": "pair",
+            "type": {
+                "type": "record",
+                "name": "Pair",
+                "logicalType": "tuple",
+                "fields": [{"name": "a", "type": "int"}, {"name": "b", "type": "status"}],
+            },
         },
         {"name": "others", "type": {"type": "map", "values": "Address"}, "default": {}},
         {"name": "parent", "type": ["null", "order"], "default": None},
