@@ -15,10 +15,16 @@
 from __future__ import annotations
 
 import json
-import math
 import re
+import types
+import typing
+from datetime import date, datetime, time, timedelta
+from decimal import Decimal
+from itertools import count
+from math import isfinite
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from uuid import UUID
 
 from pydantic import AliasChoices, BaseModel, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
@@ -47,6 +53,8 @@ if TYPE_CHECKING:
 
 M = TypeVar("M", bound=BaseModel)
 
+# What holds no float, so that a null in its place was None.
+_NO_FLOATS = {str, int, bool, bytes, Decimal, datetime, date, time, timedelta, UUID, type(None)}
 _FIELD = re.compile(r"field_name='(\w+)'")
 
 
@@ -108,6 +116,7 @@ class JsonCodec(Generic[M]):
         self._framed = by is not None
         for name, info in model.model_fields.items():
             _check_comes_back(model, name, info)
+        self._floats, self._floats_elsewhere = _where_floats_are(model)
         self._to_json = model.__pydantic_serializer__.to_json
         self._validate = model.__pydantic_validator__.validate_json
 
@@ -161,7 +170,7 @@ class JsonCodec(Generic[M]):
         if header is None:
             header = self._id.get()
         data = self._written(message)
-        if b"null" in data:
+        if b"null" in data and self._may_have_lost_a_number(message):
             self._check_nothing_became_null(message, data)
         return header + data
 
@@ -227,10 +236,17 @@ class JsonCodec(Generic[M]):
             raise failure from None
         return data
 
+    def _may_have_lost_a_number(self, message: M) -> bool:
+        """A quick look, as most nulls are None."""
+        held = message.__dict__
+        return self._floats_elsewhere or not all(
+            isfinite(held[name]) for name in self._floats if type(held.get(name)) is float
+        )
+
     def _check_nothing_became_null(self, message: M, data: bytes) -> None:
         """Pydantic writes NaN and the infinities as null, unless the model says otherwise."""
         held = self.model.__pydantic_serializer__.to_python(
-            message, mode="json", by_alias=True, round_trip=True, warnings="none"
+            message, by_alias=True, round_trip=True, warnings="none"
         )
         place = _lost_number(held, json.loads(data))
         if place is not None:
@@ -273,17 +289,35 @@ def _check_comes_back(model: type[BaseModel], name: str, info: FieldInfo) -> Non
         )
 
 
+def _where_floats_are(model: type[BaseModel]) -> tuple[tuple[str, ...], bool]:
+    """The fields that are plain floats, and whether there may be some elsewhere."""
+    decorators = model.__pydantic_decorators__
+    elsewhere = bool(decorators.field_serializers or decorators.model_serializers)
+    elsewhere |= model.model_config.get("extra") == "allow"
+    floats = []
+    for name, info in model.model_fields.items():
+        annotation = info.annotation
+        is_union = typing.get_origin(annotation) in {typing.Union, types.UnionType}
+        parts = set(typing.get_args(annotation)) if is_union else {annotation}
+        if info.metadata or not parts <= {float, *_NO_FLOATS}:
+            elsewhere = True
+        elif float in parts:
+            floats.append(name)
+    return tuple(floats), elsewhere
+
+
 def _lost_number(held: Any, written: Any, place: str = "") -> str | None:
     """Where a number that is not finite was written as null."""
-    if isinstance(held, float) and not math.isfinite(held) and written is None:
+    if isinstance(held, float) and not isfinite(held) and written is None:
         return place
+    # Both are in the same order; the names in Python may be of another type.
     if isinstance(held, dict) and isinstance(written, dict):
-        pairs = ((f".{key}", held[key], written.get(key)) for key in held)
-    elif isinstance(held, list) and isinstance(written, list):
-        pairs = ((f"[{i}]", *pair) for i, pair in enumerate(zip(held, written, strict=False)))
+        steps = zip((f".{key}" for key in written), held.values(), written.values(), strict=False)
+    elif isinstance(held, list | tuple | set | frozenset) and isinstance(written, list):
+        steps = zip((f"[{index}]" for index in count()), held, written, strict=False)
     else:
         return None
-    found = (_lost_number(value, text, place + step) for step, value, text in pairs)
+    found = (_lost_number(value, text, place + step) for step, value, text in steps)
     return next((lost for lost in found if lost is not None), None)
 
 

@@ -21,6 +21,7 @@ from pydantic import (
     Field,
     PlainSerializer,
     computed_field,
+    create_model,
     field_serializer,
     field_validator,
 )
@@ -222,6 +223,53 @@ def test_a_number_that_json_would_turn_into_null_is_refused_by_its_place(value):
 
     with pytest.raises(SerializationError, match=r"Nested\.rows\[1\]\.b.*ser_json_inf_nan"):
         codec(Nested).encode(Nested(rows=[{"a": None}, {"a": 1.0, "b": value}]))
+
+
+class Measured(BaseModel):
+    value: float
+
+
+ANYWHERE = [
+    (float, math.nan),
+    (float | None, math.inf),
+    (int | float | str, math.nan),
+    (Any, math.nan),
+    (object, math.nan),
+    (list[float], [math.nan]),
+    (dict[str, float], {"a": math.nan}),
+    (tuple[int, float], (1, math.nan)),
+    (Measured, Measured(value=math.nan)),
+    (list[Measured] | None, [Measured(value=math.nan)]),
+    (Annotated[int, PlainSerializer(lambda _value: math.nan)], 1),
+]
+
+
+@pytest.mark.parametrize(("annotation", "value"), ANYWHERE, ids=str)
+def test_such_a_number_is_found_wherever_it_is(annotation, value):
+    model = create_model("Held", value=(annotation, ...), other=(int | None, None))
+    with pytest.raises(SerializationError, match=r"Held\.value"):
+        codec(model).encode(model(value=value))
+
+
+def test_fields_that_the_model_does_not_know_are_looked_at_too():
+    class Open(BaseModel):
+        model_config = ConfigDict(extra="allow")
+        name: str
+
+    with pytest.raises(SerializationError, match=r"Open\.more"):
+        codec(Open).encode(Open(name="x", more=math.nan))
+
+
+def test_where_a_serializer_makes_such_a_number_it_is_found_too():
+    class Shown(BaseModel):
+        value: int
+
+        @field_serializer("value")
+        def show(self, _value: int) -> float:
+            return math.nan
+
+    with pytest.raises(SerializationError, match=r"Shown\.value"):
+        codec(Shown).encode(Shown(value=1))
 
 
 @pytest.mark.parametrize("way", ["constants", "strings"])
