@@ -1,4 +1,4 @@
-"""Taking messages without a loop: the steps of :mod:`flowodm.taking`, driven in a thread or task.
+"""Taking messages without a loop: calls, and iterations that own a consumer.
 
 Calls that take one message or a batch keep their consumer for the next call; an iteration has
 one for itself and closes it at its end.
@@ -7,37 +7,38 @@ one for itself and closes it at its end.
 from __future__ import annotations
 
 import asyncio
-import inspect
+import atexit
 import logging
+import os
 import threading
 import time
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
+from weakref import WeakSet
 
-import confluent_kafka
 from confluent_kafka import KafkaException
 from pydantic import BaseModel
 
 from flowodm.codecs import codec_for
 from flowodm.connection import get_kafka_connection
+from flowodm.driving import adrive, drive
 from flowodm.exceptions import FlowODMError, summary
-from flowodm.taking import Ask, GivenUpError, Poison, Steps, Taking
+from flowodm.taking import Poison, Taking
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from types import TracebackType
 
+    from flowodm.driving import Steps
+
 _log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
-T = TypeVar("T")
 
 CLOSE_TIMEOUT = 10.0
 """Seconds that leaving the group may take (confluent-kafka-python issue 1667)."""
 
-# Seconds that a cancelled task waits for what its consumer is just doing.
-_LAST_WORD = 5.0
 _TURN_INTERVAL = 0.01
 
 
@@ -70,7 +71,7 @@ def take(consumer: Any, model: type[M], size: int, timeout: float, poison: Poiso
     if not turn.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
         return []
     try:
-        return _drive(taking.batch(size, deadline - time.monotonic()))
+        return drive(taking.batch(size, deadline - time.monotonic()))
     finally:
         turn.release()
 
@@ -91,7 +92,7 @@ async def atake(
             return []
         await asyncio.sleep(_TURN_INTERVAL)
     try:
-        return await _adrive(taking.batch(size, deadline - time.monotonic()), consumer)
+        return await adrive(taking.batch(size, deadline - time.monotonic()), consumer)
     finally:
         turn.release()
 
@@ -115,6 +116,7 @@ class _Iteration(Generic[M]):
             return False
         self._consumer, self._own = consumer, lent
         self._taking = Taking(consumer, self._codec, self._wanted.poison)
+        _open.add(self)
         return True
 
     def _ends(self) -> Steps[None]:
@@ -123,6 +125,17 @@ class _Iteration(Generic[M]):
         taking, self._taking = self._taking, None
         if taking is not None:
             yield from taking.end()
+
+    def end_in_this_thread(self) -> None:
+        """The last resort, where nothing can be awaited and nobody listens to an error."""
+        if self._taking is not None and self._taking.turn_to(_inner(self._consumer)):
+            with _second_to(failed=True):
+                drive(self._ends())
+        self._leave()
+
+    def abandon(self) -> None:
+        """In a forked child: librdkafka's threads are not here, and the parent goes on."""
+        self._over, self._taking, self._consumer = True, None, None
 
     def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
@@ -196,18 +209,17 @@ class Messages(_Iteration[M]):
     def __del__(self) -> None:
         """Leaving a bare ``for`` statement ends here."""
         if not self._over:
-            with suppress(RuntimeError):  # the interpreter ends: what was open is closed by now
-                self._end(failed=True)
+            self._end(failed=True)
 
     def _next(self) -> M | None:
         while self._taking is None:
             self._use(self._get_consumer())
-        return _drive(self._taking.next(self._wanted.timeout))
+        return drive(self._taking.next(self._wanted.timeout))
 
     def _end(self, *, failed: bool) -> None:
         try:
             with _second_to(failed):
-                _drive(self._ends())
+                drive(self._ends())
         finally:
             self._leave()
 
@@ -268,26 +280,38 @@ class AsyncMessages(_Iteration[M]):
     def __del__(self) -> None:
         """Leaving a bare ``async for`` statement ends here, where nothing can be awaited."""
         if not self._over and self._consumer is not None:
-            with suppress(RuntimeError):  # as above
-                threading.Thread(target=self._end_in_thread, name="flowodm-close").start()
+            threading.Thread(target=self.end_in_this_thread, name="flowodm-close").start()
 
     async def _next(self) -> M | None:
         while self._taking is None:
             self._use(await self._get_consumer())
-        return await _adrive(self._taking.next(self._wanted.timeout), self._consumer)
+        return await adrive(self._taking.next(self._wanted.timeout), self._consumer)
 
     async def _end(self, *, failed: bool) -> None:
         try:
             with _second_to(failed):
-                await _adrive(self._ends(), self._consumer)
+                await adrive(self._ends(), self._consumer)
         finally:
             await asyncio.shield(asyncio.to_thread(self._leave))
 
-    def _end_in_thread(self) -> None:
-        if self._taking is not None and self._taking.turn_to(_inner(self._consumer)):
-            with _second_to(failed=True):
-                _drive(self._ends())
-        self._leave()
+
+_open: WeakSet[_Iteration[Any]] = WeakSet()
+
+
+def _abandon_all() -> None:
+    for iteration in list(_open):
+        iteration.abandon()
+    _open.clear()
+
+
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+@atexit.register  # before the connection's own, as it was registered after that
+def _end_all() -> None:
+    """End the iterations that somebody still holds: __del__ would be too late for threads."""
+    for iteration in list(_open):
+        iteration.end_in_this_thread()
 
 
 @contextmanager
@@ -299,70 +323,6 @@ def _second_to(failed: bool) -> Iterator[None]:
         if not failed:
             raise
         _log.error("at the end of an iteration: %s", summary(error))
-
-
-# ---- drivers ---------------------------------------------------------------------------------
-
-
-def _drive(steps: Steps[T]) -> T:
-    """Make each call that the steps ask for."""
-    answer: Any = None
-    try:
-        ask = next(steps)
-        while True:
-            try:
-                answer = ask()
-            except BaseException as error:  # noqa: BLE001 - the steps decide about all of them
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(answer)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-
-
-async def _adrive(steps: Steps[T], consumer: Any) -> T:
-    """Make each call without blocking the event loop; a cancelled one is finished first."""
-    threaded = isinstance(consumer, confluent_kafka.Consumer)
-    cancelled = False
-    try:
-        ask = next(steps)
-        while True:
-            call = asyncio.ensure_future(_called(ask, threaded))
-            try:
-                answer = await (_last_word(call) if cancelled else asyncio.shield(call))
-            except asyncio.CancelledError:
-                cancelled = True
-                ask = steps.throw(GivenUpError(await _last_word(call)))
-            except BaseException as error:  # noqa: BLE001 - as in _drive
-                ask = steps.throw(error)
-            else:
-                ask = steps.send(answer)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    except GivenUpError:
-        raise asyncio.CancelledError from None
-
-
-async def _called(ask: Ask, threaded: bool) -> Any:
-    if threaded or not ask.of_consumer:
-        return await asyncio.to_thread(ask)
-    answer = ask()
-    return await answer if inspect.isawaitable(answer) else answer
-
-
-async def _last_word(call: asyncio.Future[Any]) -> Any:
-    """What a call comes to although nobody waits for it any more; None if it fails."""
-    deadline = asyncio.get_running_loop().time() + _LAST_WORD
-    while not call.done() and (left := deadline - asyncio.get_running_loop().time()) > 0:
-        with suppress(asyncio.CancelledError):  # the first one is passed on, in the end
-            await asyncio.wait([call], timeout=left)
-    if not call.done():
-        _log.warning("a cancelled call of a Kafka consumer has not ended within %g s", _LAST_WORD)
-        call.add_done_callback(lambda late: late.cancelled() or late.exception())
-        return None
-    return None if call.cancelled() or call.exception() is not None else call.result()
 
 
 # ---- the consumer ----------------------------------------------------------------------------
@@ -387,7 +347,11 @@ def _close(consumer: Any) -> None:
             consumer.close()
 
     thread = threading.Thread(target=close, name="flowodm-close", daemon=True)
-    thread.start()
+    try:
+        thread.start()
+    except RuntimeError:  # since Python 3.12 there are no new threads at the interpreter's end
+        close()
+        return
     thread.join(CLOSE_TIMEOUT)
     if thread.is_alive():
         _log.warning("a Kafka consumer did not close within %g s", CLOSE_TIMEOUT)

@@ -1,9 +1,8 @@
 """Taking messages from a consumer that somebody else drives: what to ask it, and when to commit.
 
-Everything that may block is *yielded* as an :class:`Ask` and answered by whoever drives the
-generator, in a thread or on an event loop; see :mod:`flowodm.consume`. So the rules stand here
-once: a message is committed only if it was handed out, and what was taken but not handed out
-comes again.
+Everything that may block is *yielded* as an :class:`~flowodm.driving.Ask`, and answered in a
+thread or on an event loop; see :mod:`flowodm.driving`. So the rules stand here once: a message
+is committed only if it was handed out, and what was taken but not handed out comes again.
 """
 
 from __future__ import annotations
@@ -12,7 +11,6 @@ import inspect
 import logging
 import math
 import time
-from collections.abc import Callable, Generator
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
@@ -22,6 +20,7 @@ from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from pydantic import BaseModel
 
 from flowodm.avro.codec import SchemaNotLoadedError
+from flowodm.driving import Ask, GivenUpError
 from flowodm.exceptions import (
     ConsumerError,
     DeserializationError,
@@ -31,9 +30,12 @@ from flowodm.exceptions import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from confluent_kafka import Message
 
     from flowodm.codecs import ValueCodec
+    from flowodm.driving import Steps
 
 _log = logging.getLogger(__name__)
 
@@ -68,43 +70,6 @@ class Poison(Enum):
 
     RAISE = "raise"
     SKIP = "skip"
-
-
-@dataclass(frozen=True, slots=True)
-class Ask:
-    """A call that may block.
-
-    Attributes:
-        function: What to call.
-        arguments: Its arguments.
-        options: Its keyword arguments.
-        of_consumer: Whether it is the consumer that is asked; an asynchronous one answers with
-            an awaitable.
-    """
-
-    function: Callable[..., Any]
-    arguments: tuple[Any, ...] = ()
-    options: tuple[tuple[str, Any], ...] = ()
-    of_consumer: bool = True
-
-    def __call__(self) -> Any:
-        """Make the call."""
-        return self.function(*self.arguments, **dict(self.options))
-
-
-Steps: TypeAlias = Generator[Ask, Any, T]
-
-
-class GivenUpError(BaseException):
-    """Thrown into the steps when whoever drives them was cancelled during a call.
-
-    Attributes:
-        answer: What the call returned after all; None if it failed, or did not return in time.
-    """
-
-    def __init__(self, answer: Any = None) -> None:
-        super().__init__("cancelled")
-        self.answer = answer
 
 
 @dataclass(frozen=True, slots=True)
