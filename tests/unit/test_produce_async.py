@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import threading
 import time
 from contextlib import closing
@@ -15,9 +16,12 @@ from waiting import wait_until_async
 from flowodm import model_produces, produce_async
 from flowodm.async_clients import AsyncProducer
 from flowodm.codecs import codec_for
-from flowodm.connection import get_kafka_connection
+from flowodm.connection import connect, get_kafka_connection
 from flowodm.exceptions import ProducerError, RegistryUnavailableError, SerializationError
 from flowodm.model import FlowBaseModel
+
+
+IMPATIENT = {"timeout": 0.5, "max.retries": 0}
 
 
 class Order(FlowBaseModel):
@@ -333,3 +337,30 @@ def test_answers_for_an_event_loop_that_has_ended_are_dropped():
 
     asyncio.run(answered())
     assert producer._answers._waiting == {}
+
+
+async def test_a_registry_that_says_nothing_does_not_hold_up_the_event_loop():
+    class Framed(FlowBaseModel):
+        class Settings:
+            topic = "orders"
+
+        order_id: int
+
+    turns: list[float] = []
+
+    async def tick() -> None:
+        while True:
+            turns.append(time.monotonic())
+            await asyncio.sleep(0.01)
+
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        connect("127.0.0.1:1", schema_registry_url=url, schema_registry_config=IMPATIENT)
+        ticking = asyncio.create_task(tick())
+        started = time.monotonic()
+        with pytest.raises(RegistryUnavailableError):
+            await Framed(order_id=1).aproduce()
+        waited = time.monotonic() - started
+        ticking.cancel()
+    assert waited > 0.4
+    assert len([turn for turn in turns if turn > started]) > 10
