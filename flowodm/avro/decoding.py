@@ -1,7 +1,7 @@
 """From bytes to messages, prepared once for each writer's schema.
 
-Reading a record then is one call into fastavro, one into Pydantic, and nothing in between but the
-timestamps.
+Most records are read by a function compiled for their schema, the others by fastavro: those that
+are recursive or have to be resolved. Either way Pydantic has the last word.
 """
 
 from __future__ import annotations
@@ -12,17 +12,15 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import fastavro
 from pydantic import BaseModel
 
+from flowodm.avro.compiled import compile_reader
 from flowodm.avro.failures import TrailingBytesError
-from flowodm.avro.logical import EPOCH, MICROSECOND
 from flowodm.avro.reading import for_reading
-from flowodm.avro.resolution import counterparts, fit, holds_itself, only_drops, same_shape
+from flowodm.avro.resolution import counterparts, fit, only_drops, same_shape
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 M = TypeVar("M", bound=BaseModel)
-
-_TIMESTAMP = {"type": "long", "logicalType": "timestamp-micros"}
 
 
 class Decoding(Generic[M]):
@@ -59,7 +57,7 @@ class Decoding(Generic[M]):
         if dropped is not None:
             return self._unresolved(writer, classes, dropped, start)
         fitted = (self._readable(writer, classes), self._readable(reader, self._classes))
-        return self._compiled(*fitted, (), (), start)
+        return self._by_fastavro(*fitted, (), start)
 
     def _readable(self, schema: Any, classes: Mapping[str, type]) -> Any:
         return fastavro.parse_schema(for_reading(schema, classes, by_alias=self._by_alias))
@@ -78,20 +76,15 @@ class Decoding(Generic[M]):
     def _unresolved(
         self, writer: Any, classes: dict[str, type], dropped: tuple[str, ...], start: int
     ) -> Callable[[bytes], M]:
-        timestamps: tuple[str, ...] = ()
-        # Of a record that holds itself, we would get only the outermost; and it may be a message
-        # by the time that we get it.
-        if not holds_itself(writer):
-            writer, timestamps = _with_plain_timestamps(writer, dropped)
-        return self._compiled(self._readable(writer, classes), None, timestamps, dropped, start)
+        marked = for_reading(writer, classes, by_alias=self._by_alias)
+        by_fastavro = self._by_fastavro(fastavro.parse_schema(marked), None, dropped, start)
+        validate = self._model.__pydantic_validator__.validate_python
+        return compile_reader(
+            marked, start, dropped, validate, by_fastavro, by_alias=self._by_alias
+        )
 
-    def _compiled(
-        self,
-        writer: Any,
-        reader: Any,
-        timestamps: tuple[str, ...],
-        dropped: tuple[str, ...],
-        start: int,
+    def _by_fastavro(
+        self, writer: Any, reader: Any, dropped: tuple[str, ...], start: int
     ) -> Callable[[bytes], M]:
         validate = self._model.__pydantic_validator__.validate_python
         schemaless_reader = fastavro.schemaless_reader
@@ -107,34 +100,8 @@ class Decoding(Generic[M]):
                 raise TrailingBytesError
             for name in dropped:
                 del values[name]
-            for name in timestamps:
-                micros = values[name]
-                if micros is not None:
-                    values[name] = EPOCH + micros * MICROSECOND
+            # Not strict: see reading.py.
             message: M = validate(values, strict=False, by_alias=by_alias, by_name=True)
             return message
 
         return read
-
-
-def _with_plain_timestamps(
-    schema: dict[str, Any], dropped: tuple[str, ...]
-) -> tuple[dict[str, Any], tuple[str, ...]]:
-    """The schema with its top-level timestamps as plain longs, and the names of those it keeps.
-
-    fastavro takes 0.7 µs for a timestamp, Python 0.2. Deeper ones are left to fastavro, which
-    knows which branch of a union it is in.
-    """
-    fields, timestamps = [], []
-    for field in schema["fields"]:
-        kind = field["type"]
-        if kind == _TIMESTAMP:
-            fields.append({**field, "type": "long"})
-        elif isinstance(kind, list) and len(kind) == 2 and "null" in kind and _TIMESTAMP in kind:  # noqa: PLR2004 - null and one other
-            fields.append({**field, "type": ["long" if k == _TIMESTAMP else k for k in kind]})
-        else:
-            fields.append(field)
-            continue
-        if field["name"] not in dropped:
-            timestamps.append(field["name"])
-    return {**schema, "fields": fields}, tuple(timestamps)

@@ -20,12 +20,15 @@ Convert: TypeAlias = Callable[[Any], Any]
 TIMEDELTA = "timedelta-micros"
 TUPLE = "tuple"
 
+EXACT = "flowodm-exact"
+"""The mark of a writer's number or text that is not to be promoted; never published."""
+
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
 
 _LONG = 2**63
 _EPOCH_DAY = EPOCH.toordinal()
-_EPOCH_LOCAL = datetime(1970, 1, 1)  # noqa: DTZ001 - Avro's local timestamps have no zone
+LOCAL_EPOCH = datetime(1970, 1, 1)  # noqa: DTZ001 - Avro's local timestamps have no zone
 # Nothing is ever rounded: what does not fit is an error.
 _EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, InvalidOperation])
 
@@ -91,7 +94,7 @@ def _millis(value: datetime) -> int:
 def _local_micros(value: datetime) -> int:
     if value.tzinfo is not None:
         raise ValueError("Avro's local timestamp has no time zone; give a naive datetime")
-    return (value - _EPOCH_LOCAL) // MICROSECOND
+    return (value - LOCAL_EPOCH) // MICROSECOND
 
 
 def _local_millis(value: datetime) -> int:

@@ -8,7 +8,8 @@ So a schema that is only ever read with gets our mark where the plain value woul
 - a symbol that is the name of a member, and not its value, becomes the member;
 - a record that stands for a tuple becomes the tuple;
 - a decimal is exact: fastavro would round one that is longer than its schema allows;
-- ``timedelta-micros`` is unknown to fastavro.
+- ``timedelta-micros`` is unknown to fastavro;
+- a long is not promoted to the double that stands before a long in the model's union.
 
 The mark never leaves this process: nothing of it is in a published schema.
 """
@@ -21,14 +22,18 @@ from typing import TYPE_CHECKING, Any
 
 from fastavro.read import LOGICAL_READERS
 
-from flowodm.avro.logical import TIMEDELTA, decimal_of, timedelta_of
+from flowodm.avro.logical import EXACT, TIMEDELTA, decimal_of, timedelta_of
 from flowodm.avro.names import symbol_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-_MARK = "flowodm"
-_BUILD = "flowodm.build"
+MARK = "flowodm"
+"""The logical type of what is to become more than Avro's plain value."""
+
+BUILD = "flowodm.build"
+"""Beside the mark of a record or an enum: the function that is given the plain value."""
+
 _RECORDS = frozenset({"record", "error"})
 _TEXTS = frozenset({"string", "bytes", "enum"})
 
@@ -75,9 +80,9 @@ def for_reading(schema: Any, classes: Mapping[str, type], *, by_alias: bool = Fa
         ]
     if schema.get("name") in classes:
         build = _builder(classes[schema["name"]], schema, by_alias)
-        marked |= {"logicalType": _MARK, _BUILD: build}
+        marked |= {"logicalType": MARK, BUILD: build}
     elif schema.get("logicalType") in {"decimal", TIMEDELTA}:
-        marked["logicalType"] = _MARK
+        marked["logicalType"] = MARK
     return marked
 
 
@@ -128,7 +133,7 @@ def _builder(cls: type, schema: Mapping[str, Any], by_alias: bool) -> Callable[[
 
 
 def _built(value: Any, writer: Any, reader: Any) -> Any:
-    build = (reader or writer).get(_BUILD)
+    build = (reader or writer).get(BUILD)
     return build(value) if build else value
 
 
@@ -140,13 +145,18 @@ def _timedelta(micros: int, _writer: Any, _reader: Any) -> Any:
     return timedelta_of(micros)
 
 
+def _exact(value: Any, _writer: Any, _reader: Any) -> Any:
+    return value  # a value that passes through a function is not promoted
+
+
 LOGICAL_READERS.update(
     {
-        f"record-{_MARK}": _built,
-        f"error-{_MARK}": _built,
-        f"enum-{_MARK}": _built,
-        f"bytes-{_MARK}": _decimal,
-        f"fixed-{_MARK}": _decimal,
-        f"long-{_MARK}": _timedelta,
+        **{f"{kind}-{EXACT}": _exact for kind in ("int", "long", "float", "string", "bytes")},
+        f"record-{MARK}": _built,
+        f"error-{MARK}": _built,
+        f"enum-{MARK}": _built,
+        f"bytes-{MARK}": _decimal,
+        f"fixed-{MARK}": _decimal,
+        f"long-{MARK}": _timedelta,
     }
 )

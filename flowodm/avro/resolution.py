@@ -19,6 +19,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from flowodm.avro.leniency import more_to_read
+from flowodm.avro.logical import EXACT
 from flowodm.avro.names import named_types, short_name
 
 if TYPE_CHECKING:
@@ -169,7 +170,7 @@ def _shape(schema: Any, name_of: Callable[[str], str]) -> Any:
     for key, value in schema.items():
         if key in {"type", "items", "values", "name"}:
             shape[key] = _shape(value, name_of)
-        elif key in {"symbols", "size", "logicalType", "precision", "scale"}:
+        elif key in {"symbols", "size", "logicalType", "precision", "scale"} and value != EXACT:
             shape[key] = value
         elif key == "fields":
             shape[key] = [(field["name"], _shape(field["type"], name_of)) for field in value]
@@ -313,7 +314,11 @@ def _primitive(writer: Any, kind: str, readers: list[Any]) -> Any:
             if _kind(reader) != wanted:
                 continue
             if _logical(reader) is None:
-                return kind
+                # fastavro takes the first type of a union that would do, Avro's libraries the
+                # writer's own.
+                others = any(_kind(other) in _PROMOTIONS.get(kind, ()) for other in readers)
+                own = wanted in {kind, "long"} and others and len(readers) > 1
+                return {"type": kind, "logicalType": EXACT} if own else kind
             if _logical(writer) is not None:
                 return writer
             if wanted != kind:

@@ -111,6 +111,23 @@ def test_what_does_not_resolve_is_a_bad_record(annotation, kind, value):
         read_value(annotation, kind, value)
 
 
+@pytest.mark.parametrize(
+    ("annotation", "kind", "value"),
+    [
+        (float | int, ["null", "long"], 3),
+        (float | int, "int", 3),
+        (float | int | str, ["string", "long", "double"], 3),
+        (float | int | str, ["string", "long", "double"], 3.0),
+        (str | bytes, ["bytes", "null"], b"x"),
+        (bytes | str, "string", "x"),
+        (list[float | int], {"type": "array", "items": ["int", "double"]}, [1, 1.0]),
+    ],
+)
+def test_what_a_union_has_is_not_promoted_to_what_stands_before_it(annotation, kind, value):
+    got = read_value(annotation, kind, value)
+    assert repr(got) == repr(value)
+
+
 def test_a_dropped_field_is_passed_over():
     schema = record("Person", age="int", name="string", tags={"type": "array", "items": "string"})
     assert read(Person, schema, {"age": 3, "name": "x", "tags": ["a"]}) == Person(name="x")
