@@ -20,7 +20,6 @@ from flowodm.connection import connect, get_kafka_connection
 from flowodm.exceptions import ProducerError, RegistryUnavailableError, SerializationError
 from flowodm.model import FlowBaseModel
 
-
 IMPATIENT = {"timeout": 0.5, "max.retries": 0}
 
 
