@@ -56,7 +56,8 @@ class ProducingModel(BaseModel):
         Raises:
             ConfigurationError: See :attr:`flowodm.connection.KafkaConnection.producer`.
         """
-        if cls.get_producer.__func__ is ProducingModel.get_producer.__func__:  # type: ignore[attr-defined]  # of a bound method
+        usual = ProducingModel.__dict__["get_producer"].__func__
+        if getattr(cls.get_producer, "__func__", None) is usual:  # a static method has none
             return await get_kafka_connection().get_async_producer()
         return cls.get_producer()
 

@@ -260,9 +260,10 @@ async def test_a_producer_that_raises_at_once_is_a_failure_like_another(monkeypa
         await Order().aproduce()
 
 
-async def test_an_overridden_plain_producer_is_used_for_coroutines_too(monkeypatch):
+@pytest.mark.parametrize("kind", [lambda call: classmethod(lambda _cls: call()), staticmethod])
+async def test_an_overridden_plain_producer_is_used_for_coroutines_too(monkeypatch, kind):
     own = object()
-    monkeypatch.setattr(Order, "get_producer", classmethod(lambda _cls: own))
+    monkeypatch.setattr(Order, "get_producer", kind(lambda: own))
     assert await Order.get_async_producer() is own
 
 
