@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import inspect
 import threading
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from flowodm.consumer.calls import wants_context
 from flowodm.consumer.loop import UNFINISHED
+from flowodm.events import Failed, Stage
 from flowodm.exceptions import BatchError
 from flowodm.testing.results import Attempt
 
@@ -21,19 +23,31 @@ if TYPE_CHECKING:
 class Recorder:
     """What a loop does, as it does it. Thread-safe.
 
+    Args:
+        delay_of: The seconds before the next attempt at a record that has failed so often, where
+            the loop was told not to wait.
+
     Attributes:
         attempts: The calls that have ended.
         events: What the loop told its observers.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, delay_of: Callable[[int], float] | None = None) -> None:
+        self._delay_of = delay_of
         self.attempts: list[Attempt] = []
         self.events: list[Event] = []
         self._lock = threading.Lock()
 
     def observe(self, event: Event) -> None:
         """An observer for the loop."""
-        self.events.append(event)
+        self.events.append(self._with_delay(event) if isinstance(event, Failed) else event)
+
+    def _with_delay(self, event: Failed) -> Failed:
+        """A registry is waited for in any case."""
+        retried = event.consequence == "retry" and event.stage is Stage.HANDLER
+        if not retried or self._delay_of is None:
+            return event
+        return replace(event, delay=self._delay_of(event.failures))
 
     def handler(
         self, handler: Callable[..., Any], *, batches: bool, awaits: bool

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from flowodm.connection import get_kafka_connection
 from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
-from flowodm.events import LoopState
+from flowodm.consumer.retry import FailurePolicy, Retry
+from flowodm.events import LoopState, Stage
 from flowodm.exceptions import ConfigurationError
 from flowodm.model import FlowBaseModel, settings_of
 from flowodm.testing.memory import InMemoryKafka
@@ -58,7 +59,8 @@ def run_loop(
         existing: Are in the topic before that.
         partitions: How many the loop's topic has, if it has not more already.
         raises: The exception that run() is expected to raise.
-        real_delays: Wait before retries as the loop says, instead of not at all.
+        real_delays: Wait before retries as the loop says, instead of not at all. The failures in
+            the result tell the delays in either case.
         timeout: Seconds after which the loop is stopped.
         kafka: An in-memory Kafka that was entered already, with its topics and offsets. By default
             the one that this is called in, if there is one, else an empty one.
@@ -132,7 +134,7 @@ class _Drive:
     ) -> None:
         self._loop = loop
         self._options = options = loop.options
-        self._recorder = Recorder()
+        self._recorder = Recorder(None if real_delays else self._delay)
         self._topic = settings_of(options.model).topic
         entered = kafka or get_kafka_connection().stand_in
         self._kafka = entered if isinstance(entered, InMemoryKafka) else InMemoryKafka()
@@ -177,6 +179,18 @@ class _Drive:
         if not self._real_delays:
             changes["retry_delay"] = 0.0
         return replace(options, **changes)
+
+    def _delay(self, failures: int) -> float:
+        """What the loop would wait, without the jitter."""
+        options = self._options
+        policy = FailurePolicy(
+            max_retries=failures,
+            retry_delay=options.retry_delay,
+            backoff=options.retry_backoff,
+            max_delay=options.retry_max_delay,
+        )
+        verdict = policy.judge(Stage.HANDLER, failures, Exception())
+        return verdict.delay if isinstance(verdict, Retry) else 0.0
 
     # ---- putting in ----------------------------------------------------------------------
 

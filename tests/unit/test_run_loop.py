@@ -118,6 +118,15 @@ def test_delays_are_waited_for_where_that_is_asked_for():
     assert (datetime.now(UTC) - began).total_seconds() >= 0.3
 
 
+def test_delays_that_are_not_waited_for_are_told():
+    delays = {"retry_delay": 2.0, "retry_backoff": 3.0, "retry_max_delay": 10.0}
+    loop = make("sync", refuse_negative, max_retries=3, on_failure="skip", **delays)
+
+    result = run_loop(loop, orders(-1))
+
+    assert [failure.delay for failure in result.failures] == [2.0, 6.0, 10.0, None]
+
+
 @pytest.mark.parametrize("kind", BOTH)
 def test_every_way_to_settle_a_record_has_its_outcome(kind):
     taken = []
