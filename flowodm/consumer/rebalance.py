@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -88,6 +89,10 @@ class Membership:
                 on_lost=self._on_lost,
             )
             return
+        # A client that is asked for committed offsets before it knows the topic finds the
+        # partitions' leaders only with its next scan, once a second (librdkafka 2.16).
+        with contextlib.suppress(KafkaException):
+            self._consumer.list_topics(topic, timeout=self._patience(ASK_TIMEOUT))
         chosen = [TopicPartition(topic, number, OFFSET_STORED) for number in pinned]
         self._consumer.assign(self._take(chosen))
 
