@@ -7,6 +7,7 @@ the schema's text too: messages are written with it, so that what Python does no
 
 from __future__ import annotations
 
+import builtins
 import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -123,7 +124,8 @@ class _Module:
             if schema["type"] == "enum"
         }
         self.classes = {}
-        taken = self._taken()
+        # A class with the name of a builtin would be mistaken for it.
+        taken = self._taken() | set(dir(builtins)) | {"annotations"}
         for name in reversed(self.named):  # the root first: it is to keep its name
             if _has_class(self.named[name]):
                 wanted = self.root_name if name == self.root["name"] else None
@@ -135,8 +137,9 @@ class _Module:
                 taken.add(self.classes[name])
 
     def _taken(self) -> set[str]:
-        # A class body would find its field, where an annotation means the class.
-        return {python for names in self.fields.values() for python in names.values()}
+        # A class body would find its field, or its Settings, where an annotation means a class.
+        fields = {python for names in self.fields.values() for python in names.values()}
+        return fields | {"Settings", "model_config"}
 
     def text(self, settings: str) -> str:
         """The whole module."""

@@ -72,7 +72,7 @@ def test_the_class_can_have_another_name():
     assert model.__name__ == "OrderEvent"
 
 
-@pytest.mark.parametrize("name", ["Order Event", "_Order", "class", "id", "1"])
+@pytest.mark.parametrize("name", ["Order Event", "_Order", "class", "id", "1", "Settings"])
 def test_a_name_that_no_class_can_have_is_refused(name):
     with pytest.raises(SchemaValidationError, match="choose another"):
         generate_model_from_schema(record(field("id", "int")), topic="t", class_name=name)
@@ -322,6 +322,35 @@ def test_a_field_may_have_the_name_of_a_type_that_others_use():
     )
 
     message = model(other=date(2024, 1, 1), more={"a": 2}, colour="BLUE")
+
+    codec = codec_for(model)
+    assert codec.decode(codec.encode(message)) == message
+
+
+TYPE_NAMES = [
+    "str",
+    "Field",
+    "list",
+    "datetime",
+    "Annotated",
+    "BaseModel",
+    "None",
+    "Settings",
+    "__x",
+]
+
+
+def test_a_record_may_have_the_name_of_a_type_that_others_use():
+    body = [field("a", "string"), field("b", logical("long", "timestamp-micros"))]
+    records = [record(*body, name=name) for name in TYPE_NAMES]
+    model = generated(
+        *[field(f"f{number}", inner) for number, inner in enumerate(records)],
+        field("more", {"type": "array", "items": logical("string", "uuid")}, doc="some"),
+        field("price", logical("bytes", "decimal", precision=4, scale=1), default="\1"),
+    )
+
+    inner = {"a": "x", "b": datetime(2024, 1, 1, tzinfo=UTC)}
+    message = model(**{f"f{number}": inner for number in range(len(TYPE_NAMES))}, more=[])
 
     codec = codec_for(model)
     assert codec.decode(codec.encode(message)) == message
