@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from os import PathLike
 
     from pydantic.fields import FieldInfo
+    from pydantic.json_schema import JsonSchemaWarningKind
     from pydantic_core import core_schema
 
     from flowodm.registry.client import SchemaRegistry
@@ -62,6 +63,12 @@ class RegisteredSchema(GenerateJsonSchema):
     """JSON Schema of draft 7: registries compare versions of it; of a later one, not all can."""
 
     schema_dialect = "http://json-schema.org/draft-07/schema#"
+
+    def emit_warning(self, kind: JsonSchemaWarningKind, detail: str) -> None:
+        """Nothing: a default that JSON cannot express is left out, and Pydantic still applies it.
+
+        The warning would quote it.
+        """
 
     def tuple_schema(self, schema: core_schema.TupleSchema) -> dict[str, Any]:
         """A tuple; draft 7 has other words for its items and for those behind them."""
