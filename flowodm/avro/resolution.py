@@ -94,13 +94,14 @@ def only_drops(writer: Any, reader: Any) -> tuple[str, ...] | None:
     """
     if holds_itself(writer):
         return None  # the fields would have to go at every depth
+    written_as, read_as = _naming(writer), _naming(reader)
     wanted = {field["name"]: field["type"] for field in reader["fields"]}
     names = {field["name"] for field in writer["fields"]}
     if not names >= wanted.keys():
         return None  # a field has another name there
     for field in writer["fields"]:
         name, written = field["name"], field["type"]
-        if name in wanted and _shape(written, str) != _shape(wanted[name], str):
+        if name in wanted and _shape(written, written_as) != _shape(wanted[name], read_as):
             return None
     return tuple(names - wanted.keys())
 

@@ -326,6 +326,20 @@ def test_a_writer_with_other_order_and_more_fields_needs_no_resolving():
     assert read(Person, wide, values) == Person(name="x", born=values["born"])
 
 
+def test_nested_records_of_another_namespace_need_no_resolving_either():
+    kept = record("com.shop.Address", street="string", zip=["null", "string"])
+    wide = fastavro.parse_schema(record("com.shop.Person", age="int", home=["null", kept]), {})
+    assert only_drops(*fit(wide, fastavro.parse_schema(record_schema(Person), {}))) == ("age",)
+    values = {"age": 3, "home": {"street": "s", "zip": "1"}}
+
+    class Home(BaseModel):
+        model_config = ConfigDict(extra="forbid")
+
+        home: Address | None
+
+    assert read(Home, {**wide, "name": "Home"}, values).home == Address(street="s", zip="1")
+
+
 @pytest.mark.parametrize(
     "change",
     [record("Person", name="bytes"), record("Person", name="string", born=["null", MILLIS])],
