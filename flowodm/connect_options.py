@@ -119,7 +119,10 @@ class ConnectOptions:
         if url:
             config["url"] = url
         own = self.schema_registry_config or {}
-        if not any(name.startswith("bearer.") for name in own):  # two headers would exclude
+        # Each of these two is more particular than a user that the environment may hold.
+        has_token = any(name.startswith("bearer.") for name in own)
+        has_user = "@" in (own.get("url") or url or "")
+        if not has_token and not has_user:
             config.update(self._basic_authentication())
         config.update(own)
         return config if config.get("url") else None

@@ -332,11 +332,11 @@ def _with_credentials_apart(config: dict[str, Any]) -> dict[str, Any]:
     addresses = str(config.get("url", "")).split(",")
     parts = [urlsplit(address.strip()) for address in addresses]
     users = [f"{unquote(p.username)}:{unquote(p.password or '')}" for p in parts if p.username]
-    if not users or "basic.auth.user.info" in config:
-        return config  # of credentials in both places Confluent's client complains
+    if not users:
+        return config
     bare = ",".join(p._replace(netloc=p.netloc.rpartition("@")[2]).geturl() for p in parts)
-    wins = any(name.startswith("bearer.") for name in config)
-    return {**config, "url": bare, **({} if wins else {"basic.auth.user.info": users[0]})}
+    own = {} if any(n.startswith("bearer.") for n in config) else {"basic.auth.user.info": users[0]}
+    return {**own, **config, "url": bare}
 
 
 def _parsed(text: str | None, what: str) -> Any:
