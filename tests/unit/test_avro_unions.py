@@ -38,8 +38,8 @@ def decoded(schema: Any, value: Any, model: type[BaseModel] = Order) -> Any:
 
 
 def test_the_branch_of_the_models_name_is_read_wherever_it_is():
-    others = [record(f"shop.Other{n}", n="string") for n in range(200)]
-    for place in (0, 1, 63, 64, 65, 150, 200):
+    others = [record(f"shop.Other{n}", n="string") for n in range(70)]
+    for place in (0, 63, 64, 70):
         schema = [*others[:place], record("shop.Order", n="int"), *others[place:]]
         assert decoded(schema, ("shop.Order", {"n": 5})) == Order(n=5)
         with pytest.raises(DeserializationError, match="another kind of record"):
