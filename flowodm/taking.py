@@ -49,6 +49,9 @@ JOIN_TIMEOUT = 30.0
 FIRST_FETCH = 1.0
 """Seconds that the first message after joining gets, however short the time-out is."""
 
+COMMIT_PATIENCE = 5.0
+"""Seconds for which a commit is tried again while the group rebalances."""
+
 COMMIT_INTERVAL = 1.0
 """Seconds between two commits of an iteration."""
 
@@ -60,6 +63,14 @@ _PASSING = frozenset(
     {
         KafkaError._PARTITION_EOF,  # noqa: SLF001 - the constant's public name
         KafkaError._MAX_POLL_EXCEEDED,  # noqa: SLF001 - the same
+    }
+)
+# What a commit is answered with until the member knows of its group's new generation.
+_REBALANCING = frozenset(
+    {
+        KafkaError.ILLEGAL_GENERATION,
+        KafkaError.REBALANCE_IN_PROGRESS,
+        KafkaError.STALE_MEMBER_EPOCH,
     }
 )
 _TOPIC_ERRORS = frozenset({KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.TOPIC_AUTHORIZATION_FAILED})
@@ -150,7 +161,8 @@ class Taking(Generic[M]):
     def _settled(self, taken: list[_Taken[M]]) -> Steps[list[M]]:
         """Commit, and tell which messages may be handed out."""
         try:
-            left_out = yield from self._commit({each.tp: each.offset + 1 for each in taken})
+            ends = {each.tp: each.offset + 1 for each in taken}
+            left_out = yield from self._commit(ends, COMMIT_PATIENCE)
         except GivenUpError:
             # It may have been committed, and nobody gets it: that is taken back.
             with suppress(KafkaException, ConsumerError):
@@ -217,7 +229,7 @@ class Taking(Generic[M]):
         Raises:
             ConsumerError: It was not committed.
         """
-        left_out = yield from self._commit(self._handled)
+        left_out = yield from self._commit(self._handled, COMMIT_PATIENCE)
         self._handled = {}
         if self._given is not None:
             tp, end = self._given
@@ -270,29 +282,42 @@ class Taking(Generic[M]):
             yield from self._seek({_tp(record): _offset(record)})
             raise
 
-    def _commit(self, ends: dict[TP, int]) -> Steps[dict[TP, str | None]]:
+    def _commit(self, ends: dict[TP, int], patience: float = 0.0) -> Steps[dict[TP, str | None]]:
         """Commit these offsets; tells which partitions are left out, and why.
 
         None is the reason where the group has given a partition to another member: what that
-        one commits must not be undone.
+        one commits must not be undone. While the group rebalances, the broker refuses for a
+        while; it is asked again for so many seconds.
         """
-        if not ends:
-            return {}
+        deadline = time.monotonic() + patience
+        left_out: dict[TP, str | None] = {}
+        while ends:
+            refused = yield from self._commit_once(ends)
+            passing = time.monotonic() < deadline
+            again = {}
+            for tp, error in refused.items():
+                if passing and error is not None and _may_pass(error):
+                    again[tp] = ends[tp]
+                else:
+                    left_out[tp] = None if error is None else _uncommitted(tp, ends[tp], error)
+            ends = again
+            if ends:
+                yield Ask(time.sleep, (_SLICE,), of_consumer=False)
+        return left_out
+
+    def _commit_once(self, ends: dict[TP, int]) -> Steps[dict[TP, KafkaError | None]]:
         mine = yield from self._assignment()
-        left_out: dict[TP, str | None] = {tp: None for tp in ends if tp not in mine}
+        refused: dict[TP, KafkaError | None] = {tp: None for tp in ends if tp not in mine}
         places = [TopicPartition(*tp, end) for tp, end in ends.items() if tp in mine]
         if not places:
-            return left_out
+            return refused
         commit = self._consumer.commit
         try:
             answers = yield from self._ask(commit, offsets=places, asynchronous=False)
         except KafkaException as error:
-            reason = error.args[0].str()
-            return left_out | {_place(p): _uncommitted(p, reason) for p in places}
-        for place in answers or ():
-            if place.error is not None:
-                left_out[_place(place)] = _uncommitted(place, place.error.str())
-        return left_out
+            return refused | {_place(place): error.args[0] for place in places}
+        failed = {_place(place): place.error for place in answers or () if place.error is not None}
+        return refused | failed
 
     def _assignment(self) -> Steps[set[TP]]:
         places = yield from self._ask(self._consumer.assignment)
@@ -345,8 +370,9 @@ def _place(place: TopicPartition) -> TP:
     return place.topic, place.partition
 
 
-def _uncommitted(place: TopicPartition, reason: str) -> str:
-    return (
-        f"topic {place.topic}, partition {place.partition}, offset {place.offset - 1}: "
-        f"not committed: {reason}"
-    )
+def _uncommitted(tp: TP, end: int, error: KafkaError) -> str:
+    return f"topic {tp[0]}, partition {tp[1]}, offset {end - 1}: not committed: {error.str()}"
+
+
+def _may_pass(error: KafkaError) -> bool:
+    return error.retriable() or error.code() in _REBALANCING

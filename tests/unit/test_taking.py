@@ -151,8 +151,9 @@ class AsyncTopic:
 
 
 @pytest.fixture(autouse=True)
-def bare() -> None:
+def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     get_kafka_connection().reset()
+    monkeypatch.setattr("flowodm.taking.COMMIT_PATIENCE", 0.3)
 
 
 def batch(topic: Topic, size: int, timeout: float = 0.0, poison: Poison = Poison.RAISE) -> Any:
@@ -208,6 +209,21 @@ def test_a_commit_that_fails_altogether_is_an_error_and_all_of_it_comes_again():
         batch(topic, 10)
     topic.refused = set()
     assert batch(topic, 10) == [1, 2, 3]
+
+
+def test_a_commit_that_is_refused_during_a_rebalance_is_made_after_it():
+    topic = Topic(p0=[1], p1=[2])
+    answers: list[Any] = [KafkaError.ILLEGAL_GENERATION, KafkaError.REBALANCE_IN_PROGRESS]
+    original = topic.commit
+
+    def commit(**options: Any) -> Any:
+        if answers:
+            raise KafkaException(KafkaError(answers.pop(0)))
+        return original(**options)
+
+    topic.commit = commit  # type: ignore[method-assign]  # a rebalance
+    assert batch(topic, 2) == [1, 2]
+    assert topic.committed == {0: 1, 1: 1}
 
 
 def test_a_partition_that_went_to_another_member_is_neither_returned_nor_committed():
