@@ -12,7 +12,13 @@ from brokers.records import read_all
 from confluent_kafka import KafkaException, Producer
 from waiting import wait_until
 
-from flowodm import FlowBaseModel, ProducerError, connect, get_kafka_connection
+from flowodm import (
+    ConfigurationError,
+    FlowBaseModel,
+    ProducerError,
+    connect,
+    get_kafka_connection,
+)
 from flowodm.produce import QUEUE_TIMEOUT
 
 if TYPE_CHECKING:
@@ -140,11 +146,16 @@ async def test_an_answer_that_does_not_come_is_an_error_in_time(monkeypatch):
         {"enable.idempotence": False, "acks": 1},
     ],
 )
-def test_properties_that_idempotence_forbids_turn_it_off_unless_it_is_asked_for(kafka, topic, said):
-    topic()
+def test_properties_that_idempotence_forbids_turn_it_off_unless_it_is_asked_for(kafka, said):
     connection = connect(kafka, producer_config=said)
     assert connection.producer_config()["enable.idempotence"] is False
-    Order(order_id="x").produce(timeout=TIMEOUT)
+    assert connection.producer is not None  # librdkafka takes it
+
+
+def test_idempotence_that_is_asked_for_is_not_given_up(kafka):
+    connection = connect(kafka, producer_config={"enable.idempotence": True, "acks": 1})
+    with pytest.raises(ConfigurationError, match="acks"):
+        _ = connection.producer
 
 
 def test_producers_are_idempotent_unless_told_otherwise(kafka):

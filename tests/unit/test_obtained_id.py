@@ -29,7 +29,7 @@ class Registry:
 
 
 def obtained(registry: Any) -> ObtainedId:
-    return ObtainedId(registry, Registration("s"), lambda: {}, wire.header)
+    return ObtainedId(registry, Registration("s"), dict, wire.header)
 
 
 def test_many_threads_ask_once():
