@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
@@ -119,18 +119,17 @@ class ConnectOptions:
         if url:
             config["url"] = url
         own = self.schema_registry_config or {}
-        # Each of these two is more particular than a user that the environment may hold.
-        has_token = any(name.startswith("bearer.") for name in own)
-        has_user = "@" in (own.get("url") or url or "")
-        if not has_token and not has_user:
-            config.update(self._basic_authentication())
+        if not any(name.startswith("bearer.") for name in own):  # two headers would exclude
+            # A user in the address wins over one in the environment, and an argument over both.
+            has_user = "@" in (own.get("url") or url or "")
+            config.update(self._basic_authentication(self._said if has_user else self._get))
         config.update(own)
         return config if config.get("url") else None
 
-    def _basic_authentication(self) -> dict[str, str]:
-        user_info = self._get("schema_registry_basic_auth_user_info")
-        key = self._get("schema_registry_api_key")
-        secret = self._get("schema_registry_api_secret")
+    @staticmethod
+    def _basic_authentication(get: Callable[[str], str | None]) -> dict[str, str]:
+        user_info = get("schema_registry_basic_auth_user_info")
+        key, secret = get("schema_registry_api_key"), get("schema_registry_api_secret")
         if user_info:
             return {"basic.auth.user.info": user_info}
         if key and secret:
@@ -142,5 +141,8 @@ class ConnectOptions:
             )
         return {}
 
+    def _said(self, name: str) -> str | None:
+        return getattr(self, name) or None
+
     def _get(self, name: str) -> str | None:
-        return getattr(self, name) or os.environ.get(_ENVIRONMENT[name]) or None
+        return self._said(name) or os.environ.get(_ENVIRONMENT[name]) or None

@@ -156,22 +156,26 @@ def test_credentials_in_the_url_are_sent_and_nowhere_shown(server, caplog):
     assert "HTTP Request: GET" in caplog.text  # whose addresses had the password in them
 
 
-def test_credentials_in_the_url_win_over_the_environment_and_lose_against_a_property(
+def authorized(user_info: str) -> str:
+    return "Basic " + base64.b64encode(user_info.encode()).decode()
+
+
+def test_credentials_in_the_url_win_over_the_environment_and_lose_against_what_is_said(
     server, monkeypatch
 ):
     monkeypatch.setenv("SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO", "env:env")
     url = server.url.replace("http://", f"http://me:{SECRET}@")
     asked(schema_registry_url=url)
     assert server.headers[-1]["Authorization"] == BASIC
+    asked(schema_registry_basic_auth_user_info="said:said")
+    assert server.headers[-1]["Authorization"] == authorized("said:said")
     asked(schema_registry_config={"basic.auth.user.info": "own:own"})
-    expected = base64.b64encode(b"own:own").decode()
-    assert server.headers[-1]["Authorization"] == f"Basic {expected}"
+    assert server.headers[-1]["Authorization"] == authorized("own:own")
 
 
 def test_an_escaped_password_in_the_url_is_sent_as_it_is_meant(server):
     asked(schema_registry_url=server.url.replace("http://", "http://m%40e:a%2Fb%3Ac@"))
-    expected = base64.b64encode(b"m@e:a/b:c").decode()
-    assert server.headers[-1]["Authorization"] == f"Basic {expected}"
+    assert server.headers[-1]["Authorization"] == authorized("m@e:a/b:c")
 
 
 def test_a_token_wins_over_credentials_in_the_url(server):
