@@ -196,11 +196,11 @@ class _EnumWriter:
         self._symbols = frozenset(symbols)
 
     def __call__(self, value: Any) -> str:
-        # Another program's schema may hold the value of a member, or its name.
-        tried = (value.value, symbol_of(value)) if isinstance(value, Enum) else (value,)
-        for symbol in tried:
-            if type(symbol) is str and symbol in self._symbols:
-                return symbol
+        symbol = value.value if isinstance(value, Enum) else value
+        if type(symbol) is str and symbol in self._symbols:
+            return symbol
+        if isinstance(value, Enum) and (symbol := symbol_of(value)) in self._symbols:
+            return symbol
         raise ValueError(f"is none of the symbols {', '.join(sorted(self._symbols))}")
 
 

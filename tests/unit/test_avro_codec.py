@@ -11,8 +11,9 @@ import fastavro
 import pytest
 from pydantic import BaseModel, ConfigDict, Field, create_model, field_validator
 
+from flowodm import FlowBaseModel
 from flowodm.avro import wire
-from flowodm.avro.codec import Codec, SchemaNotLoadedError
+from flowodm.avro.codec import Codec, SchemaNotLoadedError, codec_for
 from flowodm.exceptions import (
     DeserializationError,
     RegistryUnavailableError,
@@ -216,6 +217,28 @@ class TestWithARegistry:
             codec.decode(data)
         codec.load_schema(5)
         assert codec.decode(data).order_id == "o-7"
+
+
+class TestSettingUp:
+    class Parcel(FlowBaseModel):
+        class Settings:
+            topic = "parcels"
+
+        number: int
+        order: Order | None = None
+
+    def test_only_the_first_record_of_a_class_pays_for_it(self, monkeypatch):
+        first = codec_for(self.Parcel)
+        data = first.encode(self.Parcel(number=1, order=ORDER))
+
+        for place in ("mapped", "parsed_record", "compile_writer", "Decoding"):
+            monkeypatch.delattr(f"flowodm.avro.codec.{place}")
+        monkeypatch.delattr("flowodm.avro.decoding.compile_reader")
+        monkeypatch.delattr("fastavro.parse_schema")
+
+        codec = codec_for(self.Parcel)
+        assert codec.decode(data) == self.Parcel(number=1, order=ORDER)
+        assert codec.encode(codec.decode(data)) == data
 
 
 class TestAnInvalidRecord:
