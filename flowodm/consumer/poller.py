@@ -301,11 +301,11 @@ class Poller:
             self._consumer.resume([TopicPartition(*tp) for tp in resume])
 
     def _sample_if_due(self) -> None:
+        self._membership.check_joined()
         now = time.monotonic()
         if now < self._next_sample:
             return
         self._next_sample = now + SAMPLE_INTERVAL
-        self._membership.check_joined()
         with self._dispatch as engine:
             known = {tp: p.position for tp, p in engine.partitions.items()}
             idle = engine.idle

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import time
+
 import pytest
 from brokers.clients import admin_client
 from loops import BOTH, PATIENCE
@@ -25,6 +28,22 @@ def test_a_member_tells_the_id_that_its_group_knows_it_by(new_bench, kind, proto
         told = [status.member_id for status in running.events.of(LoopStatus) if status.joined]
         assert set(told) == {running.status().member_id}
         running.stop()
+
+
+def test_a_kip848_member_without_a_partition_is_known_to_have_joined_within_a_poll(new_bench):
+    """librdkafka calls nobody for an empty assignment: it has to be asked, more than once a second.
+
+    The quickest of four is looked at, which without that takes a second too.
+    """
+    bench, seconds = new_bench(partitions=1), []
+    with contextlib.ExitStack() as members:
+        for _ in range(5):
+            began = time.monotonic()
+            running = bench.run("sync", print, consumer_config=PROTOCOLS["kip848"])
+            members.enter_context(running)
+            wait_until(lambda: running.status().joined, PATIENCE, "it has joined")  # noqa: B023 - called at once
+            seconds.append(time.monotonic() - began)
+    assert min(seconds[1:]) < 0.8
 
 
 def test_pinned_partitions_make_no_member(new_bench):
