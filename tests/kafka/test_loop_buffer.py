@@ -11,7 +11,7 @@ from loops import BOTH, KINDS, PATIENCE, Gate, brisk, number
 from waiting import wait_until
 
 from flowodm.consumer.commit import MOST_AHEAD
-from flowodm.consumer.engine import IDLE_FETCHES
+from flowodm.consumer.state import IDLE_FETCHES
 from flowodm.events import LoopStatus, Trouble
 
 STRATEGIES = ("after_processing", "before_processing")

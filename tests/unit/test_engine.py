@@ -6,12 +6,13 @@ import pytest
 from fake_records import fake_records
 
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import IDLE_FETCHES, Engine
+from flowodm.consumer.engine import Engine
 from flowodm.consumer.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.ordering import Ordering
 from flowodm.consumer.pressure import PRESSURE_GRACE
 from flowodm.consumer.retry import CallErrorHandler, FailurePolicy, OnFailure, Retry, Skip, Stop
 from flowodm.consumer.rules import Rules
+from flowodm.consumer.state import IDLE_FETCHES
 from flowodm.events import Outcome, Stage
 
 A, B = ("orders", 0), ("orders", 1)

@@ -14,11 +14,12 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import IDLE_FETCHES, Engine
+from flowodm.consumer.engine import Engine
 from flowodm.consumer.offsets import Position, settled_beyond
 from flowodm.consumer.ordering import BatchRule, Ordering
 from flowodm.consumer.retry import FailurePolicy, OnFailure, Retry, Skip
 from flowodm.consumer.rules import Rules
+from flowodm.consumer.state import IDLE_FETCHES
 from flowodm.events import Stage
 
 TPS = [("orders", number) for number in range(3)]
