@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import logging
+import ssl
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 import pytest
+from brokers.certificates import make_certificates
 from brokers.records import Raw
+from brokers.tls_front import TlsFront
 from loops import BOTH, PATIENCE, Events
 from prometheus_client import CollectorRegistry
 from waiting import wait_until
@@ -232,6 +236,43 @@ def test_wrong_properties_of_the_registry_end_the_loop_before_any_record_is_blam
 
     assert type(caught.value).__name__ == "ConfigurationError"
     assert bench.committed() == {}
+
+
+@pytest.mark.parametrize("kind", BOTH)
+def test_a_certificate_that_is_exchanged_ends_the_wait(
+    new_bench, new_schema, registry, kind, tmp_path
+):
+    """The registry's was another authority's; and it wants to see the client's, too."""
+    make_certificates(tmp_path, "server", "client")
+    (tmp_path / "other").mkdir()
+    make_certificates(tmp_path / "other", "server")
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "other/server.pem", tmp_path / "other/server.key")
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_verify_locations(tmp_path / "ca.pem")
+    address = urlsplit(registry)
+    bench, seen = new_bench(), []
+    bench.produce_raw(Raw(framed(new_schema(bench, 0), 1), partition=0))
+    with TlsFront((str(address.hostname), int(address.port or 0)), context) as front:
+        connect(
+            schema_registry_url=f"https://{front.address}{address.path}",
+            schema_registry_config={
+                "ssl.ca.location": str(tmp_path / "ca.pem"),
+                "ssl.certificate.location": str(tmp_path / "client.pem"),
+                "ssl.key.location": str(tmp_path / "client.key"),
+            },
+        )
+        with bench.run(kind, lambda message: seen.append(message.n)) as running:
+            wait_until(lambda: failures(running, Stage.REGISTRY), PATIENCE, "nobody vouches")
+            error = failures(running, Stage.REGISTRY)[0].error
+            context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
+            wait_until(lambda: seen, PATIENCE, "it is handled")
+            running.stop()
+
+    assert isinstance(error, RegistryUnavailableError)
+    assert "ssl.ca.location" in str(error)
+    assert seen == [1]
+    assert bench.committed() == {0: 1}
 
 
 @pytest.mark.parametrize("status", [401, 403])
