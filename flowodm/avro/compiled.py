@@ -58,7 +58,9 @@ _MARKED: dict[Any, tuple[tuple[str, ...], str]] = {
     ("long", "timestamp-millis"): (_NUMBER, f"EPOCH + ({_SIGNED}) * MILLISECOND"),
     ("long", "local-timestamp-micros"): (_INSTANT, f"LOCAL_EPOCH + ({_SIGNED}) * MICROSECOND"),
     ("int", "date"): (_NUMBER, f"day_of(({_SIGNED}) + {_EPOCH_DAY})"),
+    ("long", "local-timestamp-millis"): (_NUMBER, f"LOCAL_EPOCH + ({_SIGNED}) * MILLISECOND"),
     ("long", "time-micros"): (_NUMBER, f"time_of({_SIGNED})"),
+    ("int", "time-millis"): (_NUMBER, f"time_of(({_SIGNED}) * 1000)"),
     ("long", MARK): (_NUMBER, f"({_SIGNED}) * MICROSECOND"),
     ("string", "uuid"): (_PLAIN["string"][0], "UUID(s.decode())"),
 }

@@ -23,7 +23,7 @@ from flowodm.avro.logical import EXACT
 from flowodm.avro.names import named_types, short_name
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
 _NAMED = frozenset({"record", "error", "enum", "fixed"})
 _INNER = {"array": "items", "map": "values"}
@@ -34,6 +34,14 @@ _PROMOTIONS = {
     "string": ("bytes",),
     "bytes": ("string",),
 }
+
+_AS_IT_IS = {
+    "timestamp-millis": "timestamp-micros",
+    "local-timestamp-millis": "local-timestamp-micros",
+    "time-millis": "time-micros",
+}
+# Only the writer's: a long is not to be read as an int, though Python would not mind.
+_AS_LARGER = {**_AS_IT_IS, "int": "long", "float": "double"}
 
 
 class CannotFitError(Exception):
@@ -101,9 +109,33 @@ def only_drops(writer: Any, reader: Any) -> tuple[str, ...] | None:
         return None  # a field has another name there
     for field in writer["fields"]:
         name, written = field["name"], field["type"]
-        if name in wanted and _shape(written, written_as) != _shape(wanted[name], read_as):
+        if name not in wanted:
+            continue
+        written_shape, read_shape = _shape(written, written_as), _shape(wanted[name], read_as)
+        if written_shape == read_shape:
+            continue
+        if _in_python(written_shape, _AS_LARGER) != _in_python(read_shape, _AS_IT_IS):
             return None
     return tuple(names - wanted.keys())
+
+
+def _in_python(shape: Any, same: Mapping[str, str]) -> Any:
+    """The shape without differences that a Python value does not show.
+
+    Milliseconds are read as what microseconds are, a decimal knows its own scale, and which type
+    of a union was written is known; ``same`` says what else is one.
+    """
+    if isinstance(shape, list):
+        return sorted((_in_python(branch, same) for branch in shape), key=repr)
+    if isinstance(shape, str):
+        return same.get(shape, shape)
+    alike = {key: value for key, value in shape.items() if key not in {"precision", "scale"}}
+    for key in ("type", "items", "values", "logicalType"):
+        if key in alike:
+            alike[key] = _in_python(alike[key], same)
+    if "fields" in alike:
+        alike["fields"] = [(name, _in_python(kind, same)) for name, kind in alike["fields"]]
+    return alike
 
 
 def holds_itself(schema: dict[str, Any]) -> bool:

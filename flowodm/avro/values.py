@@ -199,8 +199,10 @@ class _EnumWriter:
         symbol = value.value if isinstance(value, Enum) else value
         if type(symbol) is str and symbol in self._symbols:
             return symbol
-        if isinstance(value, Enum) and (symbol := symbol_of(value)) in self._symbols:
-            return symbol
+        if isinstance(value, Enum):
+            named = symbol_of(value)
+            if named in self._symbols:
+                return named
         raise ValueError(f"is none of the symbols {', '.join(sorted(self._symbols))}")
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from enum import Enum
+from io import BytesIO
 from typing import Annotated, Any
 from uuid import UUID
 
@@ -119,6 +120,33 @@ def test_a_type_is_read_without_fastavro(annotation, value):
     message = model(value=value, after=7)
     data = Codec(model, subject="s").encode(message)
     assert Both(model).compiled_alone(data) == message
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"),
+    [
+        ("int", -5),
+        ("float", 0.5),
+        ({"type": "long", "logicalType": "timestamp-millis"}, EPOCH - timedelta(milliseconds=1)),
+        (
+            {"type": "long", "logicalType": "local-timestamp-millis"},
+            datetime(1812, 9, 14, 0, 0, 0, 7_000),  # noqa: DTZ001 - the point of the type
+        ),
+        ({"type": "int", "logicalType": "time-millis"}, time(23, 59, 59, 999_000)),
+        ({"type": "string", "avro.java.string": "String"}, "x"),
+    ],
+)
+def test_what_only_others_write_is_read_without_fastavro(kind, value):
+    schema = {"type": "record", "name": "Theirs", "fields": [{"name": "value", "type": kind}]}
+    stream = BytesIO()
+    fastavro.schemaless_writer(stream, fastavro.parse_schema(schema), {"value": value})
+    seen: dict[str, Any] = {}
+
+    def validate(values: dict[str, Any], **_rules: Any) -> None:
+        seen.update(values)
+
+    compile_reader(schema, 0, (), validate, seen.get, by_alias=False)(stream.getvalue())
+    assert seen == {"value": value}
 
 
 @pytest.mark.parametrize("micros", [sign * 2**power for sign in (1, -1) for power in range(48, 56)])

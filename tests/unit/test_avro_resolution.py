@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from enum import StrEnum
 from io import BytesIO
@@ -20,6 +20,7 @@ from flowodm.avro.resolution import fit, only_drops, same_shape
 from flowodm.exceptions import DeserializationError
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}
+CENTS = {"type": "bytes", "logicalType": "decimal", "precision": 9, "scale": 2}
 MICROS = {"type": "long", "logicalType": "timestamp-micros"}
 
 
@@ -342,11 +343,59 @@ def test_nested_records_of_another_namespace_need_no_resolving_either():
 
 @pytest.mark.parametrize(
     "change",
-    [record("Person", name="bytes"), record("Person", name="string", born=["null", MILLIS])],
+    [record("Person", name="bytes"), record("Person", name="string", born=["null", "string"])],
 )
 def test_another_type_of_a_kept_field_needs_resolving(change):
     own = fastavro.parse_schema(record_schema(Person), {})
     assert only_drops(*fit(fastavro.parse_schema(change, {}), own)) is None
+
+
+class Inventory(BaseModel):
+    count: int
+    weight: float
+    seen: datetime
+    opens: time
+    price: Annotated[Decimal, Field(max_digits=9, decimal_places=4)]
+    note: int | str | None
+
+
+@pytest.mark.parametrize(
+    ("field", "kind", "value"),
+    [
+        ("count", "int", 3),
+        ("weight", "float", 0.5),
+        ("seen", MILLIS, datetime(2024, 1, 1, 0, 0, 0, 5_000, tzinfo=UTC)),
+        ("opens", {"type": "int", "logicalType": "time-millis"}, time(9, 30, 0, 5_000)),
+        ("price", {**CENTS, "precision": 20}, Decimal("1.25")),
+        ("note", ["string", "null", "int"], 7),
+        ("note", ["string", "null", "int"], "seven"),
+    ],
+)
+def test_what_is_the_same_in_python_needs_no_resolving(field, kind, value):
+    values = {
+        "count": 1,
+        "weight": 1.0,
+        "seen": datetime(2024, 1, 1, tzinfo=UTC),
+        "opens": time(9),
+        "price": Decimal("0.1234"),
+        "note": None,
+    }
+    own = record_schema(Inventory)
+    fields = [{**one, "type": kind} if one["name"] == field else one for one in own["fields"]]
+    wide = {**own, "fields": [*fields, {"name": "extra", "type": "string"}]}
+    parsed = [fastavro.parse_schema(schema, {}) for schema in (wide, own)]
+    assert only_drops(*fit(*parsed)) == ("extra",)
+    assert read(Inventory, wide, {**values, field: value, "extra": "x"}) == Inventory(
+        **{**values, field: value}
+    )
+
+
+@pytest.mark.parametrize("kind", ["long", ["null", "float"], {"type": "array", "items": "float"}])
+def test_a_type_of_another_python_type_does_need_it(kind):
+    own = record_schema(Inventory)
+    fields = [{**one, "type": kind} if one["name"] == "weight" else one for one in own["fields"]]
+    parsed = [fastavro.parse_schema(schema, {}) for schema in ({**own, "fields": fields}, own)]
+    assert only_drops(*fit(*parsed)) is None
 
 
 def test_fitting_changes_neither_schema():
