@@ -398,6 +398,13 @@ def test_a_type_of_another_python_type_does_need_it(kind):
     assert only_drops(*fit(*parsed)) is None
 
 
+@pytest.mark.parametrize(("larger", "smaller"), [("long", "int"), ("double", "float")])
+def test_a_number_is_never_read_as_a_smaller_type(larger, smaller):
+    pair = [record("Holder", value=larger), record("Holder", value=smaller)]
+    assert only_drops(*fit(*[fastavro.parse_schema(one, {}) for one in pair])) is None
+    assert only_drops(*fit(*[fastavro.parse_schema(one, {}) for one in pair[::-1]])) == ()
+
+
 def test_fitting_changes_neither_schema():
     writer = fastavro.parse_schema(record("Person", name="string"), {})
     reader = fastavro.parse_schema(record_schema(Person), {})
