@@ -33,6 +33,9 @@ PATIENCE = 120.0
 """Seconds that a successor may take to be at work, before the rest of a rollout is given up."""
 WARM_LOOK = 0.05
 """Seconds between two looks whether a renewed fork server is warm."""
+PACE = 1.1
+"""Seconds between two replacements where each makes the whole group join again: a client of
+librdkafka joins once a second at most, and until the last one has, partitions stand still."""
 SETTLED = 2.0
 """Seconds after which an assigned worker whose lag nobody knows counts as being at work."""
 
@@ -305,9 +308,11 @@ def _waits_for(member: Member, wanted: Start) -> bool:
 
 def _view(member: Member, now: float) -> View:
     beat, state = member.heartbeat, member.slot.state
+    paced = member.joined_at is not None and now - member.joined_at >= PACE
     at_work = (
         state in READY
         and beat is not None
+        and (paced or not member.rejoins)
         and (
             member.paused
             or beat.processed > 0

@@ -89,6 +89,7 @@ class Member:
         pid: The current process's pid once it is known, or None.
         heartbeat: The current process's latest.
         heard_at: When that came (monotonic seconds).
+        joined_at: When its first came that says it has an assignment, be it empty.
         processed_before: Records settled by this slot's earlier processes.
         restarts: How often it was restarted, by reason.
         complaint: What the current process said is wrong with it.
@@ -112,6 +113,7 @@ class Member:
     pid: int | None = None
     heartbeat: Heartbeat | None = None
     heard_at: float | None = None
+    joined_at: float | None = None
     processed_before: int = 0
     restarts: Counter[ExitClass] = field(default_factory=Counter)
     complaint: str = ""
@@ -141,6 +143,14 @@ class Member:
         return self.processed_before + (self.heartbeat.processed if self.heartbeat else 0)
 
     @property
+    def rejoins(self) -> bool:
+        """Whether every start and end of its process makes its whole group join again."""
+        mine = self.start.consumer
+        options = {**self.start.kafka.get("options", {})}
+        kip848 = str(options.get("group.protocol", "classic")).lower() == "consumer"
+        return not (kip848 or "partitions" in mine or "group_instance_id" in mine)
+
+    @property
     def left(self) -> int:
         """Records fetched and not finished, as of the latest heartbeat."""
         return self.heartbeat.buffered if self.heartbeat else 0
@@ -156,6 +166,7 @@ class Member:
         before = self.heartbeat.processed if self.heartbeat else 0
         self.heartbeat = heartbeat
         if heartbeat.joined:
+            self.joined_at = self.joined_at or now
             self.departed = self.departed.succeeded()
         busy = heartbeat.in_flight > 0 or heartbeat.processed > before
         return Beat(joined=heartbeat.joined, busy=busy)
@@ -169,7 +180,7 @@ class Member:
         """Forget the process, but not what it did."""
         self.processed_before = self.processed
         self.process = self.pid = self.heartbeat = self.heard_at = self.running = None
-        self.counted = None
+        self.counted = self.joined_at = None
         self.complaint = ""
 
 
