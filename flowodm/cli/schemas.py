@@ -18,8 +18,13 @@ from flowodm.cli.connecting import (
 )
 from flowodm.cli.outcome import STATUSES, ExitStatus, status_of
 from flowodm.cli.references import model_of, models_of, name_of
-from flowodm.cli.terminal import AsJson, answer, complain, out
-from flowodm.exceptions import FlowODMError, SchemaValidationError
+from flowodm.cli.terminal import AsJson, answer, complain, out, say
+from flowodm.exceptions import (
+    ConfigurationError,
+    FlowODMError,
+    SchemaValidationError,
+    SettingsError,
+)
 from flowodm.model import FlowBaseModel, settings_of
 from flowodm.registry.answers import NotThereError
 from flowodm.schema import check_compatibility as compare
@@ -98,7 +103,7 @@ def validate(
     """
     if not registry and schemas_dir is None:
         raise typer.BadParameter("give --registry, or --schemas-dir, or both")
-    classes = models_of(models)
+    classes = _avro_models(models)
     connected(None, registry_url, properties, config)
     if registry:
         require_registry()
@@ -109,6 +114,24 @@ def validate(
     ]
     _tell(found, as_json, "valid")
     _end(found, no=ExitStatus.NO if strict else ExitStatus.DONE)
+
+
+def _avro_models(module: str) -> list[Model]:
+    """A module's models without those that are written as JSON: that is said, not judged."""
+    classes = models_of(module)
+    left_out = [model for model in classes if not _is_avro(model)]
+    for model in left_out:
+        say(f"{name_of(model)} is left out: it is not written as Avro", "yellow")
+    if left_out == classes:
+        raise ConfigurationError(f"no model of {module} is written as Avro")
+    return [model for model in classes if model not in left_out]
+
+
+def _is_avro(model: Model) -> bool:
+    try:
+        return settings_of(model).value_serializer == "avro"
+    except SettingsError:
+        return True  # what is wrong with them will be told
 
 
 def _validated(model: Model, folder: Path | None, *, registry: bool) -> Iterator[Finding]:
@@ -182,7 +205,7 @@ def check_compatibility(
         raise typer.BadParameter("give either --model or --models")
     if subject is not None and model is None:
         raise typer.BadParameter("--subject goes with --model: models have subjects of their own")
-    classes = [model_of(model)] if model else models_of(str(models))
+    classes = [model_of(model)] if model else _avro_models(str(models))
     connected(None, registry_url, properties, config)
     require_registry()
     found = [_compared(cls, subject, level) for cls in classes]

@@ -114,6 +114,26 @@ def test_files_may_have_the_name_of_the_class_and_a_missing_one_is_no_pass(regis
     assert registered.runs(*command).status == ExitStatus.NO
 
 
+def test_models_that_are_written_as_json_are_left_out_and_that_is_said(registered):
+    with (registered.folder / "shop.py").open("a") as module:
+        module.write(
+            "class Note(Order):\n    class Settings:\n        value_serializer = 'json'\n"
+            "class Wrong(Order):\n    class Settings:\n        value_serializer = 'xml'\n"
+        )
+    upload(registered, "fits")
+    for command in (["validate", "--registry"], ["check-compatibility"]):
+        done = registered.runs(*command, "--models", "shop", "--json")
+        assert "shop:Note is left out: it is not written as Avro" in done.stderr
+        fate = {model["model"]: model["passed"] for model in done.told["models"]}
+        assert fate == {"shop:Order": True, "shop:Wrong": False}
+        assert done.status == ExitStatus.CONFIGURATION
+
+    (registered.folder / "notes.py").write_text("from shop import Note\n")
+    done = registered.runs("validate", "--registry", "--models", "notes")
+    assert (done.status, done.stdout) == (ExitStatus.CONFIGURATION, "")
+    assert "no model of notes is written as Avro" in done.stderr
+
+
 def test_a_subject_that_is_not_there_is_no_pass(registered):
     done = registered.runs("validate", "--models", "shop", "--registry", "--strict")
     assert done.status == ExitStatus.NO
