@@ -53,7 +53,7 @@ def test_where_the_whole_group_joins_again_its_clients_get_the_second_that_they_
     member.beat(BEAT, 100.0 + PACE / 2)  # what counts is the first
 
     assert not _view(member, 100.0 + PACE / 2).at_work
-    assert _view(member, 100.0 + PACE).at_work
+    assert _view(member, 100.1 + PACE).at_work
 
 
 def test_a_worker_that_ended_does_not_lend_its_time_to_the_next_one():
