@@ -11,10 +11,15 @@ import logging
 import re
 import threading
 import time
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from flowodm.exceptions import ConfigurationError, SchemaRegistryError
+from flowodm.exceptions import (
+    ConfigurationError,
+    RegistryUnavailableError,
+    SchemaRegistryError,
+)
 from flowodm.registry.answers import (
     NotThereError,
     UnknownSchemaIdError,
@@ -24,7 +29,7 @@ from flowodm.registry.answers import (
 from flowodm.registry.references import UndefinedNameError, standalone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from contextlib import AbstractContextManager
 
     from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
@@ -44,6 +49,13 @@ _BOUNDS = {
     "retries.wait.ms": 100,
     "retries.max.wait.ms": 100,
 }
+
+TURN_TIMEOUT = 1.0
+"""Seconds that a thread waits for another one that asks for the same schema.
+
+With a silent registry every handler of a loop would wait otherwise, as long as the requests take,
+and records whose schema is known would wait with them.
+"""
 
 UNUSABLE_ID_KEPT = 60.0
 """Seconds that "no Avro schema has this id" is believed: a flood of bad records asks once."""
@@ -136,10 +148,14 @@ class SchemaRegistry:
         Raises:
             UnusableSchemaError: The registry has no such id (UnknownSchemaIdError), or what it
                 has under it is no Avro.
-            RegistryUnavailableError: It does not answer now.
+            RegistryUnavailableError: It does not answer now, or has not yet answered another
+                thread that asked for the same.
             SchemaRegistryError: It refuses.
         """
-        with self._one_at_a_time(schema_id):
+        known = self._schemas.get(schema_id)
+        if known is not None:
+            return known
+        with self._turn(schema_id):
             if schema_id in self._schemas:
                 return self._schemas[schema_id]
             try:
@@ -231,6 +247,19 @@ class SchemaRegistry:
 
     def _one_at_a_time(self, key: Any) -> threading.Lock:
         return self._locks[hash(key) % _LOCKS]
+
+    @contextmanager
+    def _turn(self, schema_id: int) -> Iterator[None]:
+        """Ask alone for this id; but do not wait long for who asks already."""
+        lock = self._one_at_a_time(schema_id)
+        if not lock.acquire(timeout=TURN_TIMEOUT):
+            raise RegistryUnavailableError(
+                f"{self.name}, schema {schema_id}: no answer yet to another thread"
+            )
+        try:
+            yield
+        finally:
+            lock.release()
 
     def _id_of(self, subject: str, schema: Any, schema_type: str, *, register: bool) -> int:
         from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - see client

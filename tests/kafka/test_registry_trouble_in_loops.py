@@ -22,6 +22,7 @@ from flowodm.connection import get_kafka_connection
 from flowodm.events import Failed, Outcome, Stage
 from flowodm.exceptions import DeserializationError, RegistryUnavailableError, SchemaRegistryError
 from flowodm.metrics import PrometheusObserver
+from flowodm.registry import client
 from flowodm.registry.client import SchemaRegistry
 from flowodm.testing import RegistryProxy
 
@@ -197,6 +198,32 @@ def test_a_registry_that_is_down_at_the_start_or_goes_down_later_is_waited_for(
 
     assert seen == list(range(11))
     assert bench.committed() == {0: 11}
+
+
+@pytest.mark.parametrize("kind", ["threads", "async"])
+def test_a_silent_registry_holds_up_one_handler_and_not_those_of_known_schemas(
+    new_bench, new_schema, proxy, kind, monkeypatch
+):
+    """Many keys have a record of the new schema; asking for it takes as long as the test."""
+    bench, seen = new_bench(), []
+    through(proxy, timeout=2 * PATIENCE)
+    monkeypatch.setattr(client, "TURN_TIMEOUT", 0.05)
+    ids = [new_schema(bench, number) for number in range(2)]
+    bench.produce_raw(Raw(framed(ids[0], 0), key=b"first", partition=0))
+    options = {"ordering": "key", "max_concurrent": 3}
+    with bench.run(kind, lambda message: seen.append(message.n), **options) as running:
+        wait_until(lambda: seen, PATIENCE, "the one schema is known")
+        silence = proxy.black_hole()
+        bench.produce_raw(
+            *(Raw(framed(ids[1], 20 + n), key=b"new-%d" % n, partition=0) for n in range(6)),
+            *(Raw(framed(ids[0], n), key=b"known-%d" % n, partition=0) for n in range(1, 20)),
+        )
+        wait_until(lambda: len(seen) == 20, PATIENCE, "those of the known schema are handled")
+        silence.end()
+        wait_until(lambda: len(seen) == 26, PATIENCE, "the others, too")
+        running.stop()
+
+    assert bench.committed() == {0: 26}
 
 
 def test_a_slow_registry_is_only_slow(new_bench, new_schema, proxy):

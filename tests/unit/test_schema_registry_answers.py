@@ -10,6 +10,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from waiting import wait_until
 
 from flowodm.exceptions import (
     ConfigurationError,
@@ -53,7 +54,8 @@ class Handler(BaseHTTPRequestHandler):
         self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.server.silent.is_set():
             self.server.speak.wait(30)
-            return
+            if self.server.silent.is_set():
+                return
         body = self.server.body
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
         self.send_response(self.server.status)
@@ -86,11 +88,33 @@ def registry(server: Server) -> Iterator[SchemaRegistry]:
     registry.close()
 
 
-def test_a_schema_is_asked_for_once_by_many_threads(server, registry):
+def test_a_schema_is_asked_for_once_by_many_threads(server, registry, monkeypatch):
+    monkeypatch.setattr(registry_module, "TURN_TIMEOUT", 30)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(registry.schema, [3] * 32))
     assert answers == [SCHEMA] * 32
     assert server.requests == ["GET /schemas/ids/3"]
+
+
+def test_who_waits_for_anothers_question_gives_up_before_it_is_answered(
+    server, registry, monkeypatch
+):
+    """So that one thread of many is held up by a silent registry."""
+    monkeypatch.setattr(registry_module, "TURN_TIMEOUT", 0.02)
+    server.silent.set()
+    patient = SchemaRegistry({"url": server.url, "timeout": 30, "max.retries": 3})
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(patient.schema, 3)
+        wait_until(lambda: server.requests, 10, "the first has asked")
+        for _ in range(3):
+            with pytest.raises(RegistryUnavailableError, match="schema 3: no answer yet"):
+                patient.schema(3)
+        server.silent.clear()
+        server.speak.set()
+        assert first.result(30) == SCHEMA
+    assert patient.schema(3) == SCHEMA
+    assert set(server.requests) == {"GET /schemas/ids/3"}
+    patient.close()
 
 
 def test_a_schema_is_registered_once_and_known_by_its_id(server, registry):
