@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+import statistics
 import threading
 import time
 
@@ -11,6 +11,7 @@ from brokers.records import Raw
 from loops import BOTH, KINDS, PATIENCE, POISON, Gate, number
 from waiting import wait_until
 
+from flowodm.consumer.committer import Committer
 from flowodm.events import Outcome
 
 BEFORE = {"commit_strategy": "before_processing"}
@@ -206,23 +207,30 @@ def test_a_handler_that_exits_does_not_hold_up_the_end(new_bench, kind):
 
 
 @pytest.mark.parametrize("kind", ["sync", "async"])
-def test_the_next_window_is_committed_while_this_one_is_handled(new_bench, kind):
-    """A window is ten records here: waiting for each window's commit would show 20 times."""
-    bench, starts = new_bench(), []
+def test_the_next_window_is_committed_while_this_one_is_handled(new_bench, kind, monkeypatch):
+    """A window is ten records here; each is sent when some of the last one have yet to start."""
+    bench, starts, sent, left = new_bench(), [], [0], []
     bench.produce(range(250))
+    send = Committer._send
+
+    def spy(self, offsets, window=None):
+        if window is not None:
+            left.append(sent[0] - len(starts))
+            sent[0] += sum(len(records) for _, records in window.chunks)
+        return send(self, offsets, window)
+
+    monkeypatch.setattr(Committer, "_send", spy)
 
     def handle(message) -> None:
-        starts.append(time.monotonic())
+        starts.append(message.n)
         time.sleep(0.01)  # work
 
     with bench.run(kind, handle, max_concurrent=1, **BEFORE) as running:
         wait_until(lambda: len(starts) == 250, PATIENCE, "all is handled")
         running.stop()
 
-    gaps = sorted(b - a for a, b in itertools.pairwise(starts[50:]))
-    usual = gaps[len(gaps) // 2]
-    waits = [gap for gap in gaps if gap > usual + 0.003]
-    assert len(waits) < 10, waits
+    assert len(left) >= 20
+    assert statistics.median(left) >= 2, left  # a poller that was held up may come late
 
 
 @pytest.mark.parametrize("kind", BOTH)
