@@ -32,6 +32,7 @@ from flowodm.exceptions import (
     SchemaValidationError,
 )
 from flowodm.model_settings import ModelSettings, settings_of
+from flowodm.registry import turns
 from flowodm.registry.answers import UnusableSchemaError
 from flowodm.registry.references import UndefinedNameError, standalone
 from flowodm.registry.registration import Registration
@@ -251,7 +252,7 @@ class Codec(Generic[M]):
     def _prepared(self) -> bytes:
         registry = self.registry
         assert registry is not None, "only framed records need it"  # noqa: S101 - for the type
-        with self._lock:
+        with turns.turn(self._lock, turns.WRITING_TURN, f"{registry}, subject {self.subject}"):
             if self._header is None:
                 schema_id, schema = self._registration.obtain(registry, self._own)
                 if schema is not self._own:

@@ -11,15 +11,11 @@ import logging
 import re
 import threading
 import time
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
-from flowodm.exceptions import (
-    ConfigurationError,
-    RegistryUnavailableError,
-    SchemaRegistryError,
-)
+from flowodm.exceptions import ConfigurationError, SchemaRegistryError
+from flowodm.registry import turns
 from flowodm.registry.answers import (
     NotThereError,
     UnknownSchemaIdError,
@@ -29,7 +25,7 @@ from flowodm.registry.answers import (
 from flowodm.registry.references import UndefinedNameError, standalone
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
@@ -49,13 +45,6 @@ _BOUNDS = {
     "retries.wait.ms": 100,
     "retries.max.wait.ms": 100,
 }
-
-TURN_TIMEOUT = 1.0
-"""Seconds that a thread waits for another one that asks for the same schema.
-
-With a silent registry every handler of a loop would wait otherwise, as long as the requests take,
-and records whose schema is known would wait with them.
-"""
 
 UNUSABLE_ID_KEPT = 60.0
 """Seconds that "no Avro schema has this id" is believed: a flood of bad records asks once."""
@@ -155,7 +144,8 @@ class SchemaRegistry:
         known = self._schemas.get(schema_id)
         if known is not None:
             return known
-        with self._turn(schema_id):
+        what = f"{self.name}, schema {schema_id}"
+        with turns.turn(self._one_at_a_time(schema_id), turns.READING_TURN, what):
             if schema_id in self._schemas:
                 return self._schemas[schema_id]
             try:
@@ -248,25 +238,13 @@ class SchemaRegistry:
     def _one_at_a_time(self, key: Any) -> threading.Lock:
         return self._locks[hash(key) % _LOCKS]
 
-    @contextmanager
-    def _turn(self, schema_id: int) -> Iterator[None]:
-        """Ask alone for this id; but do not wait long for who asks already."""
-        lock = self._one_at_a_time(schema_id)
-        if not lock.acquire(timeout=TURN_TIMEOUT):
-            raise RegistryUnavailableError(
-                f"{self.name}, schema {schema_id}: no answer yet to another thread"
-            )
-        try:
-            yield
-        finally:
-            lock.release()
-
     def _id_of(self, subject: str, schema: Any, schema_type: str, *, register: bool) -> int:
         from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - see client
 
         text = json.dumps(schema)
         key = (subject, text, register)
-        with self._one_at_a_time((subject, text)):
+        what = f"{self.name}, subject {subject}"
+        with turns.turn(self._one_at_a_time((subject, text)), turns.WRITING_TURN, what):
             known = self._ids.get(key)
             if known is None:
                 own = Schema(text, schema_type)

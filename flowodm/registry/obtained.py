@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING, Any
 
+from flowodm.registry import turns
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -45,7 +47,8 @@ class ObtainedId:
         """
         if self.header is not None or self._registry is None:
             return self.header or b""
-        with self._lock:
+        what = f"{self._registry}, subject {self._registration.subject}"
+        with turns.turn(self._lock, turns.WRITING_TURN, what):
             if self.header is None:
                 schema_id, _ = self._registration.obtain(self._registry, self._schema())
                 self.header = self._frame(schema_id)

@@ -10,8 +10,10 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from pydantic import BaseModel
 from waiting import wait_until
 
+from flowodm.avro.codec import Codec
 from flowodm.exceptions import (
     ConfigurationError,
     RegistryUnavailableError,
@@ -19,6 +21,7 @@ from flowodm.exceptions import (
     SchemaRegistryError,
 )
 from flowodm.registry import client as registry_module
+from flowodm.registry import turns
 from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError, UnusableSchemaError
 
 if TYPE_CHECKING:
@@ -89,7 +92,7 @@ def registry(server: Server) -> Iterator[SchemaRegistry]:
 
 
 def test_a_schema_is_asked_for_once_by_many_threads(server, registry, monkeypatch):
-    monkeypatch.setattr(registry_module, "TURN_TIMEOUT", 30)
+    monkeypatch.setattr(turns, "READING_TURN", 30)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(registry.schema, [3] * 32))
     assert answers == [SCHEMA] * 32
@@ -100,7 +103,7 @@ def test_who_waits_for_anothers_question_gives_up_before_it_is_answered(
     server, registry, monkeypatch
 ):
     """So that one thread of many is held up by a silent registry."""
-    monkeypatch.setattr(registry_module, "TURN_TIMEOUT", 0.02)
+    monkeypatch.setattr(turns, "READING_TURN", 0.02)
     server.silent.set()
     patient = SchemaRegistry({"url": server.url, "timeout": 30, "max.retries": 3})
     with ThreadPoolExecutor(1) as pool:
@@ -114,6 +117,33 @@ def test_who_waits_for_anothers_question_gives_up_before_it_is_answered(
         assert first.result(30) == SCHEMA
     assert patient.schema(3) == SCHEMA
     assert set(server.requests) == {"GET /schemas/ids/3"}
+    patient.close()
+
+
+def test_threads_that_write_at_once_do_not_wait_for_each_others_questions(
+    server, registry, monkeypatch
+):
+    """A silent registry would keep the last of many for as long as all of them together."""
+
+    class Event(BaseModel):
+        n: int
+
+    monkeypatch.setattr(turns, "WRITING_TURN", 0.02)
+    server.silent.set()
+    patient = SchemaRegistry({"url": server.url, "timeout": 30})
+    codec = Codec(Event, subject="events-value", registry=patient)
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(codec.encode, Event(n=1))
+        wait_until(lambda: server.requests, 10, "the first has asked")
+        for _ in range(3):
+            with pytest.raises(RegistryUnavailableError, match="events-value: no answer yet"):
+                codec.encode(Event(n=2))
+        server.body = {"id": 9}
+        server.silent.clear()
+        server.speak.set()
+        assert first.result(30) == b"\x00\x00\x00\x00\x09\x02"
+    assert codec.encode(Event(n=2)) == b"\x00\x00\x00\x00\x09\x04"
+    assert len(server.requests) == 1
     patient.close()
 
 
