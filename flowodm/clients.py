@@ -25,6 +25,7 @@ FLUSH_TIMEOUT = 10.0
 
 _POLL_INTERVAL = 0.1
 _PURGE_TIMEOUT = 1.0
+_LOG_ERROR = 3  # syslog's number, as librdkafka's log_level has it
 
 #: librdkafka's properties whose values no text may show.
 _SECRET = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
@@ -88,8 +89,9 @@ class Clients:
                 self._producer_failed = True
             if told is not None:
                 told(error)
-            else:  # what librdkafka does where nobody takes its errors
-                logger.error("the producer: %s", error.str())
+            elif int(config.get("log_level", _LOG_ERROR)) >= _LOG_ERROR:
+                # What librdkafka does where nobody takes its errors.
+                config.get("logger", logger).error("the producer: %s", error.str())
 
         make = confluent_kafka.Producer if own is None else own.producer
         self._producer_failed = False
