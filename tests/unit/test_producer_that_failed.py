@@ -87,3 +87,10 @@ def test_the_programs_own_error_callback_is_called():
     connect(producer_config={"error_cb": told.append})
     get_kafka_connection().producer.config["error_cb"](FATAL)
     assert told == [FATAL]
+
+
+@pytest.mark.parametrize(("level", "lines"), [(2, 0), ("3", 1)])
+def test_the_log_level_of_librdkafka_holds_for_its_errors(caplog, level, lines):
+    connect(producer_config={"log_level": level})
+    get_kafka_connection().producer.config["error_cb"](PASSING)
+    assert caplog.text.count("broker connections are down") == lines
