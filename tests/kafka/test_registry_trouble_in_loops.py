@@ -237,12 +237,11 @@ def test_a_slow_registry_is_only_slow(new_bench, new_schema, proxy):
     assert running.events.of(Failed) == []
 
 
-@pytest.mark.parametrize("kind", BOTH)
-def test_a_loop_stops_while_it_waits_for_the_registry(new_bench, new_schema, proxy, kind):
+def test_a_loop_stops_while_it_waits_for_the_registry(new_bench, new_schema, proxy):
     bench = new_bench()
     through(proxy)
     bench.produce_raw(Raw(framed(new_schema(bench, 0), 1), partition=0))
-    with proxy.refuse(), bench.run(kind, print) as running:
+    with proxy.refuse(), bench.run("sync", print) as running:
         wait_until(lambda: failures(running, Stage.REGISTRY), PATIENCE, "it is missed")
         running.stop()
 
@@ -265,10 +264,7 @@ def test_wrong_properties_of_the_registry_end_the_loop_before_any_record_is_blam
     assert bench.committed() == {}
 
 
-@pytest.mark.parametrize("kind", BOTH)
-def test_a_certificate_that_is_exchanged_ends_the_wait(
-    new_bench, new_schema, registry, kind, tmp_path
-):
+def test_a_certificate_that_is_exchanged_ends_the_wait(new_bench, new_schema, registry, tmp_path):
     """The registry's was another authority's; and it wants to see the client's, too."""
     make_certificates(tmp_path, "server", "client")
     (tmp_path / "other").mkdir()
@@ -289,7 +285,7 @@ def test_a_certificate_that_is_exchanged_ends_the_wait(
                 "ssl.key.location": str(tmp_path / "client.key"),
             },
         )
-        with bench.run(kind, lambda message: seen.append(message.n)) as running:
+        with bench.run("async", lambda message: seen.append(message.n)) as running:
             wait_until(lambda: failures(running, Stage.REGISTRY), PATIENCE, "nobody vouches")
             error = failures(running, Stage.REGISTRY)[0].error
             context.load_cert_chain(tmp_path / "server.pem", tmp_path / "server.key")
