@@ -6,6 +6,8 @@ import ctypes
 import logging
 import re
 import threading
+import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Protocol
 
 import confluent_kafka
@@ -14,7 +16,7 @@ from flowodm.async_clients import AsyncConsumer, AsyncProducer
 from flowodm.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from flowodm.registry.client import SchemaRegistry
 
@@ -22,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 10.0
 """Seconds that closing waits for messages under way."""
+
+CLOSE_TIMEOUT = 10.0
+"""Seconds that consumers get to leave their groups; with a silent broker it has no other end."""
 
 _POLL_INTERVAL = 0.1
 _PURGE_TIMEOUT = 1.0
@@ -176,9 +181,7 @@ class Clients:
                 self.producer.flush(_PURGE_TIMEOUT)
         if self._poller is not None:
             self._poller.stop()
-        for consumer in (*self._consumers.values(), *self._lent):
-            if not consumer.closed:
-                consumer.close()
+        close_consumers([*self._consumers.values(), *self._lent])
         for known in self._async_consumers.values():
             known.release()
         if self.registry is not None:
@@ -223,6 +226,30 @@ class _ProducerPoller(threading.Thread):
     def stop(self) -> None:
         self._stopping.set()
         self.join()
+
+
+def close_consumers(consumers: Sequence[Any]) -> None:
+    """Leave the groups, all at once and within CLOSE_TIMEOUT; closed ones are left alone."""
+    threads = []
+    for consumer in consumers:
+        if not getattr(consumer, "closed", False):
+            closing = threading.Thread(target=_close, args=(consumer,), daemon=True)
+            try:
+                closing.start()
+            except RuntimeError:  # since Python 3.12 there are no new threads at the program's end
+                _close(consumer)
+            else:
+                threads.append(closing)
+    deadline = time.monotonic() + CLOSE_TIMEOUT
+    for closing in threads:
+        closing.join(max(0.0, deadline - time.monotonic()))
+        if closing.is_alive():
+            logger.warning("a Kafka consumer did not close within %g s", CLOSE_TIMEOUT)
+
+
+def _close(consumer: Any) -> None:
+    with suppress(confluent_kafka.KafkaException, RuntimeError):  # somebody else has closed it
+        consumer.close()
 
 
 def _made(cls: Any, config: Mapping[str, Any]) -> Any:

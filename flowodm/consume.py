@@ -12,19 +12,19 @@ import logging
 import os
 import threading
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar
 from weakref import WeakSet
 
-from confluent_kafka import KafkaException
 from pydantic import BaseModel
 
+from flowodm.clients import close_consumers
 from flowodm.codecs import codec_for
 from flowodm.connection import get_kafka_connection
 from flowodm.driving import adrive, drive
 from flowodm.exceptions import FlowODMError, summary
-from flowodm.taking import Poison, Taking
+from flowodm.taking import Poison, Taking, inner_of
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -35,9 +35,6 @@ if TYPE_CHECKING:
 _log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
-
-CLOSE_TIMEOUT = 10.0
-"""Seconds that leaving the group may take (confluent-kafka-python issue 1667)."""
 
 _TURN_INTERVAL = 0.01
 
@@ -111,7 +108,7 @@ class _Iteration(Generic[M]):
 
     def _use(self, consumer: Any) -> bool:
         """Begin with this consumer; False if somebody else iterates with it."""
-        lent = get_kafka_connection().lend(_inner(consumer))
+        lent = get_kafka_connection().lend(inner_of(consumer))
         if lent is None:
             return False
         self._consumer, self._own = consumer, lent
@@ -128,7 +125,7 @@ class _Iteration(Generic[M]):
 
     def end_in_this_thread(self) -> None:
         """The last resort, where nothing can be awaited and nobody listens to an error."""
-        if self._taking is not None and self._taking.turn_to(_inner(self._consumer)):
+        if self._taking is not None and self._taking.turn_to(inner_of(self._consumer)):
             with _second_to(failed=True):
                 drive(self._ends())
         self._leave()
@@ -140,7 +137,7 @@ class _Iteration(Generic[M]):
     def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
         if self._own and consumer is not None:
-            _close(_inner(consumer))
+            close_consumers([inner_of(consumer)])
 
     def _accept(self) -> None:
         if self._taking is not None:
@@ -328,30 +325,7 @@ def _second_to(failed: bool) -> Iterator[None]:
 # ---- the consumer ----------------------------------------------------------------------------
 
 
-def _inner(consumer: Any) -> Any:
-    """What flowodm's own consumer for coroutines wraps; any other consumer itself."""
-    return getattr(consumer, "consumer", consumer)
-
-
 def _turn(consumer: Any) -> threading.Lock:
     """One at a time takes messages from a kept consumer: commits must not overtake each other."""
-    turn: threading.Lock | None = getattr(_inner(consumer), "turn", None)
+    turn: threading.Lock | None = getattr(inner_of(consumer), "turn", None)
     return threading.Lock() if turn is None else turn
-
-
-def _close(consumer: Any) -> None:
-    """Leave the group, within CLOSE_TIMEOUT."""
-
-    def close() -> None:
-        with suppress(KafkaException, RuntimeError):  # it was closed by somebody else
-            consumer.close()
-
-    thread = threading.Thread(target=close, name="flowodm-close", daemon=True)
-    try:
-        thread.start()
-    except RuntimeError:  # since Python 3.12 there are no new threads at the interpreter's end
-        close()
-        return
-    thread.join(CLOSE_TIMEOUT)
-    if thread.is_alive():
-        _log.warning("a Kafka consumer did not close within %g s", CLOSE_TIMEOUT)

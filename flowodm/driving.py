@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import threading
 from collections.abc import Callable, Generator
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -59,6 +61,24 @@ class GivenUpError(BaseException):
     def __init__(self, answer: Any = None) -> None:
         super().__init__("cancelled")
         self.answer = answer
+
+
+def bounded(call: Callable[[], T], timeout: float) -> T:
+    """Make a call that may never return, in a thread that is left behind then.
+
+    Raises:
+        TimeoutError: It has not returned within so many seconds.
+    """
+    answer: Future[T] = Future()
+
+    def make() -> None:
+        try:
+            answer.set_result(call())
+        except BaseException as error:  # noqa: BLE001 - raised below, in the caller
+            answer.set_exception(error)
+
+    threading.Thread(target=make, name="flowodm-bounded", daemon=True).start()
+    return answer.result(timeout)
 
 
 def drive(steps: Steps[T]) -> T:

@@ -14,13 +14,14 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from enum import Enum
+from functools import partial
 from typing import TYPE_CHECKING, Any, Generic, TypeAlias, TypeVar
 
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from pydantic import BaseModel
 
 from flowodm.avro.codec import SchemaNotLoadedError
-from flowodm.driving import Ask, GivenUpError
+from flowodm.driving import Ask, GivenUpError, bounded
 from flowodm.exceptions import (
     ConsumerError,
     DeserializationError,
@@ -51,6 +52,9 @@ FIRST_FETCH = 1.0
 
 COMMIT_PATIENCE = 5.0
 """Seconds for which a commit is tried again while the group rebalances."""
+
+COMMIT_TIMEOUT = 10.0
+"""Seconds in which a broker has to answer a commit."""
 
 COMMIT_INTERVAL = 1.0
 """Seconds between two commits of an iteration."""
@@ -83,6 +87,10 @@ class Poison(Enum):
     SKIP = "skip"
 
 
+class UnansweredError(ConsumerError):
+    """Nobody knows whether an offset was committed."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Taken(Generic[M]):
     tp: TP
@@ -105,6 +113,7 @@ class Taking(Generic[M]):
         self._codec = codec
         self._poison = poison
         self._joined = False
+        self._dead = False
         self._given: tuple[TP, int] | None = None
         self._handled: dict[TP, int] = {}  # where each partition's handled messages end
         self._commit_at = time.monotonic() + COMMIT_INTERVAL
@@ -163,6 +172,10 @@ class Taking(Generic[M]):
         try:
             ends = {each.tp: each.offset + 1 for each in taken}
             left_out = yield from self._commit(ends, COMMIT_PATIENCE)
+        except UnansweredError as error:
+            # Not to be lost, if it was committed after all.
+            _log.error("%s", error)
+            return [each.message for each in taken]
         except GivenUpError:
             # It may have been committed, and nobody gets it: that is taken back.
             with suppress(KafkaException, ConsumerError):
@@ -311,13 +324,32 @@ class Taking(Generic[M]):
         places = [TopicPartition(*tp, end) for tp, end in ends.items() if tp in mine]
         if not places:
             return refused
-        commit = self._consumer.commit
         try:
-            answers = yield from self._ask(commit, offsets=places, asynchronous=False)
+            answers = yield from self._answers_to(places)
+        except TimeoutError:
+            # No other call comes through any more: librdkafka waits without a limit.
+            self._dead = True
+            with suppress(AttributeError):  # of the caller's own, who has to replace it
+                inner_of(self._consumer).closed = True
+            raise UnansweredError(
+                f"{self._codec.model.__name__}: the broker has not answered a commit within "
+                f"{COMMIT_TIMEOUT:g} s; its messages may come again"
+            ) from None
         except KafkaException as error:
             return refused | {_place(place): error.args[0] for place in places}
         failed = {_place(place): place.error for place in answers or () if place.error is not None}
         return refused | failed
+
+    def _answers_to(self, places: list[TopicPartition]) -> Steps[Any]:
+        consumer = inner_of(self._consumer)
+        if inspect.iscoroutinefunction(consumer.commit):  # of the caller's own
+            commit = consumer.commit
+            return (yield from self._ask(commit, offsets=places, asynchronous=False))
+        commit = partial(consumer.commit, offsets=places, asynchronous=False)
+        try:
+            return (yield Ask(bounded, (commit, COMMIT_TIMEOUT), of_consumer=False))
+        except RuntimeError as error:
+            raise ConsumerError(f"{self._codec.model.__name__}: {error}") from error
 
     def _assignment(self) -> Steps[set[TP]]:
         places = yield from self._ask(self._consumer.assignment)
@@ -327,7 +359,7 @@ class Taking(Generic[M]):
         yield from self._seek(_firsts(taken))
 
     def _seek(self, places: dict[TP, int]) -> Steps[None]:
-        for tp, offset in places.items():
+        for tp, offset in () if self._dead else places.items():
             # If the partition was taken away meanwhile there is nowhere to seek, and whoever
             # has it now begins at the last commit.
             with suppress(KafkaException, ConsumerError):
@@ -338,6 +370,11 @@ class Taking(Generic[M]):
             return (yield Ask(function, arguments, tuple(options.items())))
         except RuntimeError as error:
             raise ConsumerError(f"{self._codec.model.__name__}: {error}") from error
+
+
+def inner_of(consumer: Any) -> Any:
+    """What flowodm's own consumer for coroutines wraps; any other consumer itself."""
+    return getattr(consumer, "consumer", consumer)
 
 
 def _firsts(taken: list[_Taken[Any]]) -> dict[TP, int]:

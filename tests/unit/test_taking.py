@@ -18,7 +18,7 @@ from flowodm.model import FlowBaseModel
 from flowodm.taking import COMMIT_INTERVAL, Poison
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 PATIENCE = 10.0
 POISON = b"\xff"
@@ -256,6 +256,36 @@ def test_a_member_that_was_replaced_says_so():
     topic.events = [Failed(KafkaError.FENCED_INSTANCE_ID)]
     with pytest.raises(FencedError):
         batch(topic, 1)
+
+
+@pytest.fixture
+def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
+    """A topic whose commits are never answered, and which lets nobody in meanwhile."""
+    monkeypatch.setattr("flowodm.taking.COMMIT_TIMEOUT", 0.1)
+    topic, answer = Topic(p0=[1, 2]), threading.Event()
+
+    def commit(**_options: Any) -> None:
+        for name in ("poll", "seek", "assignment", "close"):
+            setattr(topic, name, lambda *_: pytest.fail("nothing comes back from there"))
+        answer.wait(PATIENCE)
+
+    topic.commit = commit  # type: ignore[method-assign]  # a broker that says nothing
+    yield topic
+    answer.set()
+
+
+def test_messages_whose_commit_is_never_answered_are_returned_in_time(silent, caplog):
+    # They may have been committed: what is not returned now might never come again.
+    assert batch(silent, 2, timeout=PATIENCE) == [1, 2]
+    assert "has not answered a commit" in caplog.text
+    assert silent.closed is True  # so that the next call makes another consumer
+
+
+def test_an_iteration_whose_commit_is_never_answered_ends_in_time_with_an_error(silent):
+    messages = iterate(silent)
+    next(messages)
+    with pytest.raises(ConsumerError, match="has not answered a commit"):
+        messages.close()
 
 
 def test_who_waits_for_another_s_turn_gets_nothing_in_time():
