@@ -163,7 +163,11 @@ class FaultProxy:
         return self._add(Fault(self, refuses=True))
 
     def cut_every(self, seconds: float) -> Fault:
-        """:meth:`cut` again and again, with so many seconds in between."""
+        """:meth:`cut` again and again, with so many seconds in between.
+
+        Below 0.5 a new idempotent producer of librdkafka's may never come to produce: it asks for
+        its id twice a second, on a connection that was made for the question before.
+        """
         if seconds <= 0:
             raise ValueError(f"seconds must be more than 0, not {seconds}")
         return self._add(Fault(self, cuts_every=seconds))
