@@ -91,13 +91,17 @@ class Decoding(Generic[M]):
         # Derived fields have the names of the model's fields, never their aliases; those of a
         # schema that was given have either.
         by_alias = self._by_alias
+        # What the reader does not have fastavro skips, and does not notice where the bytes end
+        # meanwhile: one more byte shows whether it went too far.
+        padding = b"" if reader is None else b"\0"
 
         def read(data: bytes) -> M:
-            stream = BytesIO(data)
+            stream = BytesIO(data + padding)
             stream.seek(start)
             values: Any = schemaless_reader(stream, writer, reader)
-            if stream.tell() != len(data):
-                raise TrailingBytesError
+            end = stream.tell()
+            if end != len(data):
+                raise EOFError if end > len(data) else TrailingBytesError
             for name in dropped:
                 del values[name]
             # Not strict: see reading.py.

@@ -444,3 +444,28 @@ def test_two_types_of_one_short_name_are_not_confused():
     swapped = pair("a", "b")
     swapped["fields"][2]["type"] = "b.Item"
     assert not same_shape(pair("a", "b"), swapped)
+
+
+@pytest.mark.parametrize("kind", ["string", "bytes", {"type": "array", "items": "string"}])
+def test_a_record_that_ends_inside_a_field_that_nobody_wants_is_a_bad_one(kind):
+    """Nor does anything after its end go unnoticed."""
+
+    class Grown(BaseModel):
+        n: float
+
+    schema: Any = fastavro.parse_schema(record("Grown", n="int", unwanted=kind))
+
+    class Registry:
+        def schema(self, _schema_id: int) -> Any:
+            return record("Grown", n="int", unwanted=kind)
+
+    stream = BytesIO()
+    value = {"string": "hello", "bytes": b"hello"}.get(str(kind), ["hello", "you"])
+    fastavro.schemaless_writer(stream, schema, {"n": 1, "unwanted": value})
+    codec: Any = Codec(Grown, subject="s", registry=Registry())  # type: ignore[arg-type]
+    codec.load_schema(1)
+    data = wire.header(1) + stream.getvalue()
+    assert codec.decode(data) == Grown(n=1)
+    for wrong in (data + b"\0", *(data[:-cut] for cut in range(1, len(data) - 5))):
+        with pytest.raises(DeserializationError):
+            codec.decode(wrong)
