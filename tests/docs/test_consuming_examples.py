@@ -33,7 +33,7 @@ class Reader:
         source = source.replace("order-audit", f"audit-of-{self.topic}")
         # The text says that the first call joins; here it may take as long as it wants.
         source = source.replace("timeout=10.0", "timeout=30.0").replace(
-            "timeout=5.0", "timeout=3.0"
+            "timeout=5.0", "timeout=2.0"
         )
         exec(compile(source, "consuming.md", "exec", dont_inherit=True), self.names)
 

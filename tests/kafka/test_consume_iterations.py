@@ -120,8 +120,8 @@ def test_without_a_with_block_the_message_of_the_break_comes_again(both):
 
 @pytest.mark.parametrize(
     "leave",
-    [lambda n: None, stop_at(0), fail_at(0)],
-    ids=["end", "break", "error"],
+    [lambda n: None, fail_at(0)],
+    ids=["end", "error"],
 )
 def test_its_consumer_leaves_the_group_however_it_ends(both, leave):
     both.bench.produce(range(2))
@@ -148,14 +148,6 @@ def test_a_poison_record_ends_it_and_comes_first_in_the_next_one(both):
 
     assert both.gets(on_poison="skip", max_messages=1) == [2]
     assert both.bench.committed() == {0: 3}
-
-
-def test_tombstones_are_passed_over(both):
-    both.bench.produce([0])
-    both.bench.produce_raw(Raw(None, b"k", 0))
-    both.bench.produce([2])
-
-    assert both.gets(max_messages=2) == [0, 2]
 
 
 def test_what_was_handled_is_committed_while_the_next_message_is_waited_for(new_bench):

@@ -51,6 +51,14 @@ class Record:
         return None
 
 
+class Tombstone(Record):
+    def __init__(self) -> None:
+        super().__init__(0, 0, b"")
+
+    def value(self) -> Any:
+        return None
+
+
 class Failed:
     def __init__(self, code: int) -> None:
         self._error = KafkaError(code)
@@ -424,6 +432,12 @@ def test_what_was_not_handled_is_given_back_to_a_consumer_of_the_caller_s_own():
     assert topic.closed is False
     assert topic.committed == {0: 1}
     assert batch(topic, 10) == [2, 3]
+
+
+def test_an_iteration_passes_tombstones_over():
+    topic = Topic(p0=[1, 2])
+    topic.events = [Tombstone()]
+    assert [order.n for order in iterate(topic)] == [1, 2]
 
 
 def test_an_iteration_that_nobody_began_leaves_no_trace():
