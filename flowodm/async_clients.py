@@ -14,6 +14,7 @@ from collections import deque
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from weakref import WeakKeyDictionary
 
 from confluent_kafka import KafkaException
 
@@ -44,8 +45,9 @@ class AsyncProducer:
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        self._waiting: deque[Callable[[], bool]] = deque()
-        self._pump: asyncio.Task[None] | None = None
+        # An event loop's futures are settled in its own thread: each has its own queue.
+        self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
+        self._lock = threading.Lock()
         self._answers = _Answers()
 
     def produce(
@@ -72,11 +74,9 @@ class AsyncProducer:
         delivered: asyncio.Future[Message] = loop.create_future()
         record = {"topic": topic, "value": value, "key": key, **options}
         enqueue = partial(self._enqueue, record, delivered, loop)
-        if self._pump_is_over() and enqueue():
-            return delivered
-        self._waiting.append(enqueue)
-        if self._pump_is_over():
-            self._pump = loop.create_task(self._work_off())
+        with self._lock:
+            queue = self._queues.setdefault(loop, _Queue())
+        queue.put(enqueue, loop)
         return delivered
 
     def flush(self, timeout: float = _ALWAYS) -> asyncio.Future[int]:
@@ -101,27 +101,9 @@ class AsyncProducer:
 
     def __len__(self) -> int:
         """How many records are not answered by the broker yet."""
-        return len(self._producer) + len(self._waiting)
-
-    def _pump_is_over(self) -> bool:
-        # A pump of an event loop that has ended, with what it waited for, is over too.
-        return self._pump is None or self._pump.done() or self._pump.get_loop().is_closed()
-
-    async def _work_off(self) -> None:
-        try:
-            while self._waiting:
-                if self._waiting[0]():
-                    self._waiting.popleft()
-                else:
-                    await asyncio.sleep(_FULL_QUEUE_WAIT)
-        finally:
-            if self._waiting:
-                logger.error(
-                    "%d records were not sent: the event loop has ended while the producer's "
-                    "local queue was full; await what produce() returns",
-                    len(self._waiting),
-                )
-            self._waiting.clear()
+        with self._lock:
+            waiting = sum(len(queue.waiting) for queue in self._queues.values())
+        return len(self._producer) + waiting
 
     def _enqueue(
         self,
@@ -145,6 +127,44 @@ class AsyncProducer:
             failure.__cause__ = error
             delivered.set_exception(failure)
         return True
+
+
+class _Queue:
+    """What one event loop's coroutines want to send while librdkafka's queue is full."""
+
+    def __init__(self) -> None:
+        self.waiting: deque[Callable[[], bool]] = deque()
+        self._pump: asyncio.Task[None] | None = None
+
+    def put(self, enqueue: Callable[[], bool], loop: asyncio.AbstractEventLoop) -> None:
+        """Send it now, or in its turn.
+
+        Args:
+            enqueue: Tries to send; returns whether there was room.
+            loop: The running event loop.
+        """
+        if self._pump is None and enqueue():
+            return
+        self.waiting.append(enqueue)
+        if self._pump is None:
+            self._pump = loop.create_task(self._work_off())
+
+    async def _work_off(self) -> None:
+        try:
+            while self.waiting:
+                if self.waiting[0]():
+                    self.waiting.popleft()
+                else:
+                    await asyncio.sleep(_FULL_QUEUE_WAIT)
+        finally:
+            if self.waiting:
+                logger.error(
+                    "%d records were not sent: the event loop has ended while the producer's "
+                    "local queue was full; await what produce() returns",
+                    len(self.waiting),
+                )
+            self.waiting.clear()
+            self._pump = None  # it knows its event loop, which would outlive its end
 
 
 class _Answers:

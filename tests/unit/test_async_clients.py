@@ -118,6 +118,27 @@ def test_a_refusal_is_a_producer_error_of_its_own_record():
     asyncio.run(main())
 
 
+def test_a_record_that_waits_for_room_is_settled_in_the_thread_of_its_own_event_loop():
+    """A refusal behind the wait settles the future at once, whoever finds the room."""
+    broker, settled = Broker(room=1), {}
+    producer = AsyncProducer(broker)  # type: ignore[arg-type]  # a stand-in
+
+    async def main(name: str) -> None:
+        first, refused = producer.produce("t", b"1"), producer.produce("", b"2")
+        refused.add_done_callback(lambda _: settled.update({name: threading.current_thread().name}))
+        await asyncio.wait([first, refused], timeout=PATIENCE)
+
+    names = ["one", "two", "three"]
+    threads = [threading.Thread(target=asyncio.run, args=(main(n),), name=n) for n in names]
+    for thread in threads:
+        thread.start()
+    while any(thread.is_alive() for thread in threads):
+        broker.answer()
+
+    assert settled == {name: name for name in names}
+    assert len(producer) == 0
+
+
 def test_a_full_queue_makes_records_wait_in_order_and_does_not_block_the_event_loop():
     broker, ticks = Broker(room=1), []
 
