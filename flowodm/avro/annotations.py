@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal, NewType, Union
 
 import typing_extensions
+from pydantic import EncodedBytes, EncodedStr, Json
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
@@ -108,6 +109,18 @@ def decimal_digits(metadata: Sequence[Any]) -> tuple[int | None, int | None]:
         max_digits = getattr(said, "max_digits", max_digits)
         decimal_places = getattr(said, "decimal_places", decimal_places)
     return max_digits, decimal_places
+
+
+def decoded_by(metadata: Sequence[Any]) -> str | None:
+    """What makes Pydantic decode a value (Json, Base64Bytes, ...), so that it would do so twice.
+
+    What it has decoded once is in the message, and cannot be validated again.
+    """
+    for said in _spread(metadata):
+        kind = said if inspect.isclass(said) else type(said)
+        if issubclass(kind, Json | EncodedBytes | EncodedStr):
+            return kind.__name__
+    return None
 
 
 def _spread(metadata: Sequence[Any]) -> Iterator[Any]:

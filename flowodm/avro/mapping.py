@@ -52,6 +52,7 @@ from flowodm.avro.annotations import (
     ALIASES,
     bare,
     decimal_digits,
+    decoded_by,
     in_avros_order,
     is_union,
     union_members,
@@ -196,6 +197,9 @@ class _Mapper:
     ) -> AvroSchema:
         taken = bare(annotation, metadata)
         kind = taken.type
+        if decoder := decoded_by(taken.metadata):
+            why = f"{decoder} would decode it again in reading; use the type that it decodes to"
+            raise _no_form(kind, spot, why)
         if isinstance(kind, ALIASES):
             return self._alias(kind, spot, default, taken.metadata)
         if is_union(kind):
@@ -375,6 +379,8 @@ def _avro_aliases(model: type[BaseModel], name: str, info: FieldInfo) -> list[st
 def _kind(branch: AvroSchema) -> str:
     """What must be unique in a union: the name of a named type, else the type."""
     if isinstance(branch, dict):
+        if branch.get("logicalType") == TUPLE:
+            return TUPLE  # values do not say which of the records they are
         if "name" in branch:
             return f"{branch['namespace']}.{branch['name']}"
         return str(branch["type"])

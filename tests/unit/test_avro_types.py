@@ -11,7 +11,16 @@ from uuid import UUID, uuid4
 
 import fastavro
 import pytest
-from pydantic import BaseModel, ConfigDict, Field, NaiveDatetime, create_model
+from pydantic import (
+    Base64Bytes,
+    Base64Str,
+    BaseModel,
+    ConfigDict,
+    Field,
+    Json,
+    NaiveDatetime,
+    create_model,
+)
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
@@ -340,3 +349,16 @@ def test_what_is_written_is_what_others_read():
         "size": 2,
         "pair": {"item_0": 1, "item_1": "x"},
     }
+
+
+@pytest.mark.parametrize("annotation", [Base64Bytes, Base64Str | None, list[Json[list[int]]]])
+def test_a_type_that_is_decoded_in_validation_is_refused_since_reading_would_do_it_twice(
+    annotation,
+):
+    with pytest.raises(SchemaValidationError, match=r"Holder\.value.*would decode it again"):
+        Codec(holder(annotation), subject="s")
+
+
+def test_two_kinds_of_tuples_in_a_union_are_refused_since_they_are_written_alike():
+    with pytest.raises(SchemaValidationError, match="'tuple' once"):
+        Codec(holder(tuple[int, str] | tuple[str, int]), subject="s")
