@@ -4,8 +4,8 @@
 - Computed fields are left out: a reader that forbids unknown fields could not take them.
 - How bytes, time spans and infinite numbers look, the model's own ``model_config`` says
   (``ser_json_bytes``, ``ser_json_timedelta``, ``ser_json_inf_nan``, ``val_json_bytes``).
-  What would not come back, such as bytes that are no UTF-8 or a NaN that JSON would turn into
-  null, is an error instead.
+  What would not come back, such as bytes that are no UTF-8, a NaN that JSON would turn into
+  null, or a secret that would be masked, is an error instead.
 - With a registry and ``confluent_wire_format`` a record begins with Confluent's five bytes, and
   the model's JSON Schema is registered. No JSON text begins with a zero byte, so both kinds of
   records are always told apart, and Pydantic alone decides what is valid: reading asks the
@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 from uuid import UUID
 
-from pydantic import AliasChoices, BaseModel, ValidationError
+from pydantic import AliasChoices, BaseModel, Secret, SecretBytes, SecretStr, ValidationError
 from pydantic.errors import PydanticInvalidForJsonSchema, PydanticUserError
 from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import PydanticSerializationError
@@ -56,6 +56,8 @@ M = TypeVar("M", bound=BaseModel)
 
 # What holds no float, so that a null in its place was None.
 _NO_FLOATS = {str, int, bool, bytes, Decimal, datetime, date, time, timedelta, UUID, type(None)}
+# What Pydantic shows of a secret.
+_MASK = b'"**********"'
 _FIELD = re.compile(r"field_name='(\w+)'")
 
 
@@ -179,6 +181,8 @@ class JsonCodec(Generic[M]):
         data = self._written(message)
         if b"null" in data and self._may_have_lost_a_number(message):
             self._check_nothing_became_null(message, data)
+        if _MASK in data:
+            self._check_nothing_was_masked(message, data)
         return header + data
 
     def prepare(self) -> None:
@@ -252,15 +256,26 @@ class JsonCodec(Generic[M]):
 
     def _check_nothing_became_null(self, message: M, data: bytes) -> None:
         """Pydantic writes NaN and the infinities as null, unless the model says otherwise."""
-        held = self.model.__pydantic_serializer__.to_python(
-            message, by_alias=True, round_trip=True, warnings="none"
-        )
-        place = _lost_number(held, json.loads(data))
+        place = _where(_is_lost_number, self._held(message), json.loads(data))
         if place is not None:
             raise SerializationError(
                 f"{self.model.__name__}{place} cannot be written: JSON has no NaN and no "
                 "infinity; model_config = {'ser_json_inf_nan': 'strings'} writes them as text"
             )
+
+    def _check_nothing_was_masked(self, message: M, data: bytes) -> None:
+        place = _where(_is_masked, self._held(message), json.loads(data))
+        if place is not None:
+            raise SerializationError(
+                f"{self.model.__name__}{place} cannot be written: Pydantic masks secrets in "
+                "JSON; use str, or a field_serializer that gives the value"
+            )
+
+    def _held(self, message: M) -> Any:
+        """The message's values in Python, in the order of its JSON."""
+        return self.model.__pydantic_serializer__.to_python(
+            message, by_alias=True, round_trip=True, warnings="none"
+        )
 
     def _unwritten(self, error: Exception) -> SerializationError:
         # Pydantic's text quotes the value.
@@ -313,10 +328,20 @@ def _where_floats_are(model: type[BaseModel]) -> tuple[tuple[str, ...], bool]:
     return tuple(floats), elsewhere
 
 
-def _lost_number(held: Any, written: Any, place: str = "") -> str | None:
-    """Where a number that is not finite was written as null."""
-    if isinstance(held, float) and not isfinite(held) and written is None:
-        return place
+def _is_lost_number(held: Any, written: Any) -> bool:
+    return isinstance(held, float) and not isfinite(held) and written is None
+
+
+def _is_masked(held: Any, written: Any) -> bool:
+    if not isinstance(held, Secret | SecretStr | SecretBytes):
+        return False
+    return str(written).encode() == _MASK[1:-1] and held.get_secret_value() != written
+
+
+def _where(is_wrong: Callable[[Any, Any], bool], held: Any, written: Any) -> str | None:
+    """The place of the first value that was written as another one."""
+    if is_wrong(held, written):
+        return ""
     # Both are in the same order; the names in Python may be of another type.
     if isinstance(held, dict) and isinstance(written, dict):
         steps = zip((f".{key}" for key in written), held.values(), written.values(), strict=False)
@@ -324,8 +349,11 @@ def _lost_number(held: Any, written: Any, place: str = "") -> str | None:
         steps = zip((f"[{index}]" for index in count()), held, written, strict=False)
     else:
         return None
-    found = (_lost_number(value, text, place + step) for step, value, text in steps)
-    return next((lost for lost in found if lost is not None), None)
+    for step, value, text in steps:
+        place = _where(is_wrong, value, text)
+        if place is not None:
+            return step + place
+    return None
 
 
 def _from_file(path: str | PathLike[str]) -> dict[str, Any]:

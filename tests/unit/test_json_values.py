@@ -21,6 +21,7 @@ from pydantic import (
     ConfigDict,
     Field,
     PlainSerializer,
+    SecretStr,
     computed_field,
     create_model,
     field_serializer,
@@ -440,6 +441,33 @@ def test_the_subject_may_be_told_from_the_schemas_title():
     by_title = JsonCodec(Order, subject=lambda title: f"orders-{title}", registry=registry)
     by_title.prepare()
     assert registry.registered[0][0] == by_title.subject == "orders-Order"
+
+
+class Login(BaseModel):
+    password: SecretStr
+
+
+class Signup(BaseModel):
+    logins: dict[str, list[Login]]
+
+
+def test_a_secret_that_json_would_mask_is_an_error_without_the_secret():
+    message = Signup(logins={"web": [Login(password=SecretStr("hunter2"))]})
+    with pytest.raises(SerializationError, match=r"Signup\.logins\.web\[0\]\.password") as raised:
+        codec(Signup).encode(message)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_secret_is_written_where_its_serializer_gives_the_value():
+    class Open(Login):
+        note: str = "**********"
+
+        @field_serializer("password", when_used="json")
+        def shown(self, value: SecretStr) -> str:
+            return value.get_secret_value()
+
+    message = Open(password=SecretStr("hunter2"))
+    assert codec(Open).decode(codec(Open).encode(message)) == message
 
 
 def test_registering_without_a_registry_is_an_error_that_says_the_way_out():
