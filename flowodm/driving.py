@@ -11,7 +11,7 @@ import inspect
 import logging
 import threading
 from collections.abc import Callable, Generator
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, TypeAlias, TypeVar
@@ -78,7 +78,10 @@ def bounded(call: Callable[[], T], timeout: float) -> T:
             answer.set_exception(error)
 
     threading.Thread(target=make, name="flowodm-bounded", daemon=True).start()
-    return answer.result(timeout)
+    wait([answer], timeout)
+    if not answer.done():
+        raise TimeoutError(f"no answer within {timeout:.1f} s")
+    return answer.result()
 
 
 def drive(steps: Steps[T]) -> T:

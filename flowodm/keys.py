@@ -91,7 +91,27 @@ class TextKeys:
             raise SerializationError(f"the key cannot be written: {error.reason}") from None
 
 
-class JsonKeys:
+class _RegisteredKeys:
+    """Keys that may be framed with the id of a schema."""
+
+    _id: ObtainedId
+
+    @property
+    def prepared(self) -> bool:
+        """Whether encode needs nothing of the registry any more, and so cannot block."""
+        return self._id.header is not None
+
+    def prepare(self) -> None:
+        """Get the schema's id, if keys are framed.
+
+        Raises:
+            SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
+                :meth:`flowodm.registry.registration.Registration.obtain`.
+        """
+        self._id.get()
+
+
+class JsonKeys(_RegisteredKeys):
     """Keys as JSON.
 
     Args:
@@ -114,20 +134,6 @@ class JsonKeys:
         self._name = name
         self._adapter = TypeAdapter(annotation)
         self._id = ObtainedId(registry, registration, self._schema, wire.header)
-
-    @property
-    def prepared(self) -> bool:
-        """Whether encode needs nothing of the registry any more, and so cannot block."""
-        return self._id.header is not None
-
-    def prepare(self) -> None:
-        """Get the schema's id, if keys are framed.
-
-        Raises:
-            SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
-                :meth:`flowodm.registry.registration.Registration.obtain`.
-        """
-        self._id.get()
 
     def encode(self, key: Any) -> bytes:
         """The key as JSON.
@@ -154,7 +160,7 @@ class JsonKeys:
         return {"$schema": RegisteredSchema.schema_dialect, **own}
 
 
-class AvroKeys:
+class AvroKeys(_RegisteredKeys):
     """Keys as Avro.
 
     Args:
@@ -181,20 +187,6 @@ class AvroKeys:
         self._codec = Codec(self._record, subject=registration.subject)
         schema = self._codec.schema["fields"][0]["type"]
         self._id = ObtainedId(registry, registration, lambda: schema, wire.header)
-
-    @property
-    def prepared(self) -> bool:
-        """Whether encode needs nothing of the registry any more, and so cannot block."""
-        return self._id.header is not None
-
-    def prepare(self) -> None:
-        """Get the schema's id, if keys are framed.
-
-        Raises:
-            SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
-                :meth:`flowodm.registry.registration.Registration.obtain`.
-        """
-        self._id.get()
 
     def encode(self, key: Any) -> bytes:
         """The key as Avro.

@@ -23,7 +23,7 @@ from kafka.admin import KafkaAdminClient, MemberToRemove
 from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
-from flowodm.consumer.committer import bounded
+from flowodm.driving import bounded
 from supervisor.membership import Membership
 
 if TYPE_CHECKING:

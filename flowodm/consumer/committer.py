@@ -7,10 +7,9 @@ consumer: while a broker does not answer, the loop could neither poll nor stop.
 
 from __future__ import annotations
 
-import threading
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaException, TopicPartition
 
@@ -27,8 +26,6 @@ if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.window import Window
     from flowodm.events import TP
-
-T = TypeVar("T")
 
 #: Seconds for a call into the client, when nothing else bounds it.
 CALL_TIMEOUT = 10.0
@@ -307,31 +304,6 @@ class Committer:
 def positions(partitions: Iterable[TopicPartition]) -> dict[TP, Position]:
     """Kafka's answers about committed offsets in the engine's terms."""
     return {(p.topic, p.partition): Position(p.offset, p.metadata or "") for p in partitions}
-
-
-def bounded(call: Callable[[], T], timeout: float) -> T:
-    """Run a call that may never return in a thread of its own, for at most this many seconds.
-
-    Raises:
-        TimeoutError: It did not return in time; the thread is left behind, it is a daemon.
-    """
-    results: list[T] = []
-    errors: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            results.append(call())
-        except BaseException as error:  # noqa: BLE001 - raised again below, in the caller
-            errors.append(error)
-
-    thread = threading.Thread(target=work, name="flowodm-bounded", daemon=True)
-    thread.start()
-    thread.join(timeout)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"no answer within {timeout:.1f} s")
-    return results[0]
 
 
 def _sleep(seconds: float, deadline: float) -> None:

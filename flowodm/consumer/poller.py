@@ -1,7 +1,7 @@
 """The one thread that owns a loop's Kafka consumer: it joins, fetches, commits and leaves.
 
 Everything here is thin: what to do is the engine's decision. A call into librdkafka that may
-block without a bound (close) runs in :func:`committer.bounded`; commits are all asynchronous.
+block without a bound (close) runs in :func:`flowodm.driving.bounded`; commits are all asynchronous.
 """
 
 from __future__ import annotations
@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from flowodm.connection import get_kafka_connection
-from flowodm.consumer.committer import CALL_TIMEOUT, TICK, Committer, bounded
+from flowodm.consumer.committer import CALL_TIMEOUT, TICK, Committer
 from flowodm.consumer.rebalance import Membership
 from flowodm.consumer.standing import Standing
+from flowodm.driving import bounded
 from flowodm.events import Abandoned, EndReason, LoopState, Trouble
 from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
 

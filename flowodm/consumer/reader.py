@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Self, TypeVar
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from flowodm.connection import get_kafka_connection
-from flowodm.consumer.committer import CALL_TIMEOUT, bounded
+from flowodm.consumer.committer import CALL_TIMEOUT
 from flowodm.consumer.dead_letter import ANSWER_TIMEOUT, partitions_of
+from flowodm.driving import bounded
 from flowodm.exceptions import ConfigurationError, ConsumerError, summary
 
 if TYPE_CHECKING:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flowodm.consumer.options import Options
+    from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 
 
@@ -45,6 +46,46 @@ class Loop:
     def settings(self) -> BaseSettings:
         """The settings profile in use."""
         return self.options.settings
+
+    @property
+    def model(self) -> type[FlowBaseModel]:
+        """The messages' class."""
+        return self.options.model
+
+    @property
+    def group_id(self) -> str | None:
+        """The group as it was given; None: that of the model's Settings."""
+        return self.options.group_id
+
+    @property
+    def error_handler(self) -> Callable[[Exception, Any, Any], Any] | None:
+        """What gets the records that failed for good."""
+        return self.options.error_handler
+
+    @property
+    def commit_strategy(self) -> str:
+        """When offsets are committed: before_processing or after_processing."""
+        return self.options.commit_strategy.value
+
+    @property
+    def max_retries(self) -> int:
+        """How often a failed record is tried again."""
+        return self.options.max_retries
+
+    @property
+    def retry_delay(self) -> float:
+        """Seconds before the first retry."""
+        return self.options.retry_delay
+
+    @property
+    def poll_timeout(self) -> float:
+        """The most seconds of one poll."""
+        return self.options.poll_timeout
+
+    @property
+    def max_concurrent(self) -> int:
+        """How many handlers may run at a time."""
+        return self.options.max_concurrent
 
     def stop(self, now: bool = False) -> None:
         """Ask the loop to stop; from any thread, and from a signal handler.

@@ -99,6 +99,15 @@ def test_the_group_is_the_model_s_unless_another_is_given(loop, handler):
 
 
 @BOTH
+def test_what_a_loop_was_made_with_can_be_read_from_it(loop, handler):
+    made = loop(Order, handler, None, "another", max_retries=3, retry_delay=2.0, poll_timeout=0.5)
+    assert (made.model, made.handler, made.group_id) == (Order, handler, "another")
+    assert (made.max_retries, made.retry_delay, made.poll_timeout) == (3, 2.0, 0.5)
+    assert (made.error_handler, made.commit_strategy) == (None, "before_processing")
+    assert made.max_concurrent == (10 if loop is AsyncConsumerLoop else 1)
+
+
+@BOTH
 @pytest.mark.parametrize("word", ["before_processing", "after_processing"])
 def test_both_commit_strategies_are_known(loop, handler, word):
     made = loop(Order, handler, commit_strategy=word)
