@@ -28,10 +28,13 @@ def main() -> None:
     _open_standard_streams()
     try:
         _import_structlog()
-        from supervisor.cli import app  # noqa: PLC0415 - Ctrl-C may come while this imports
+        # Ctrl-C may come while this imports.
+        from supervisor.cli import NobodyReadsError, app  # noqa: PLC0415 - see above
 
         try:
             app()
+        except NobodyReadsError as error:
+            _leave(OUTPUT_FAILED, str(error))
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:

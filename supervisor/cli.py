@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import os
 import sys
 from functools import partial
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.table import Table
 from rich.text import Text
+from typer.core import TyperGroup
 
 from supervisor import cli_check, cli_control, logs
 from supervisor.cli_check import ConfigFile, errors, load
@@ -21,6 +23,7 @@ from supervisor.toml import ConfigError, Problem, load_config
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from supervisor.config import SupervisorConfig
@@ -63,7 +66,33 @@ a second one, or SIGQUIT, kills at once.
 otherwise.
 """
 
+
+class NobodyReadsError(Exception):
+    """What reads the output has closed it."""
+
+
+class _Commands(TyperGroup):
+    """Tells of a closed pipe; click would end with status 1 and say nothing."""
+
+    def make_context(self, *args: Any, **extra: Any) -> Any:
+        with _told():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _told():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise NobodyReadsError(str(error)) from None
+
+
 app = typer.Typer(
+    cls=_Commands,
     help=_HELP,
     epilog=_EXIT_STATUS,
     no_args_is_help=True,

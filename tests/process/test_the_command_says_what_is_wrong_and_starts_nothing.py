@@ -181,6 +181,25 @@ def test_an_output_that_cannot_be_written_is_one_line_and_status_74():
     assert done.stderr == "flowodm-supervisor: [Errno 28] No space left on device\n"
 
 
+@pytest.mark.parametrize("arguments", ["--version", "schema"])
+def test_a_pipe_that_nobody_reads_is_one_line_and_status_74(arguments):
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-m", "supervisor", arguments],
+            stdout=writer,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+    finally:
+        os.close(writer)
+    assert done.returncode == 74
+    assert done.stderr == "flowodm-supervisor: [Errno 32] Broken pipe\n"
+
+
 def test_an_interrupt_during_the_imports_is_one_line_and_status_130(tmp_path):
     (tmp_path / "typer.py").write_text("raise KeyboardInterrupt")
     done = command("--version", cwd=tmp_path, PYTHONPATH=str(tmp_path))
