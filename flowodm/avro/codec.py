@@ -117,7 +117,8 @@ class Codec(Generic[M]):
         own = parsed_record(self.schema)
         self.subject = subject if isinstance(subject, str) else subject(own["name"])
         self._registration = Registration(self.subject, auto_register, use_latest_version)
-        self._to_avro = compile_writer(own)
+        self._classes = classes
+        self._to_avro = compile_writer(own, classes)
         self._physical = fastavro.parse_schema(physical(own))
         try:
             self._bare = self._decoding.reader(own, 0)
@@ -278,7 +279,7 @@ class Codec(Generic[M]):
                 schema_id,
                 ", ".join(missing),
             )
-        self._to_avro = compile_writer(parsed)
+        self._to_avro = compile_writer(parsed, self._classes)
         self._physical = fastavro.parse_schema(physical(parsed))
         self.schema = schema
 

@@ -8,28 +8,36 @@ and a value that does not fit is an error.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import Enum
-from typing import Any
+from enum import Enum, EnumType
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
 from flowodm.avro.logical import TUPLE, Convert, logical_writer, python_types
 from flowodm.avro.names import full_name, short_name, symbol_of
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_NO_CLASSES: Mapping[str, type] = MappingProxyType({})
+
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
 _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
 
 
-def compile_writer(schema: dict[str, Any]) -> Convert:
+def compile_writer(schema: dict[str, Any], classes: Mapping[str, type] = _NO_CLASSES) -> Convert:
     """A function from a model to the dictionary that fastavro writes with this schema.
 
     Args:
         schema: A record's schema with full names, as fastavro's parse_schema gives it.
+        classes: The enums behind its named types, by their full names: of a model with
+            ``use_enum_values`` there comes a member's value, which need not be its symbol.
 
     The function raises TypeError or ValueError, with the field's path, for a value that the
     schema does not allow.
     """
-    return _Compiler().record(schema)
+    return _Compiler(classes).record(schema)
 
 
 def physical(schema: Any) -> Any:
@@ -57,7 +65,8 @@ def _allows_null(schema: Any) -> bool:
 
 
 class _Compiler:
-    def __init__(self) -> None:
+    def __init__(self, classes: Mapping[str, type]) -> None:
+        self._classes = classes
         self._named: dict[str, Convert] = {}
         self._schemas: dict[str, Any] = {}
 
@@ -95,7 +104,9 @@ class _Compiler:
             case "map":
                 return _map(self._value(schema["values"]))
             case "enum":
-                convert: Convert | None = _EnumWriter(schema["symbols"])
+                convert: Convert | None = _EnumWriter(
+                    schema["symbols"], self._classes.get(schema["name"])
+                )
             case "fixed":
                 convert = logical_writer(schema)
             case _ if schema.get("logicalType") == TUPLE:
@@ -192,17 +203,23 @@ class _TupleWriter:
 class _EnumWriter:
     """Turns members into their symbols; what is a symbol already stays."""
 
-    def __init__(self, symbols: list[str]) -> None:
+    def __init__(self, symbols: list[str], cls: type | None = None) -> None:
         self._symbols = frozenset(symbols)
+        members: list[Enum] = list(cls) if isinstance(cls, EnumType) else []
+        self._by_text = {
+            member.value: symbol_of(member) for member in members if isinstance(member.value, str)
+        }
 
     def __call__(self, value: Any) -> str:
         symbol = value.value if isinstance(value, Enum) else value
         if type(symbol) is str and symbol in self._symbols:
             return symbol
         if isinstance(value, Enum):
-            named = symbol_of(value)
-            if named in self._symbols:
-                return named
+            symbol = symbol_of(value)
+        elif type(value) is str:
+            symbol = self._by_text.get(value)
+        if type(symbol) is str and symbol in self._symbols:
+            return symbol
         raise ValueError(f"is none of the symbols {', '.join(sorted(self._symbols))}")
 
 

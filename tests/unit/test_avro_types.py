@@ -362,3 +362,9 @@ def test_a_type_that_is_decoded_in_validation_is_refused_since_reading_would_do_
 def test_two_kinds_of_tuples_in_a_union_are_refused_since_they_are_written_alike():
     with pytest.raises(SchemaValidationError, match="'tuple' once"):
         Codec(holder(tuple[int, str] | tuple[str, int]), subject="s")
+
+
+@pytest.mark.parametrize("annotation", [Colour, Colour | None, dict[str, list[Colour]]])
+def test_a_model_that_holds_an_enums_values_is_written_though_they_are_no_symbols(annotation):
+    value: Any = "nearly-blue" if annotation != dict[str, list[Colour]] else {"a": ["nearly-blue"]}
+    assert sent(annotation, value, use_enum_values=True) == value
