@@ -148,8 +148,8 @@ class FencedError(ConsumerError):
 class RecordError(ConsumerError):
     """A record failed for good and the loop was told to stop rather than to skip it.
 
-    Its offset is not committed: the next run starts with this record. The handler's own
-    exception is the ``__cause__``.
+    With after_processing its offset is not committed: the next run starts with this record. The
+    handler's own exception is the ``__cause__``.
 
     Attributes:
         topic: The record's topic.
@@ -158,7 +158,8 @@ class RecordError(ConsumerError):
     """
 
     def __init__(self, message: str, *, topic: str, partition: int, offset: int) -> None:
-        super().__init__(f"{message} (topic {topic}, partition {partition}, offset {offset})")
+        place = f"topic {topic}, partition {partition}, offset {offset}"
+        super().__init__(message if place in message else f"{message} ({place})")
         self.topic = topic
         self.partition = partition
         self.offset = offset

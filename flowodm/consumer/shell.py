@@ -63,6 +63,16 @@ class Loop:
         return self.options.error_handler
 
     @property
+    def on_startup(self) -> Callable[[], Any] | None:
+        """The hook that runs before the loop joins."""
+        return self.options.on_startup
+
+    @property
+    def on_shutdown(self) -> Callable[[], Any] | None:
+        """The hook that runs after the last commit."""
+        return self.options.on_shutdown
+
+    @property
     def commit_strategy(self) -> str:
         """When offsets are committed: before_processing or after_processing."""
         return self.options.commit_strategy.value

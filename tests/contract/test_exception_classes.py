@@ -7,7 +7,9 @@ import pytest
 import flowodm
 from flowodm import (
     ConfigurationError,
+    DeserializationError,
     FlowODMError,
+    RecordError,
     SchemaCompatibilityError,
     SchemaError,
     SchemaRegistryError,
@@ -61,3 +63,10 @@ def test_a_compatibility_error_names_the_rule():
 def test_a_registry_s_trouble_is_a_schema_error():
     assert issubclass(SchemaRegistryError, SchemaError)
     assert issubclass(flowodm.RegistryUnavailableError, SchemaRegistryError)
+
+
+def test_a_record_error_names_its_place_once():
+    place = {"topic": "orders", "partition": 0, "offset": 2}
+    said = str(DeserializationError("not Avro", **place, schema_id=7))
+    for message in ("handler failed", f"deserialization failed for good: {said}"):
+        assert str(RecordError(message, **place)).count("topic orders, partition 0, offset 2") == 1
