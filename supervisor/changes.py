@@ -193,7 +193,8 @@ class Changes:
 
     def turn(self) -> None:
         """Go on with what is being replaced, and forget slots that have ended for good."""
-        self._fleet.sweep()
+        if not self._stopped:  # the end's report tells of all that ended in it
+            self._fleet.sweep()
         self._follow_topics()
         while self.rollout.under_way and not self._waits:
             before = self.rollout

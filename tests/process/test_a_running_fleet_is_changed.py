@@ -188,6 +188,21 @@ async def test_a_request_that_makes_no_sense_changes_nothing_and_says_why(ask, w
         assert await settled(supervisor) == old
 
 
+async def test_the_report_tells_of_a_slot_that_was_retired_and_still_drained_at_the_stop():
+    consumers = {"orders": ("stubborn", {"workers": 2})}
+    async with embedded(consumers, drain_timeout="500ms", kill_delay="100ms") as supervisor:
+        await ready(supervisor)
+        await changed(supervisor.scale("orders", 1))
+        await until(
+            lambda: slots(supervisor)["orders/1"]["state"] == "draining", "one is not wanted"
+        )
+        supervisor.stop()
+
+    ended = {worker.slot: worker.killed for worker in supervisor.report.workers}
+    assert ended == {0: True, 1: True}
+    assert supervisor.report.status != 0
+
+
 async def test_a_stop_in_the_middle_of_a_rollout_ends_everything():
     async with embedded({"orders": ("slow_to_stop", {"workers": 3})}) as supervisor:
         old = await ready(supervisor)
