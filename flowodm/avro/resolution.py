@@ -353,8 +353,20 @@ def _primitive(writer: Any, kind: str, readers: list[Any]) -> Any:
                 own = wanted in {kind, "long"} and others and len(readers) > 1
                 return {"type": kind, "logicalType": EXACT} if own else kind
             if _logical(writer) is not None:
-                return writer
+                return _by_both_marks(writer, reader)
             if wanted != kind:
                 raise CannotFitError(f"a plain {kind} cannot be read as {_logical(reader)}")
             return {**reader, "type": kind}
     return writer
+
+
+def _by_both_marks(writer: dict[str, Any], reader: dict[str, Any]) -> dict[str, Any]:
+    """A number that means one thing there and perhaps another here: Pydantic would guess."""
+    said, wanted = writer["logicalType"], reader["logicalType"]
+    meant = _AS_IT_IS.get(wanted, wanted)
+    if _kind(writer) not in {"int", "long"} or _AS_IT_IS.get(said, said) == meant:
+        return writer
+    in_utc = said.removeprefix("local-")
+    if said.startswith("local-timestamp-") and _AS_IT_IS.get(in_utc, in_utc) == meant:
+        return {**writer, "logicalType": in_utc}  # what has no zone is taken as UTC
+    raise CannotFitError(f"{said} cannot be read as {wanted}")

@@ -24,6 +24,8 @@ from pydantic import (
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
+from flowodm.avro.resolution import fit
+from flowodm.avro.sources import parsed_record
 from flowodm.exceptions import DeserializationError, SchemaValidationError, SerializationError
 
 Money = Annotated[Decimal, Field(max_digits=6, decimal_places=2)]
@@ -368,3 +370,38 @@ def test_two_kinds_of_tuples_in_a_union_are_refused_since_they_are_written_alike
 def test_a_model_that_holds_an_enums_values_is_written_though_they_are_no_symbols(annotation):
     value: Any = "nearly-blue" if annotation != dict[str, list[Colour]] else {"a": ["nearly-blue"]}
     assert sent(annotation, value, use_enum_values=True) == value
+
+
+@pytest.mark.parametrize(("unit", "value"), [("millis", 1_500), ("micros", 1_500_000)])
+def test_a_local_timestamp_of_others_is_an_instant_in_utc_where_the_model_wants_one(unit, value):
+    schema = {"type": "long", "logicalType": f"local-timestamp-{unit}"}
+    record = {"type": "record", "name": "Holder", "fields": [{"name": "value", "type": schema}]}
+    wanted = datetime(1970, 1, 1, 0, 0, 1, 500_000, tzinfo=UTC)
+    assert read_from(record, {"value": value}, holder(datetime)).value == wanted
+
+
+@pytest.mark.parametrize(
+    ("base", "mark", "annotation"),
+    [
+        ("long", "timestamp-nanos", datetime),
+        ("long", "timestamp-nanos", datetime | None),
+        ("int", "date", datetime),
+        ("long", "nanoseconds", timedelta),
+        ("long", "timestamp-micros", NaiveDatetime),
+    ],
+)
+def test_a_number_with_another_mark_than_the_models_is_refused_and_never_guessed(
+    base, mark, annotation
+):
+    schema = {"type": base, "logicalType": mark}
+    record = {"type": "record", "name": "Holder", "fields": [{"name": "value", "type": schema}]}
+    with pytest.raises(DeserializationError, match=f"{mark} cannot be read as"):
+        read_from(record, {"value": 5}, holder(annotation))
+
+
+def test_a_model_with_milliseconds_reads_what_has_microseconds():
+    millis = {"type": "long", "logicalType": "timestamp-millis"}
+    own = {"type": "record", "name": "Holder", "fields": [{"name": "value", "type": millis}]}
+    micros = {"type": "long", "logicalType": "timestamp-micros"}
+    written, _ = fit(parsed_record(own | {"fields": [{"name": "value", "type": micros}]}), own)
+    assert written["fields"][0]["type"] == micros
