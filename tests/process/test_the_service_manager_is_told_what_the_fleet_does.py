@@ -27,6 +27,7 @@ WATCHDOG = 0.8
 TOML = """
 [supervisor]
 http = ""
+control_socket = ""
 log_format = "json"
 instance_id = "test"
 preload = ["standins"]
