@@ -106,6 +106,7 @@ class SchemaRegistry:
                     self._client = SchemaRegistryClient(self._config)
                 except (ValueError, TypeError, OSError) as error:
                     said = str(error).replace(str(self._config.get("url")), self.name)
+                    said = _BEFORE_A_HOST.sub("", said)  # one of several, or no URL at all
                     raise ConfigurationError(
                         f"the schema registry client for {self.name} cannot be made: {said}"
                     ) from None
@@ -320,6 +321,9 @@ class SchemaRegistry:
         self._unusable[schema_id] = _Final(now + UNUSABLE_ID_KEPT, type(error), str(error))
 
 
+_BEFORE_A_HOST = re.compile(r"[^\s,]*@")
+
+
 def _check_timeout(seconds: object) -> None:
     """What Confluent's client would only find out while it asks; None would wait for ever."""
     if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
@@ -337,7 +341,11 @@ def _with_static_token(config: Mapping[str, Any]) -> dict[str, Any]:
 def _with_credentials_apart(config: dict[str, Any]) -> dict[str, Any]:
     """Take user and password out of the addresses: the HTTP library logs those as they are."""
     addresses = str(config.get("url", "")).split(",")
-    parts = [urlsplit(address.strip()) for address in addresses]
+    try:
+        parts = [urlsplit(address.strip()) for address in addresses]
+    except ValueError:  # its text may quote the password
+        name = _without_credentials(str(config["url"]))
+        raise ConfigurationError(f"the schema registry's address is no URL: {name}") from None
     users = [f"{unquote(p.username)}:{unquote(p.password or '')}" for p in parts if p.username]
     if not users:
         return config

@@ -337,3 +337,18 @@ def test_half_of_the_credentials_is_an_error_that_names_both():
 def test_the_registry_is_named_without_its_credentials():
     url = f"https://me:{SECRET}@127.0.0.1:9/registry"
     assert SchemaRegistry({"url": url}).name == "https://127.0.0.1:9/registry"
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        f"http://127.0.0.1:9,me:{SECRET}@host",
+        f"me:{SECRET}@host",
+        f"http://me:{SECRET}@[::1",
+        f"http://me:{SECRET}@ho\N{CARE OF}st",
+    ],
+)
+def test_an_address_that_is_no_url_is_a_configuration_error_without_its_password(url):
+    with pytest.raises(ConfigurationError) as caught:
+        SchemaRegistry({"url": url}).check()
+    assert SECRET not in str(caught.value)
