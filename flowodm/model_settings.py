@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any, NamedTuple
 from weakref import WeakKeyDictionary
 
@@ -17,6 +19,9 @@ VALUE_SERIALIZERS = ("avro", "json")
 
 TOPIC, RECORD, TOPIC_RECORD = "topic", "record", "topic_record"
 _STRATEGIES = (TOPIC, RECORD, TOPIC_RECORD)
+
+_LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
+"""As Kafka's brokers have it (org.apache.kafka.common.internals.Topic)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +112,7 @@ def _read(model: type[BaseModel]) -> ModelSettings:
     for cls in model.__mro__:
         inner = cls.__dict__.get("Settings")
         if isinstance(inner, type):
+            _check_names(cls.__name__, inner)
             for field in fields(ModelSettings):
                 if hasattr(inner, field.name):
                     found.setdefault(field.name, getattr(inner, field.name))
@@ -116,6 +122,7 @@ def _read(model: type[BaseModel]) -> ModelSettings:
         raise SettingsError(
             f"{name} has no topic: give it an inner class Settings with topic = '...'"
         )
+    _check_values(name, found)
     strategy = found.setdefault("subject_strategy", TOPIC)
     if strategy not in _STRATEGIES:
         raise SettingsError(
@@ -132,6 +139,32 @@ def _read(model: type[BaseModel]) -> ModelSettings:
     if settings.key_field is not None and settings.key_field not in model.model_fields:
         raise SettingsError(f"{name}.Settings.key_field: there is no field {settings.key_field!r}")
     return settings
+
+
+def _check_names(name: str, inner: type) -> None:
+    """A program may keep settings of its own here; a slip of the pen is none."""
+    known = [field.name for field in fields(ModelSettings)]
+    for given in vars(inner):
+        near = get_close_matches(given, known, n=1, cutoff=0.8)
+        if near and given not in known and not given.startswith("_"):
+            raise SettingsError(
+                f"{name}.Settings.{given}: there is no such setting; did you mean {near[0]}?"
+            )
+
+
+def _check_values(name: str, found: dict[str, Any]) -> None:
+    for field in fields(ModelSettings):
+        value = found.get(field.name)
+        if isinstance(field.default, bool) and not isinstance(found.get(field.name, True), bool):
+            raise SettingsError(f"{name}.Settings.{field.name}: {value!r} is not True or False")
+    for text in ("consumer_group", "schema_subject", "key_field"):
+        if not isinstance(found.get(text), str | None):
+            raise SettingsError(f"{name}.Settings.{text}: {found[text]!r} is not text")
+    if not _LEGAL_TOPIC.fullmatch(found["topic"]) or found["topic"] in {".", ".."}:
+        raise SettingsError(
+            f"{name}.Settings.topic: {found['topic']!r} is no name of a topic: "
+            "1 to 249 letters, digits, dots, underscores and hyphens"
+        )
 
 
 def _check_serializers(name: str, settings: ModelSettings) -> None:

@@ -116,3 +116,26 @@ def test_unknown_fields_are_refused_and_names_work_beside_aliases():
     assert Aliased(value=1) == Aliased(theValue=1)
     with pytest.raises(ValidationError):
         Aliased(value=1, other=2)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("value_serialiser", "json", "did you mean value_serializer"),
+        ("consumer_groups", "a", "did you mean consumer_group"),
+        ("confluent_wire_format", "no", "not True or False"),
+        ("auto_register", 1, "not True or False"),
+        ("consumer_group", 5, "5 is not text"),
+        ("topic", "a b", "'a b' is no name of a topic"),
+        ("topic", "..", "no name of a topic"),
+    ],
+)
+def test_a_slip_of_the_pen_is_an_error_that_names_it(monkeypatch, name, value, said):
+    monkeypatch.setattr(Order.Settings, name, value, raising=False)
+    with pytest.raises(SettingsError, match=rf"Order\.Settings\.{name}: .*{said}"):
+        settings_of(Order)
+
+
+def test_a_program_may_keep_settings_of_its_own_there(monkeypatch):
+    monkeypatch.setattr(Order.Settings, "owner", "team shop", raising=False)
+    assert settings_of(Order).topic == "orders"
