@@ -2,7 +2,7 @@
 
 Arguments: the configuration as JSON; "hold-pipes" forks a child that keeps a copy of all
 that is open, the workers' pipes included, once the fleet is ready; "terminal" makes stdin the
-controlling terminal.
+controlling terminal; "cgroup=FOLDER" makes it a member of that cgroup first.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import os
 import sys
 import termios
 import time
+from pathlib import Path
 
 import standins
 from waiting import wait_until_async
@@ -51,5 +52,12 @@ async def main() -> int:
         return (await run).status
 
 
+def enter_cgroups() -> None:
+    for flag in sys.argv:
+        if flag.startswith("cgroup="):
+            Path(flag.removeprefix("cgroup="), "cgroup.procs").write_text(str(os.getpid()))
+
+
 if __name__ == "__main__":
+    enter_cgroups()
     sys.exit(asyncio.run(main()))

@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 
 import pytest
-from fleets import assigned, embedded, slots, until
+from fleets import PATIENCE, Host, assigned, embedded, slots, until
+from waiting import wait_until
 
 from supervisor import fleet as fleets_of
 from supervisor.oom import OomKills
@@ -39,38 +40,31 @@ async def test_a_sigkill_is_counted_under_what_the_kernel_says_of_it(monkeypatch
 
 
 @pytest.fixture
-def small_cgroup(tmp_path):
-    """A memory cgroup of 256 MB, this process's for as long as the test runs."""
+def small_cgroup():
+    """A memory cgroup of 256 MB, empty."""
     folder = CGROUPS / f"flowodm-test-{os.getpid()}"
     try:
-        mine = next(
-            line.split(":", 2)[2]
-            for line in Path("/proc/self/cgroup").read_text().splitlines()
-            if ":memory:" in line
-        )
-        before = CGROUPS / mine.lstrip("/") / "cgroup.procs"
         folder.mkdir()
         (folder / "memory.limit_in_bytes").write_text("256M")
-    except (OSError, StopIteration) as error:
+    except OSError as error:
         pytest.skip(f"no memory cgroup can be made here: {error}")
-    (folder / "cgroup.procs").write_text(str(os.getpid()))
     try:
-        yield
+        yield folder
     finally:
-        before.write_text(str(os.getpid()))
-        for pid in (folder / "cgroup.procs").read_text().split():
-            before.write_text(pid)
+        procs = folder / "cgroup.procs"
+        wait_until(lambda: not procs.read_text(), PATIENCE, "all its processes have ended")
         folder.rmdir()
 
 
-async def test_a_worker_that_the_kernel_really_kills_is_recognised(
-    small_cgroup, tmp_path, monkeypatch
-):
+def test_a_worker_that_the_kernel_really_kills_is_recognised(small_cgroup, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    async with embedded({"orders": ("takes_all_memory", QUICK)}) as supervisor:
-        await until(lambda: supervisor.ready, "it is ready")
+    with Host({"orders": ("takes_all_memory", QUICK)}, f"cgroup={small_cgroup}") as host:
+        host.until_ready()
         (tmp_path / "go").touch()
-
-        slot = await restarted(supervisor)
+        slot = wait_until(
+            lambda: (slot := host.slots()[0])["restarts"] and assigned(slot) and slot,
+            PATIENCE,
+            "another one is assigned",
+        )
 
     assert slot["last_failure"]["reason"] == "out_of_memory"
