@@ -14,7 +14,7 @@ STAMP := $(VENV)/.installed-$(INSTALL)
 SOURCES := $(shell find flowodm supervisor -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock dist clean
+.PHONY: help demo test check format lock reference dist clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,6 +68,9 @@ format: $(VENV)/.installed-editable  ## format and fix what can be fixed
 lock:  ## resolve constraints.txt anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-annotate --no-header --group dev pyproject.toml --output-file constraints.txt
+
+reference: $(VENV)/.installed-editable  ## write config/reference.toml anew from the models
+	$(BIN)/python -m supervisor.reference > config/reference.toml
 
 dist: $(VENV)/.dependencies  ## wheel and source distribution in dist/
 	rm -rf dist
