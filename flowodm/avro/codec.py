@@ -182,7 +182,8 @@ class Codec(Generic[M]):
             UndefinedNameError,
         ) as error:
             text = f"{self.model.__name__} cannot be read: {error}"
-            raise DeserializationError(text, schema_id=schema_id) from error
+            field = error.field if isinstance(error, CannotFitError) else None
+            raise DeserializationError(text, schema_id=schema_id, field=field) from error
 
     def encode(self, message: M) -> bytes:
         """Write one message. Blocks the first time, if the schema must be registered.

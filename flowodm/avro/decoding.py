@@ -12,8 +12,9 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import fastavro
 from pydantic import BaseModel
 
+from flowodm.avro.compatibility import obstacles
 from flowodm.avro.compiled import compile_reader
-from flowodm.avro.failures import TrailingBytesError
+from flowodm.avro.failures import MismatchError, TrailingBytesError
 from flowodm.avro.reading import for_reading
 from flowodm.avro.resolution import counterparts, fit, only_drops, same_shape
 
@@ -52,12 +53,25 @@ class Decoding(Generic[M]):
         classes = self._classes_of(writer)
         if same_shape(writer, self._reader_schema):
             return self._unresolved(writer, classes, (), start)
+        original = writer
         writer, reader = fit(writer, self._reader_schema)
         dropped = only_drops(writer, reader)
         if dropped is not None:
             return self._unresolved(writer, classes, dropped, start)
         fitted = (self._readable(writer, classes), self._readable(reader, self._classes))
-        return self._by_fastavro(*fitted, (), start)
+        return self._naming(original, self._by_fastavro(*fitted, (), start))
+
+    def _naming(self, writer: Any, read: Callable[[bytes], M]) -> Callable[[bytes], M]:
+        """The same function, which says what of the writer's schema does not fit."""
+
+        def read_or_say(data: bytes) -> M:
+            try:
+                return read(data)
+            except fastavro.read.SchemaResolutionError:
+                found = obstacles(writer, self._reader_schema)
+                raise MismatchError(found[0] if found else "") from None
+
+        return read_or_say
 
     def _readable(self, schema: Any, classes: Mapping[str, type]) -> Any:
         return fastavro.parse_schema(for_reading(schema, classes, by_alias=self._by_alias))

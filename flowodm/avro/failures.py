@@ -14,8 +14,27 @@ if TYPE_CHECKING:
     from pydantic import BaseModel
 
 
+_NO_RESOLUTION = "the writer's schema does not resolve to the model's"
+
+
 class TrailingBytesError(Exception):
     """A record goes on after its last field."""
+
+
+class MismatchError(Exception):
+    """The writer's schema does not resolve to the model's.
+
+    Args:
+        obstacle: Why not, as :func:`flowodm.avro.compatibility.obstacles` says it; "" if unknown.
+
+    Attributes:
+        field: Dotted path of the field at fault; None if unknown.
+    """
+
+    def __init__(self, obstacle: str) -> None:
+        place, _, why = obstacle.partition(": ")
+        super().__init__(f"{_NO_RESOLUTION}: {why}" if why else _NO_RESOLUTION)
+        self.field = place.partition(".")[2] or None
 
 
 class OtherRecordError(Exception):
@@ -26,6 +45,9 @@ def unread(model: type[BaseModel], error: Exception, schema_id: int | None) -> D
     """Why bytes are no message of the model."""
     if isinstance(error, ValidationError):
         return not_valid(model, error, schema_id)
+    if isinstance(error, MismatchError):
+        text, field = f"{model.__name__} cannot be read: {error}", error.field
+        return DeserializationError(text, schema_id=schema_id, field=field)
     text = f"{model.__name__} cannot be read: {_reason(error)}"
     return DeserializationError(text, schema_id=schema_id)
 
@@ -48,7 +70,7 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (TrailingBytesError, "there are bytes after its last field"),
     (EOFError, "the bytes end too early"),
     (UnicodeDecodeError, "a string is not UTF-8"),
-    (fastavro.read.SchemaResolutionError, "the writer's schema does not resolve to the model's"),
+    (fastavro.read.SchemaResolutionError, _NO_RESOLUTION),
     (OverflowError, "a date or time is out of Python's range"),
     (IndexError, "a union or an enum has no such branch"),
 )

@@ -45,7 +45,19 @@ _AS_LARGER = {**_AS_IT_IS, "int": "long", "float": "double"}
 
 
 class CannotFitError(Exception):
-    """The writer's schema cannot be read as the reader's; the text says why."""
+    """The writer's schema cannot be read as the reader's; the text says why.
+
+    Attributes:
+        field: Dotted path of the field at fault, where known.
+    """
+
+    def __init__(self, text: str, field: str | None = None) -> None:
+        super().__init__(text)
+        self.field = field
+
+    def inside(self, field: str) -> CannotFitError:
+        """The same, of a field of what this was about."""
+        return CannotFitError(str(self), f"{field}.{self.field}" if self.field else field)
 
 
 def same_shape(writer: Any, reader: Any) -> bool:
@@ -289,7 +301,10 @@ class _Fitting:
             if other is not None:
                 present.add(other["name"])
                 other["type"] = self._widened(field["type"], other["type"])
-                field["type"] = self._pair(field["type"], other["type"])
+                try:
+                    field["type"] = self._pair(field["type"], other["type"])
+                except CannotFitError as error:
+                    raise error.inside(other["name"]) from None
 
     def _rebuilt(self, schema: Any, emitted: set[str]) -> Any:
         """The reader without its missing fields; types they defined move to their next use."""

@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from flowodm.avro.classes import classes_named
 from flowodm.avro.codec import Codec
+from flowodm.avro.compatibility import obstacles
 from flowodm.avro.mapping import mapped
+from flowodm.avro.parsing import parsed
 from flowodm.exceptions import SchemaValidationError
 from flowodm.model_settings import settings_of
 from flowodm.registry.answers import NotThereError
-from flowodm.schema.compatibility import obstacles
 from flowodm.schema.conformity import conformity
 from flowodm.schema.files import load_schema_from_file
 from flowodm.schema.levels import Level
-from flowodm.schema.parsing import parsed
 from flowodm.schema.results import CompatibilityResult, ValidationResult
 from flowodm.schema.subjects import (
     get_schema_versions,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowodm.schema.parsing import kind_of, logical_of, named_types
+from flowodm.avro.parsing import kind_of, logical_of, named_types
 from flowodm.schema.results import ValidationResult
 
 _ALIKE = {
@@ -43,7 +43,7 @@ def conformity(own: Any, schema: Any, texts: frozenset[str] = frozenset()) -> Va
     """Compare a model with a schema.
 
     Args:
-        own: The model's schema, as :func:`flowodm.schema.parsing.parsed` gives it.
+        own: The model's schema, as :func:`flowodm.avro.parsing.parsed` gives it.
         schema: The other one, likewise.
         texts: The names of those of the model's enums whose members are str: only these can be
             written as plain texts.

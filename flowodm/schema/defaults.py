@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
 from flowodm.avro.logical import TUPLE
-from flowodm.schema.parsing import kind_of, logical_of
+from flowodm.avro.parsing import kind_of, logical_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

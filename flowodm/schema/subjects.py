@@ -13,12 +13,12 @@ import contextlib
 from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
+from flowodm.avro.parsing import parsed
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import ConfigurationError, SchemaRegistryError
 from flowodm.registry.answers import NotThereError
 from flowodm.schema.files import load_schema_from_file
 from flowodm.schema.levels import Level
-from flowodm.schema.parsing import parsed
 
 if TYPE_CHECKING:
     from os import PathLike

@@ -10,9 +10,9 @@ from fastavro.utils import generate_one
 from schema_changes import CHANGES, of
 
 from flowodm import FlowBaseModel, SchemaValidationError, check_compatibility
-from flowodm.schema.compatibility import obstacles
+from flowodm.avro.compatibility import obstacles
+from flowodm.avro.parsing import parsed
 from flowodm.schema.levels import Level
-from flowodm.schema.parsing import parsed
 
 
 @pytest.mark.parametrize("change", CHANGES.values(), ids=list(CHANGES))

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from flowodm.avro.names import short_name
-from flowodm.schema.parsing import NAMED, kind_of, named_types
+from flowodm.avro.parsing import NAMED, kind_of, named_types
 
 _PROMOTIONS = {
     "int": {"long", "float", "double"},
@@ -24,7 +24,7 @@ def obstacles(writer: Any, reader: Any) -> list[str]:
     """Why records that ``writer`` wrote cannot be read with ``reader``; empty if they can.
 
     Args:
-        writer: A schema as :func:`flowodm.schema.parsing.parsed` gives it.
+        writer: A schema as :func:`flowodm.avro.parsing.parsed` gives it.
         reader: Another one.
 
     Returns:
