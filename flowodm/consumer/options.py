@@ -43,6 +43,8 @@ RESERVED = {
 #: How soon a member finds out that its topic was made or has grown: librdkafka's own 5 minutes
 #: are long for a consumer that was deployed before its topic.
 METADATA_MS = 30_000
+#: librdkafka's own ``fetch.wait.max.ms``.
+FETCH_WAIT_MS = 500
 #: Upper bound of every length of time, in seconds: what is longer overflows the system's timers.
 LONGEST = 366 * 24 * 3600
 
@@ -240,6 +242,7 @@ class Options:
             ),
             max_concurrent=self.max_concurrent,
             fetch_size=self.settings.max_poll_records,
+            fetch_wait=int(source.config.get("fetch.wait.max.ms", FETCH_WAIT_MS)) / 1000,
             commit_interval=self.commit_interval,
             commit_ahead=self.commit_ahead,
             max_poll_interval=int(source.config["max.poll.interval.ms"]) / 1000,

@@ -98,7 +98,7 @@ class Poller:
         self._dispatch = dispatch
         self._switch = switch
         self._slice = min(source.poll_timeout, SLICE)
-        self._next_sample = self._next_look = 0.0
+        self._next_sample = self._next_look = self._next_serving = 0.0
         self._wake_interval = _wake_interval(source.config)
         self._asked = False
         self._released = threading.Event()
@@ -206,9 +206,7 @@ class Poller:
         if self._committer.window_under_way:
             self._fetch_with_answer(fetch=fetch)
         elif not fetch:
-            self._dispatch.wait_for(
-                lambda e: e.room() or _window_ready(e), patience if windows else self._slice
-            )
+            self._wait_for_room(patience if windows else self._slice)
         elif not self._fetch_all(0 if windows else self._slice) and windows:
             self._dispatch.wait_for(_window_ready, patience)
         self._committer.commit_ahead()
@@ -234,6 +232,17 @@ class Poller:
             self._fetch_all(ANSWER_TICK)
         else:
             self._dispatch.wait_for(lambda e: e.room(), ANSWER_TICK)
+            self._fetch(0, 1)
+
+    def _wait_for_room(self, timeout: float) -> None:
+        """With a full buffer the client's callbacks are served only now and then.
+
+        A record comes along each time; that is a handful until the pause (see Pressure).
+        """
+        self._dispatch.wait_for(lambda e: e.room() or _window_ready(e), timeout)
+        now = time.monotonic()
+        if now >= self._next_serving:
+            self._next_serving = now + self._slice
             self._fetch(0, 1)
 
     def _fetch_all(self, timeout: float) -> bool:

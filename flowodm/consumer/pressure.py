@@ -10,18 +10,27 @@ if TYPE_CHECKING:
     from flowodm.consumer.partition import Partition
     from flowodm.events import TP
 
-#: Seconds for which the buffer may be full before fetching is paused. A pause makes librdkafka
-#: throw away what it has prefetched, so a buffer that is emptied quickly should not cause one.
-PRESSURE_GRACE = 0.1
+#: Seconds beyond ``fetch.wait.max.ms`` for which the buffer may be full before fetching is paused.
+MARGIN = 0.25
 
 
 class Pressure:
     """Pauses partitions that hold records while there is no room for more.
 
     Only those: one that waits for a retry does not keep the others from being fetched.
+
+    A pause makes librdkafka throw away what it has prefetched, and what is resumed is asked for
+    behind the request under way, which a broker with nothing new answers after
+    ``fetch.wait.max.ms``. So a pause pays only where what is still buffered when there is room
+    again lasts longer than that: the buffer holds two fetches, and has room when one is handled,
+    so that takes as long as it was full.
+
+    Args:
+        fetch_wait: Seconds that a fetch may take (``fetch.wait.max.ms``).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, fetch_wait: float) -> None:
+        self._grace = fetch_wait + MARGIN
         self._full_since: float | None = None
 
     def changes(
@@ -58,4 +67,4 @@ class Pressure:
 
     def lasting(self, now: float) -> bool:
         """Whether the buffer has been full for longer than the grace."""
-        return self._full_since is not None and now - self._full_since >= PRESSURE_GRACE
+        return self._full_since is not None and now - self._full_since >= self._grace

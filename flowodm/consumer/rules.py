@@ -24,6 +24,7 @@ class Rules:
         max_concurrent: Handlers that run at the same time.
         fetch_size: The most records of one fetch, and of one run.
         buffer_bytes: Fetching stops while the unsettled records' values take more than this.
+        fetch_wait: Seconds that a fetch of the client may take (``fetch.wait.max.ms``).
         commit_interval: Seconds between two commits (after_processing).
         commit_ahead: Seconds of committed but unstarted work (before_processing).
         max_poll_interval: Seconds a handler may take before the member has to leave its group
@@ -40,6 +41,7 @@ class Rules:
     max_concurrent: int = 1
     fetch_size: int = 500
     buffer_bytes: int = 64 * 1024 * 1024
+    fetch_wait: float = 0.5
     commit_interval: float = 1.0
     commit_ahead: float = 0.1
     max_poll_interval: float = 300.0

@@ -56,7 +56,7 @@ class State:
         self._parked = ParkedRuns()
         self._letters = DeadLetterLimit(rules.dead_letter_limit)
         self._intake = Intake()
-        self._pressure = Pressure()
+        self._pressure = Pressure(rules.fetch_wait)
         self._offered_at = 0.0
         self.looked_after_at = 0.0
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import Counter
 
@@ -11,10 +12,15 @@ from loops import BOTH, KINDS, PATIENCE, Gate, brisk, number
 from waiting import wait_until
 
 from flowodm.consumer.commit import MOST_AHEAD
+from flowodm.consumer.poller import SLICE
+from flowodm.consumer.pressure import MARGIN
+from flowodm.consumer.rules import Rules
 from flowodm.consumer.state import IDLE_FETCHES
 from flowodm.events import LoopStatus, Trouble
 
 STRATEGIES = ("after_processing", "before_processing")
+#: How often a poller with a full buffer looks after its client's callbacks before it pauses.
+LOOKS = math.ceil((Rules().fetch_wait + MARGIN) / SLICE) + 1
 #: KIP-848 allows so short a poll interval; see test_loop_slow_handlers.py.
 SHORT_POLL = {"max_poll_interval_ms": 1_000, "extra_config": {"group.protocol": "consumer"}}
 
@@ -94,7 +100,7 @@ def test_polling_goes_on_with_a_full_buffer_and_nothing_is_lost_or_repeated(
 
 @pytest.mark.parametrize("kind", ["sync"])
 def test_the_buffer_is_bounded_by_bytes_too(new_bench, kind):
-    """Large records: what is buffered is a fetch beyond 64 MB at most."""
+    """Large records: what is buffered is a fetch and a handful beyond 64 MB at most."""
     bench = new_bench()
     big = number(1) + b"x" * 900_000  # no record of the model: it goes to the error handler
     bench.produce_raw(*(Raw(big, None, 0) for _ in range(150)))
@@ -108,7 +114,7 @@ def test_the_buffer_is_bounded_by_bytes_too(new_bench, kind):
             wait_until(lambda: gate.waiting, PATIENCE, "a handler stands still")
             full = time.monotonic() + 2
             wait_until(lambda: time.monotonic() > full, 5, "2 s of fetching")
-            assert running.status().buffered <= 64 * 1_048_576 // 900_000 + 1 + 10
+            assert running.status().buffered <= 64 * 1_048_576 // 900_000 + 1 + 10 + LOOKS
             running.loop.stop(now=True)
             gate.open()
             running.end()
@@ -121,9 +127,10 @@ def test_a_fetch_takes_no_more_than_max_poll_records(new_bench):
         settings = brisk(max_poll_records=7)
         with bench.run("sync", lambda _: gate.wait(), settings=settings) as running:
             wait_until(lambda: gate.waiting, PATIENCE, "a handler stands still")
-            calm = time.monotonic() + 0.5
-            wait_until(lambda: time.monotonic() > calm, 5, "half a second")
-            assert running.status().buffered <= 2 * 7
+            calm = time.monotonic() + 2
+            wait_until(lambda: time.monotonic() > calm, 5, "two seconds")
+            # And one with each look after the client's callbacks, until the fetching is paused.
+            assert running.status().buffered <= 2 * 7 + LOOKS
             gate.open()
             running.loop.stop(now=True)
 

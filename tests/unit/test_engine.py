@@ -9,13 +9,15 @@ from flowodm.consumer.commit import CommitStrategy
 from flowodm.consumer.engine import Engine
 from flowodm.consumer.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.ordering import Ordering
-from flowodm.consumer.pressure import PRESSURE_GRACE
+from flowodm.consumer.pressure import MARGIN
 from flowodm.consumer.retry import CallErrorHandler, FailurePolicy, OnFailure, Retry, Skip, Stop
 from flowodm.consumer.rules import Rules
 from flowodm.consumer.state import IDLE_FETCHES
 from flowodm.events import Outcome, Stage
 
 A, B = ("orders", 0), ("orders", 1)
+#: Seconds of a full buffer after which fetching is paused.
+LASTING = Rules().fetch_wait + MARGIN
 
 
 #: What handlers raise here.
@@ -519,14 +521,15 @@ class TestBackPressure:
         e.fetched(A, fake_records(0, 20))
 
         assert e.pressure(0.0) == ([], [])
-        assert e.pressure(PRESSURE_GRACE) == ([A], [])
-        assert e.pressed(PRESSURE_GRACE)
+        assert e.pressure(LASTING - 0.01) == ([], [])
+        assert e.pressure(LASTING) == ([A], [])
+        assert e.pressed(LASTING)
 
     def test_room_resumes_what_was_paused(self):
         e = engine(fetch_size=10)
         e.fetched(A, fake_records(0, 20))
         e.pressure(0.0)
-        e.pressure(PRESSURE_GRACE)
+        e.pressure(LASTING)
         run = e.next_run(0.0)
         handle(run)
         e.finished(run)

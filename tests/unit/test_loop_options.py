@@ -138,6 +138,14 @@ def test_the_poll_interval_of_the_rules_is_the_one_that_librdkafka_gets():
     assert loop.options.rules(loop.options.source()).max_poll_interval == 700
 
 
+def test_the_rules_know_how_long_a_fetch_may_take():
+    own = ConsumerLoop(Order, handler, consumer_config={"fetch.wait.max.ms": 2_000})
+    default = ConsumerLoop(Order, handler)
+
+    assert own.options.rules(own.options.source()).fetch_wait == 2.0
+    assert default.options.rules(default.options.source()).fetch_wait == 0.5
+
+
 def test_the_defaults_are_the_contracts():
     sync, aio = ConsumerLoop(Order, handler), AsyncConsumerLoop(Order, async_handler)
 
