@@ -5,18 +5,30 @@ from __future__ import annotations
 import pytest
 from brokers import records
 from brokers.clients import admin_client
-from brokers.secure import SecureKafka
+from brokers.secure import USER, SecureKafka
 from confluent_kafka import Consumer
+from confluent_kafka.admin import (
+    AclBinding,
+    AclOperation,
+    AclPermissionType,
+    ResourcePatternType,
+    ResourceType,
+)
 from waiting import wait_until
 
 from supervisor.eviction import evict_dead
 
 PATIENCE = 30.0
+AUTHORIZER = {
+    "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
+    "super.users": "User:ANONYMOUS",
+    "allow.everyone.if.no.acl.found": "true",
+}
 
 
 @pytest.fixture(scope="module")
 def secure_kafka(kafka_parts, tmp_path_factory):
-    kafka = SecureKafka(tmp_path_factory.mktemp("certificates"))
+    kafka = SecureKafka(tmp_path_factory.mktemp("certificates"), AUTHORIZER)
     with kafka.server:
         kafka.add_user()
         records.create_topic(kafka.bootstrap_servers, "orders", 1, None)
@@ -62,3 +74,25 @@ def test_wrong_credentials_are_said_and_raise_nothing(secure_kafka, group, caplo
     [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
     assert "is not evicted" in line
     assert "wr0ng" not in caplog.text
+
+
+def test_a_broker_that_refuses_is_said_and_raises_nothing(secure_kafka, group, caplog):
+    """Its access control lists have changed since the consumer joined."""
+    refusal = AclBinding(
+        ResourceType.GROUP,
+        group,
+        ResourcePatternType.LITERAL,
+        f"User:{USER}",
+        "*",
+        AclOperation.READ,
+        AclPermissionType.DENY,
+    )
+    admin = admin_client(secure_kafka.bootstrap_servers)
+    admin.create_acls([refusal])[refusal].result(10)
+    config = secure_kafka.client("sasl_plaintext", "PLAIN") | {"group.id": group}
+
+    assert not evict_dead(config, ["member"])
+
+    [line] = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert "is not evicted" in line
+    assert "authoriz" in line.lower()
