@@ -6,6 +6,7 @@ the answer back.
 
 from __future__ import annotations
 
+import _thread
 import asyncio
 import inspect
 import logging
@@ -21,6 +22,9 @@ import confluent_kafka
 _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
+
+# Seconds for a new thread to begin.
+_BEGIN = 2.0
 
 # Seconds that a cancelled task waits for what its consumer is just doing.
 _LAST_WORD = 5.0
@@ -66,18 +70,26 @@ class GivenUpError(BaseException):
 def bounded(call: Callable[[], T], timeout: float) -> T:
     """Make a call that may never return, in a thread that is left behind then.
 
+    The thread is a bare one: ``Thread.start`` waits without a bound for a thread to say that it
+    has begun, and one that finds no memory never does.
+
     Raises:
         TimeoutError: It has not returned within so many seconds.
+        RuntimeError: The system gives no thread, or one that does not begin.
     """
     answer: Future[T] = Future()
+    begun = threading.Event()
 
     def make() -> None:
+        begun.set()
         try:
             answer.set_result(call())
         except BaseException as error:  # noqa: BLE001 - raised below, in the caller
             answer.set_exception(error)
 
-    threading.Thread(target=make, name="flowodm-bounded", daemon=True).start()
+    _thread.start_new_thread(make, ())
+    if not begun.wait(_BEGIN):
+        raise RuntimeError(f"a thread has not begun within {_BEGIN:.0f} s")
     wait([answer], timeout)
     if not answer.done():
         raise TimeoutError(f"no answer within {timeout:.1f} s")

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+
+import pytest
 from brokers.records import Raw, produce
 from real_fleets import PATIENCE, RealFleet, produce_orders
 from waiting import wait_until
@@ -87,3 +90,27 @@ def test_a_worker_that_crashes_on_every_start_is_declared_failed_and_the_other_c
         assert fleet.stop() not in {0, None}, fleet.text()
     starts = [e for e in fleet.log() if e["event"] == "worker started" and e["consumer"] == "bad"]
     assert len(starts) == 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS does not keep to RLIMIT_AS")
+def test_a_worker_at_its_memory_limit_is_restarted_as_one_without_memory(
+    kafka, new_topic, tmp_path
+):
+    topic = new_topic(partitions=1)
+    consumers = f"""
+        [consumers.orders]
+        model = "shop:Order"
+        handler = "shop:ask_for_more_than_its_limit_once"
+        group_id = "{topic}"
+        commit_strategy = "after_processing"
+        on_failure = "skip"
+        restart.initial = "20ms"
+    """
+    produce_orders(kafka, topic, 10)
+    with RealFleet(tmp_path, kafka, topic, consumers) as fleet:
+        fleet.until_handled(10)
+        [slot] = fleet.slots()
+        assert slot["restarts_by_reason"] == {"out_of_memory": 1}
+        assert fleet.stop() == 0, fleet.text()
+
+    assert set(fleet.handled().values()) == {1}, "the record that met the limit is not skipped"
