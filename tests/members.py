@@ -136,6 +136,16 @@ class Member:
         self.process.send_signal(signal.SIGKILL)
         self.process.wait(PATIENCE)
 
+    def had_at_last(self) -> set[int]:
+        """The partitions that it had when it ended, also those it had begun nothing of."""
+        had: set[int] = set()
+        for kind, _, *what in self.lines():
+            if kind == "assigned":
+                had |= set(map(int, what))
+            elif kind in {"revoked", "lost"}:
+                had -= set(map(int, what))
+        return had
+
     def handlings(self) -> list[Handling]:
         found: dict[tuple[str, str], Handling] = {}
         every: list[Handling] = []
@@ -276,8 +286,7 @@ class Members:
 
     def lost_only_of(self, numbers: set[int], member: Member) -> bool:
         """Whether every record that nobody finished was in a partition that this member had."""
-        partitions = {handling.partition for handling in member.handlings()}
-        return {number % self._partitions() for number in numbers} <= partitions
+        return {number % self._partitions() for number in numbers} <= member.had_at_last()
 
     def _partitions(self) -> int:
         return len(self._bench.ends())
