@@ -50,6 +50,9 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- if and .Values.keda.enabled (not $dynamic) -}}
 {{- fail "keda: a static member that is scaled away keeps its partitions until its session ends; set membership = \"dynamic\" in [defaults] of config" -}}
 {{- end -}}
+{{- if and .Values.keda.enabled (not .Values.keda.triggers) -}}
+{{- fail "keda.triggers: a topic at least" -}}
+{{- end -}}
 {{- if and .Values.secret.existing .Values.secret.files -}}
 {{- fail "secret: files or existing, not both" -}}
 {{- end -}}
