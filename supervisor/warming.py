@@ -58,7 +58,8 @@ class Warming:
         """It says nothing."""
 
     def ended(self, _status: int | None) -> None:
-        """It has ended by itself."""
+        """It has ended by itself, perhaps before its start was noticed."""
+        self._over = True
 
     def unspawned(self, _message: str) -> None:
         """The server has died; the next worker that is asked for starts another one."""
