@@ -6,7 +6,6 @@ the answer back.
 
 from __future__ import annotations
 
-import _thread
 import asyncio
 import inspect
 import logging
@@ -67,28 +66,35 @@ class GivenUpError(BaseException):
         self.answer = answer
 
 
+class _Begun(threading.Event):
+    """What ``Thread.start`` waits for, and without a bound: a thread says that it has begun.
+
+    One that finds no memory never does.
+    """
+
+    def wait(self, timeout: float | None = None) -> bool:
+        return super().wait(_BEGIN if timeout is None else timeout)
+
+
 def bounded(call: Callable[[], T], timeout: float) -> T:
     """Make a call that may never return, in a thread that is left behind then.
-
-    The thread is a bare one: ``Thread.start`` waits without a bound for a thread to say that it
-    has begun, and one that finds no memory never does.
 
     Raises:
         TimeoutError: It has not returned within so many seconds.
         RuntimeError: The system gives no thread, or one that does not begin.
     """
     answer: Future[T] = Future()
-    begun = threading.Event()
 
     def make() -> None:
-        begun.set()
         try:
             answer.set_result(call())
         except BaseException as error:  # noqa: BLE001 - raised below, in the caller
             answer.set_exception(error)
 
-    _thread.start_new_thread(make, ())
-    if not begun.wait(_BEGIN):
+    thread = threading.Thread(target=make, name="flowodm-bounded", daemon=True)
+    thread._started = _Begun()  # type: ignore[attr-defined]  # noqa: SLF001 - see there
+    thread.start()
+    if thread.ident is None:
         raise RuntimeError(f"a thread has not begun within {_BEGIN:.0f} s")
     wait([answer], timeout)
     if not answer.done():

@@ -27,8 +27,18 @@ def test_a_call_that_does_not_return_is_left_behind():
 
 def test_a_thread_that_dies_before_it_begins_is_not_waited_for(monkeypatch):
     """As one does for which there is no memory."""
-    monkeypatch.setattr(driving._thread, "start_new_thread", lambda *_: 1)
+    monkeypatch.setattr(threading, "_start_new_thread", lambda *_: 1)
+    monkeypatch.setattr(threading, "_start_joinable_thread", lambda *_, **__: 1, raising=False)
     monkeypatch.setattr(driving, "_BEGIN", 0.01)
 
     with pytest.raises(RuntimeError, match="has not begun"):
         bounded(lambda: 5, 10.0)
+    threading._limbo.clear()
+
+
+def test_no_thread_is_left_behind():
+    before = set(threading.enumerate())
+
+    bounded(threading.current_thread, 10.0).join(10)
+
+    assert set(threading.enumerate()) <= before
