@@ -1,4 +1,4 @@
-"""Bytes are interchangeable with those of Confluent's AvroSerializer and AvroDeserializer."""
+"""Bytes are interchangeable with those of Confluent's serializers, Avro and JSON, both ways."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
+from confluent_kafka.schema_registry.json_schema import JSONDeserializer, JSONSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
 from pydantic import BaseModel
 
@@ -293,3 +294,40 @@ def test_a_model_reads_its_kind_of_record_from_a_topic_of_several_kinds(client, 
     for cut in range(5, len(data) - len("web")):
         with pytest.raises(DeserializationError):
             decoded(Placed, data[:cut])
+
+
+class Parcel(FlowBaseModel):
+    class Settings:
+        topic = ""
+        value_serializer = "json"
+
+    parcel_id: str
+    at: datetime
+    lines: list[Line]
+    note: str | None = None
+
+
+PARCEL = Parcel(parcel_id="p-1", at=AT, lines=[Line(sku="a", count=2)])
+
+
+@pytest.fixture
+def json_context(context: SerializationContext, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setattr(Parcel.Settings, "topic", context.topic)
+    return context
+
+
+def test_confluents_json_deserializer_reads_and_validates_what_a_model_writes(client, json_context):
+    data = codec_for(Parcel).encode(PARCEL)
+
+    read = JSONDeserializer(None, schema_registry_client=client)(data, json_context)
+
+    assert read == PARCEL.model_dump(mode="json")
+
+
+def test_a_model_reads_what_confluents_json_serializer_writes(client, json_context):
+    schema = json.dumps(Parcel.model_json_schema())
+    serializer = JSONSerializer(schema, client)
+
+    data = serializer(PARCEL.model_dump(mode="json"), json_context)
+
+    assert decoded(Parcel, data) == PARCEL
