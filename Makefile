@@ -9,12 +9,15 @@ INSTALL ?= editable
 # Which tests, by their paths here, and further options of pytest.
 TESTS ?= tests
 PYTEST_ARGS ?=
+# Where systemd looks for what a machine's owner has installed, not its distribution.
+PREFIX ?= /usr/local
+UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed-$(INSTALL)
 SOURCES := $(shell find flowodm supervisor -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock reference dist clean
+.PHONY: help demo test check format lock reference dist install-systemd clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -75,6 +78,12 @@ reference: $(VENV)/.installed-editable  ## write config/reference.toml anew from
 dist: $(VENV)/.dependencies  ## wheel and source distribution in dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation .
+
+install-systemd:  ## units, their user and its folder, in DESTDIR and PREFIX (/usr/local)
+	install -d $(UNITS) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d
+	install -m 644 deploy/systemd/*.service $(UNITS)
+	install -m 644 deploy/systemd/flowodm.sysusers.conf $(DESTDIR)$(PREFIX)/lib/sysusers.d/flowodm.conf
+	install -m 644 deploy/systemd/flowodm.tmpfiles.conf $(DESTDIR)$(PREFIX)/lib/tmpfiles.d/flowodm.conf
 
 clean:  ## remove environments, caches and builds
 	rm -rf .venv* dist build .cache .coverage* htmlcov .pytest_cache .mypy_cache .ruff_cache .hypothesis

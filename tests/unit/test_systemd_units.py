@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -82,3 +83,52 @@ def test_fleets_of_the_template_share_no_folder():
 
     for key in ("RuntimeDirectory", "StateDirectory", "ExecStart"):
         assert "%i" in template[key]
+
+
+@pytest.fixture
+def installed(tmp_path):
+    """The root folder of a machine on which everything has been installed."""
+    subprocess.run(
+        ["make", "-C", str(FOLDER.parents[1]), "install-systemd", f"DESTDIR={tmp_path}"],
+        capture_output=True,
+        check=True,
+    )
+    return tmp_path
+
+
+def test_the_install_target_puts_each_file_where_systemd_looks(installed):
+    folder = installed / "usr/local/lib"
+    found = {str(f.relative_to(folder)): f for f in folder.rglob("*") if f.is_file()}
+
+    assert found.keys() == {
+        "systemd/system/flowodm-supervisor.service",
+        "systemd/system/flowodm-supervisor@.service",
+        "sysusers.d/flowodm.conf",
+        "tmpfiles.d/flowodm.conf",
+    }
+    for unit in UNITS:
+        assert found[f"systemd/system/{unit.name}"].read_bytes() == unit.read_bytes()
+    assert {oct(file.stat().st_mode & 0o777) for file in found.values()} == {"0o644"}
+
+
+@pytest.mark.skipif(
+    not (shutil.which("systemd-sysusers") and shutil.which("systemd-tmpfiles") and not os.getuid()),
+    reason="it takes root, systemd-sysusers and systemd-tmpfiles",
+)
+def test_systemd_makes_the_user_and_the_folder_of_configurations(installed):
+    (installed / "etc").mkdir()
+    root = f"--root={installed}"
+    subprocess.run(["systemd-sysusers", root], capture_output=True, check=True)
+    subprocess.run(
+        ["systemd-tmpfiles", root, "--create", "flowodm.conf"], capture_output=True, check=True
+    )
+
+    [user] = [
+        line.split(":")
+        for line in (installed / "etc/passwd").read_text().splitlines()
+        if line.startswith("flowodm:")
+    ]
+    assert user[5:] == ["/var/lib/flowodm", "/usr/sbin/nologin"]
+    folder = (installed / "etc/flowodm").stat()
+    assert oct(folder.st_mode & 0o777) == "0o750"
+    assert (folder.st_uid, folder.st_gid) == (0, int(user[3]))
