@@ -349,7 +349,9 @@ class Fleet:
             member.process = WorkerProcess(self._server, self._entry, link)
             member.spawned += 1
         except OSError as error:
-            self._post(member, Unforked(f"the system gives no process: {error.strerror or error}"))
+            named = f": {error.filename}" if error.filename else ""
+            why = f"the system gives no process: {error.strerror or error}{named}"
+            self._post(member, Unforked(why))
 
     async def close(self) -> None:
         """Let go of processes that are left, which makes them drain, and end the fork server."""

@@ -55,7 +55,7 @@ async def test_a_fork_server_that_dies_before_it_forks_is_replaced():
 
 async def test_a_system_that_gives_no_process_now_is_asked_again(monkeypatch):
     supervisor = embedded({"one": ("steady", QUICK), "two": ("steady", QUICK)})
-    refusals = [OSError(11, "Resource temporarily unavailable"), OSError(24, "Too many open files")]
+    refusals = [OSError(13, "Permission denied", "python"), OSError(24, "Too many open files")]
     spawn = supervisor._fleet._server.spawn
 
     def refuse_at_first(entry, fds):
@@ -67,5 +67,8 @@ async def test_a_system_that_gives_no_process_now_is_asked_again(monkeypatch):
     async with supervisor:
         await until(lambda: supervisor.ready, "it is ready in the end")
         assert [slot["restarts"] for slot in slots(supervisor).values()] == [1, 1]
-        failure = slots(supervisor)["one/0"]["last_failure"]
-        assert failure["message"] == "the system gives no process: Too many open files"
+        failures = [slot["last_failure"]["message"] for slot in slots(supervisor).values()]
+        assert failures == [
+            "the system gives no process: Too many open files",
+            "the system gives no process: Permission denied: python",
+        ]
