@@ -8,10 +8,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
-
-from flowodm.metrics import PrometheusObserver
-from supervisor.metrics import Exposition, Fold
+from exposed import exposed
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
@@ -26,17 +23,6 @@ RECORDED = set(re.findall(r"- record: (\S+)", RULES))
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
 
 with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
-
-
-def exposed() -> set[str]:
-    """Every name that a scrape of a fleet may have."""
-    registry = CollectorRegistry()
-    PrometheusObserver(registry, consumer="orders")
-    names = set()
-    for family in [*registry.collect(), *Exposition(Fold(), list).collect()]:
-        endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
-        names |= {family.name + ending for ending in endings.get(family.type, [""])}
-    return names
 
 
 def named(text: str) -> set[str]:

@@ -9,10 +9,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
-
-from flowodm.metrics import PrometheusObserver
-from supervisor.metrics import Exposition, Fold
+from exposed import exposed
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
 DASHBOARD = json.loads((FOLDER / "flowodm-fleets.json").read_text(encoding="utf-8"))
@@ -24,17 +21,6 @@ EXPRESSIONS = [
 ]
 DS = "datasource"
 PROMTOOL = shutil.which("promtool")
-
-
-def exposed() -> set[str]:
-    """Every name that a scrape of a fleet may have."""
-    registry = CollectorRegistry()
-    PrometheusObserver(registry, consumer="orders")
-    names = set()
-    for family in [*registry.collect(), *Exposition(Fold(), list).collect()]:
-        endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
-        names |= {family.name + ending for ending in endings.get(family.type, [""])}
-    return names
 
 
 def test_every_query_names_metrics_that_exist():
