@@ -60,6 +60,8 @@ class RealFleet:
             **os.environ,
             "PYTHONPATH": str(TESTS),
             "SHOP_TOPIC": topic,
+            # Its own: static members of a fleet that has ended are in that fleet's group still.
+            "SHOP_GROUP": topic,
             "SHOP_TRACES": str(self.traces),
         }
         self.process: subprocess.Popen[bytes]

@@ -41,4 +41,4 @@ def test_twenty_thousand_records_are_handled_once_and_counted_exactly(kafka, new
     handled = fleet.handled()
     assert len(handled) == ORDERS
     assert set(handled.values()) == {1}
-    assert committed_offsets(kafka, "shop", topic) == end_offsets(kafka, topic)
+    assert committed_offsets(kafka, topic, topic) == end_offsets(kafka, topic)

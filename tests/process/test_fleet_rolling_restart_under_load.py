@@ -55,4 +55,4 @@ def test_every_worker_is_replaced_and_every_record_is_handled_once(kafka, new_to
     assert all(old[slot] != new[slot] for slot in old)
     assert set(fleet.handled().values()) == {1}
     assert len(fleet.handled()) == (BATCHES + 1) * ORDERS
-    assert committed_offsets(kafka, "shop", topic) == end_offsets(kafka, topic)
+    assert committed_offsets(kafka, topic, topic) == end_offsets(kafka, topic)
