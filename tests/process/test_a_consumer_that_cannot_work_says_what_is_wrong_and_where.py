@@ -13,7 +13,7 @@ from flowodm import ConsumerLoop, FlowBaseModel, consumer_loop
 class Order(FlowBaseModel):
     class Settings:
         topic = "orders"
-        consumer_group = "mine"
+        consumer_group = "unable"
     number: int
 
 class NoTopic(FlowBaseModel):
@@ -27,7 +27,7 @@ class NoGroup(FlowBaseModel):
 class NoAvro(FlowBaseModel):
     class Settings:
         topic = "orders"
-        consumer_group = "mine"
+        consumer_group = "unable"
     number: complex
 
 def handle(order): ...

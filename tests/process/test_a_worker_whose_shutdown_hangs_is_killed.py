@@ -12,7 +12,7 @@ from flowodm import FlowBaseModel
 class Order(FlowBaseModel):
     class Settings:
         topic = "orders"
-        consumer_group = "mine"
+        consumer_group = "hanging"
     number: int
 
 def up():

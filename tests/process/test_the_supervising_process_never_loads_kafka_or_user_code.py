@@ -47,7 +47,7 @@ from flowodm import FlowBaseModel
 class Order(FlowBaseModel):
     class Settings:
         topic = "orders"
-        consumer_group = "mine"
+        consumer_group = "apart"
     number: int
 
 def handle(order): ...
