@@ -70,7 +70,7 @@ format: $(VENV)/.installed-editable  ## format and fix what can be fixed
 
 lock:  ## resolve constraints.txt anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
-		--no-emit-find-links --no-annotate --no-header --group dev pyproject.toml --output-file constraints.txt
+		--no-emit-find-links --no-strip-extras --no-annotate --no-header --group dev pyproject.toml --output-file constraints.txt
 
 reference: $(VENV)/.installed-editable  ## write config/reference.toml anew from the models
 	$(BIN)/python -m supervisor.reference > config/reference.toml

@@ -9,6 +9,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 import flowodm
 import supervisor
@@ -53,3 +55,24 @@ def test_every_import_comes_from_a_declared_dependency(package):
     }
 
     assert undeclared == set()
+
+
+def test_what_is_required_with_extras_is_pinned_with_them():
+    """Or pip, in its mode for hashes, takes the newest version instead of the pinned one."""
+    pins = (Path(__file__).parents[2] / "constraints.txt").read_text(encoding="utf-8")
+    pinned = {
+        (canonicalize_name(name), extra)
+        for name, extras in re.findall(r"^([\w.-]+)\[([\w,-]+)\]==", pins, re.MULTILINE)
+        for extra in extras.split(",")
+    }
+    installed = [
+        requirement
+        for distribution in importlib.metadata.distributions()
+        for requirement in map(Requirement, distribution.requires or [])
+        if requirement.marker is None or requirement.marker.evaluate({"extra": ""})
+    ]
+
+    wanted = {(canonicalize_name(r.name), extra) for r in installed for extra in r.extras}
+
+    assert ("coverage", "toml") in wanted
+    assert wanted <= pinned
