@@ -131,8 +131,7 @@ class ConsumingModel(BaseModel):
 
         Raises:
             ValueError: ``max_messages`` is negative, or ``on_poison`` no such word.
-            DeserializationError, RegistryUnavailableError, SchemaRegistryError, ConsumerError,
-                TopicError, SettingsError, ConfigurationError: See :meth:`consume_one`.
+            FlowODMError: As :meth:`consume_one` raises it.
         """
         _check(max_messages)
         poison, seconds = _poison(on_poison), _limit(timeout)
@@ -174,8 +173,7 @@ class ConsumingModel(BaseModel):
             ValueError: ``max_messages`` is negative, or ``on_poison`` no such word.
             DeserializationError: The next record is no message of this class. That ends the
                 iteration, and the next one begins with it again.
-            RegistryUnavailableError, SchemaRegistryError, ConsumerError, TopicError,
-                SettingsError, ConfigurationError: See :meth:`consume_one`; these end it too.
+            FlowODMError: As :meth:`consume_one` raises it; that ends the iteration too.
         """
         wanted = _wanted(cls, max_messages, timeout, on_poison)
         profile = _committing_nothing(settings)

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flowodm.consumer.arguments import MoreOptions
     from flowodm.consumer.batch import Batch
     from flowodm.consumer.calls import Failure
+    from flowodm.consumer.context import Handler
     from flowodm.consumer.handling import Recovery
     from flowodm.consumer.ordering import Run
     from flowodm.consumer.session import Session
@@ -59,7 +60,7 @@ class AsyncConsumerLoop(Loop):
     def __init__(
         self,
         model: type[FlowBaseModel],
-        handler: Callable[[Any], Any],
+        handler: Handler,
         settings: BaseSettings | None = None,
         group_id: str | None = None,
         error_handler: Callable[[Exception, Message, Any], Any] | None = None,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from confluent_kafka import TIMESTAMP_NOT_AVAILABLE
 
 from flowodm.avro import wire
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from confluent_kafka import Message
 
     from flowodm.consumer.ordering import Run
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Headers = tuple[tuple[str, bytes | None], ...]
+
+#: What a loop calls: ``def handle(order)`` or ``def handle(order, context)``; with ``batch_size``
+#: lists of both.
+Handler: TypeAlias = "Callable[[Any], Any] | Callable[[Any, Any], Any]"
 
 
 class MessageContext:

@@ -11,13 +11,14 @@ from flowodm.consumer.loop import ConsumerLoop
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from flowodm.consumer.context import Handler
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 
 
 def consumer_loop(
     model: type[FlowBaseModel], settings: BaseSettings | None = None, **options: Any
-) -> Callable[[Callable[[Any], Any]], ConsumerLoop]:
+) -> Callable[[Handler], ConsumerLoop]:
     """Turn a handler into its ConsumerLoop: calling the result runs the loop.
 
     The plain function stays reachable as ``handler`` and ``__wrapped__``.
@@ -28,7 +29,7 @@ def consumer_loop(
         options: Every other argument of ConsumerLoop.
     """
 
-    def decorate(handler: Callable[[Any], Any]) -> ConsumerLoop:
+    def decorate(handler: Handler) -> ConsumerLoop:
         loop = ConsumerLoop(model=model, handler=handler, settings=settings, **options)
         update_wrapper(loop, handler)
         return loop
@@ -38,7 +39,7 @@ def consumer_loop(
 
 def async_consumer_loop(
     model: type[FlowBaseModel], settings: BaseSettings | None = None, **options: Any
-) -> Callable[[Callable[[Any], Any]], AsyncConsumerLoop]:
+) -> Callable[[Handler], AsyncConsumerLoop]:
     """Turn a coroutine function into its AsyncConsumerLoop: awaiting a call of it runs the loop.
 
     The plain function stays reachable as ``handler`` and ``__wrapped__``.
@@ -49,7 +50,7 @@ def async_consumer_loop(
         options: Every other argument of AsyncConsumerLoop.
     """
 
-    def decorate(handler: Callable[[Any], Any]) -> AsyncConsumerLoop:
+    def decorate(handler: Handler) -> AsyncConsumerLoop:
         loop = AsyncConsumerLoop(model=model, handler=handler, settings=settings, **options)
         update_wrapper(loop, handler)
         return loop

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from flowodm.consumer.arguments import SyncOptions
     from flowodm.consumer.batch import Batch
     from flowodm.consumer.calls import Failure
+    from flowodm.consumer.context import Handler
     from flowodm.consumer.ordering import Run
     from flowodm.consumer.session import Session
     from flowodm.model import FlowBaseModel
@@ -72,7 +73,7 @@ class ConsumerLoop(Loop):
     def __init__(
         self,
         model: type[FlowBaseModel],
-        handler: Callable[[Any], Any],
+        handler: Handler,
         settings: BaseSettings | None = None,
         group_id: str | None = None,
         error_handler: Callable[[Exception, Message, Any], Any] | None = None,

@@ -113,7 +113,7 @@ class Options:
     """The arguments of both loops, as ConsumerLoop and MoreOptions describe them; checked."""
 
     model: type[FlowBaseModel]
-    handler: Callable[[Any], Any]
+    handler: Callable[..., Any]
     settings: BaseSettings
     group_id: str | None = None
     error_handler: Callable[[Exception, Any, Any], Any] | None = None

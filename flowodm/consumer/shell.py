@@ -38,7 +38,7 @@ class Loop:
         self._signals = 0
 
     @property
-    def handler(self) -> Callable[[Any], Any]:
+    def handler(self) -> Callable[..., Any]:
         """The plain handler, for tests that want to call it without a loop."""
         return self.options.handler
 
