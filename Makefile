@@ -17,7 +17,7 @@ STAMP := $(VENV)/.installed-$(INSTALL)
 SOURCES := $(shell find flowodm supervisor -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock reference dist install-systemd clean
+.PHONY: help demo test check format lock reference docs docs-serve dist install-systemd clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -74,6 +74,14 @@ lock:  ## resolve constraints.txt anew (needs uv)
 
 reference: $(VENV)/.installed-editable  ## write config/reference.toml anew from the models
 	$(BIN)/python -m supervisor.reference > config/reference.toml
+
+# MkDocs' theme warns of a MkDocs 2 that is not used here.
+docs docs-serve: export NO_MKDOCS_2_WARNING := 1
+docs: $(VENV)/.installed-editable  ## the documentation as a site, in build/docs
+	$(BIN)/mkdocs build --strict
+
+docs-serve: $(VENV)/.installed-editable  ## the same at http://127.0.0.1:8000, while one writes
+	$(BIN)/mkdocs serve --strict
 
 dist: $(VENV)/.dependencies  ## wheel and source distribution in dist/
 	rm -rf dist
