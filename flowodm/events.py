@@ -230,6 +230,8 @@ class LoopStatus:
             and nothing of them is in hand. Known some 15 to 30 s after a partition has moved.
             All that are not in hand, if the loop's own thread has not polled for half a minute.
         oldest_handler_seconds: For how long the slowest handler has been running by now.
+        max_poll_interval_seconds: For how long a handler may run before the loop leaves its group
+            (max.poll.interval.ms); 0 before the loop runs.
     """
 
     state: LoopState
@@ -245,6 +247,7 @@ class LoopStatus:
     lags: tuple[tuple[TP, int], ...] = ()
     behind: tuple[tuple[TP, int], ...] = ()
     oldest_handler_seconds: float = 0.0
+    max_poll_interval_seconds: float = 0.0
 
 
 Event = (

@@ -20,6 +20,7 @@
 ``flowodm_buffered_records``              gauge      fetched records that are not settled
 ``flowodm_waiting_retries``               gauge      records whose next attempt is waited for
 ``flowodm_oldest_handler_seconds``        gauge      for how long the slowest handler runs by now
+``flowodm_max_poll_interval_seconds``     gauge      how long it may run in this loop
 ``flowodm_consumer_lag``                  gauge      records behind the end, by topic and partition
 ``flowodm_last_progress_timestamp_seconds``  gauge   when a record was settled last (Unix time)
 ========================================  =========  ==============================================
@@ -292,6 +293,8 @@ class PrometheusObserver:
         yield self._gauge("waiting_retries", text, status.waiting)
         text = "Seconds the slowest handler has been running by now."
         yield self._gauge("oldest_handler_seconds", text, status.oldest_handler_seconds)
+        text = "Seconds that a handler may run before the loop leaves its group."
+        yield self._gauge("max_poll_interval_seconds", text, status.max_poll_interval_seconds)
         text = "Unix time at which a record was settled last; 0 before the first one."
         yield self._gauge("last_progress_timestamp_seconds", text, self._last_progress)
         lag = GaugeMetricFamily(

@@ -137,6 +137,7 @@ class Dispatch:
                 lags=tuple(lags.items()),
                 behind=tuple(behind.items()),
                 oldest_handler_seconds=engine.longest_handler(now),
+                max_poll_interval_seconds=engine.rules.max_poll_interval,
             )
 
     # ---- the poller's side ---------------------------------------------------------------

@@ -71,6 +71,8 @@ def test_a_handler_that_hangs_shows_its_age_and_its_partitions_lag(new_bench, ki
                 return lag == RECORDS // 2 - 10 and age is not None and age > 1.0
 
             wait_until(shown, PATIENCE, "Prometheus sees both")
+            granted = running.loop.settings.max_poll_interval_ms / 1000
+            assert exported("flowodm_max_poll_interval_seconds") == granted
 
             gate.open()
             wait_until(lambda: lags(bench, running) == {0: 0, 1: 0}, PATIENCE, "it goes on")

@@ -144,6 +144,7 @@ def test_gauges_show_the_latest_status(registry, observer):
             paused=1,
             lags=((("t", 0), 12),),
             oldest_handler_seconds=1.5,
+            max_poll_interval_seconds=600.0,
         )
     )
 
@@ -154,6 +155,7 @@ def test_gauges_show_the_latest_status(registry, observer):
     assert value(registry, "flowodm_joined") == 1
     assert value(registry, "flowodm_assigned_partitions") == 2
     assert value(registry, "flowodm_oldest_handler_seconds") == 1.5
+    assert value(registry, "flowodm_max_poll_interval_seconds") == 600
     assert value(registry, "flowodm_consumer_lag", topic="t", partition="0") == 12
 
 
