@@ -231,7 +231,7 @@ class LoopStatus:
             All that are not in hand, if the loop's own thread has not polled for half a minute.
         oldest_handler_seconds: For how long the slowest handler has been running by now.
         max_poll_interval_seconds: For how long a handler may run before the loop leaves its group
-            (max.poll.interval.ms); 0 before the loop runs.
+            (max.poll.interval.ms); infinite with pinned partitions, 0 before the loop runs.
     """
 
     state: LoopState

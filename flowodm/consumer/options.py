@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -224,6 +225,8 @@ class Options:
     def rules(self, source: Source) -> Rules:
         """The engine's part; the poll interval is the one that librdkafka gets."""
         before = self.commit_strategy is CommitStrategy.BEFORE_PROCESSING
+        # Nobody takes away partitions that are pinned.
+        granted = int(source.config["max.poll.interval.ms"]) / 1000
         default = OnFailure.SKIP if before else OnFailure.STOP
         return Rules(
             strategy=self.commit_strategy,
@@ -245,7 +248,7 @@ class Options:
             fetch_wait=int(source.config.get("fetch.wait.max.ms", FETCH_WAIT_MS)) / 1000,
             commit_interval=self.commit_interval,
             commit_ahead=self.commit_ahead,
-            max_poll_interval=int(source.config["max.poll.interval.ms"]) / 1000,
+            max_poll_interval=granted if source.partitions is None else math.inf,
             revoke_timeout=self.drain_timeout,
             batch=BatchRule(self.batch_size, self.batch_timeout) if self.batch_size else None,
             dead_letter_limit=self.dead_letter_limit,

@@ -112,7 +112,7 @@ class Membership:
             if ended:
                 self._away = False
                 self.join()
-        elif late and self._source.partitions is None:
+        elif late:
             self._leave()
 
     def check_joined(self) -> None:

@@ -28,7 +28,7 @@ class Rules:
         commit_interval: Seconds between two commits (after_processing).
         commit_ahead: Seconds of committed but unstarted work (before_processing).
         max_poll_interval: Seconds a handler may take before the member has to leave its group
-            (``max.poll.interval.ms``).
+            (``max.poll.interval.ms``); infinite where its partitions are pinned.
         revoke_timeout: Seconds that handlers get to finish when their partition is revoked.
         batch: How records are gathered into batches; None: one at a time.
         dead_letter_limit: The share of records that may go to dead letters before the loop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import math
 from unittest.mock import Mock
 
 import pytest
@@ -136,6 +137,12 @@ def test_the_poll_interval_of_the_rules_is_the_one_that_librdkafka_gets():
     loop = ConsumerLoop(Order, handler, consumer_config={"max.poll.interval.ms": 700_000})
 
     assert loop.options.rules(loop.options.source()).max_poll_interval == 700
+
+
+def test_a_handler_of_pinned_partitions_may_run_for_ever():
+    loop = ConsumerLoop(Order, handler, partitions=[0, 1])
+
+    assert loop.options.rules(loop.options.source()).max_poll_interval == math.inf
 
 
 def test_the_rules_know_how_long_a_fetch_may_take():
