@@ -1,4 +1,4 @@
-"""The time lines of docs/guarantees.md; hung handlers and frozen members have files of their own."""
+"""The time lines of docs/guarantees.md; hung and frozen members have files of their own."""
 
 from __future__ import annotations
 
