@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import helm_chart
 import pytest
-from helm_chart import DYNAMIC, KUBERNETES, STATIC, container, pod, refused, rendered
+import yaml
+from helm_chart import CHART, DYNAMIC, KUBERNETES, STATIC, container, pod, refused, rendered
 
 from supervisor.timeouts import stop_seconds
 from supervisor.toml import load_config
@@ -199,7 +202,10 @@ def test_keda_scales_what_there_is_and_is_alone_in_it(kind):
         ({"kind": "Deployment"}, 'membership = "dynamic"'),
         ({"keda": {"enabled": True, "triggers": [TRIGGER]}}, 'membership = "dynamic"'),
         ({"config": DYNAMIC, "keda": {"enabled": True}}, "a topic at least"),
-        ({"kind": "DaemonSet"}, "StatefulSet or Deployment"),
+        ({"kind": "DaemonSet"}, "'/kind': value must be one of 'StatefulSet', 'Deployment'"),
+        ({"replica": 3}, "additional properties 'replica' not allowed"),
+        ({"update": {"partition": -1}}, "'/update/partition': minimum"),
+        ({"supervisor": {"drainTimeoutSeconds": "30s"}}, "'/supervisor/drainTimeoutSeconds'"),
         ({"config": '[supervisor]\nhttp = ""\n' + STATIC}, "the chart writes [supervisor]"),
         ({"config": ""}, "--set-file config=fleet.toml"),
         ({"image": {"repository": "shop"}}, "latest is no version"),
@@ -208,3 +214,15 @@ def test_keda_scales_what_there_is_and_is_alone_in_it(kind):
 )
 def test_what_would_not_run_as_it_is_meant_to_is_refused(values, why):
     assert why in refused(**values)
+
+
+def test_the_schema_knows_every_value_that_there_is_and_no_other():
+    values = yaml.safe_load((CHART / "values.yaml").read_text(encoding="utf-8"))
+    schema = json.loads((CHART / "values.schema.json").read_text(encoding="utf-8"))
+    # Helm hands this one to a chart that another one depends on.
+    del schema["properties"]["global"]
+
+    assert sorted(values) == sorted(schema["properties"])
+    for name, table in values.items():
+        if "properties" in schema["properties"][name]:
+            assert sorted(table) == sorted(schema["properties"][name]["properties"]), name

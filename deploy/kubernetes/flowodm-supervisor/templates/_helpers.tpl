@@ -34,13 +34,10 @@ helm.sh/chart: {{ .Chart.Name }}-{{ .Chart.Version }}
 {{- .Values.terminationGracePeriodSeconds | default $needed | int -}}
 {{- end -}}
 
-{{/* What would render, and would not run as it is meant to. */}}
+{{/* What values.schema.json allows and would render, but not run as it is meant to. */}}
 {{- define "fleet.verify" -}}
 {{- $config := required "config: the TOML file, --set-file config=fleet.toml" .Values.config -}}
 {{- $dynamic := regexMatch "(?m)^\\s*membership\\s*=\\s*[\"']dynamic[\"']" $config -}}
-{{- if not (has .Values.kind (list "StatefulSet" "Deployment")) -}}
-{{- fail "kind: StatefulSet or Deployment" -}}
-{{- end -}}
 {{- if regexMatch "(?m)^\\s*\\[\\s*supervisor\\s*\\]" $config -}}
 {{- fail "config: the chart writes [supervisor]; take it out and set the values of supervisor" -}}
 {{- end -}}
