@@ -12,6 +12,7 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,9 @@ def _as_part_of_its_page(text: str, folder: Path, programs: dict[Path, str]) -> 
 
 @each("toml")
 def test_toml_is_a_valid_configuration(block, tmp_path, monkeypatch):
+    if block.file == "pyproject.toml":
+        assert tomllib.loads(block.source)
+        return
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
     text = block.source
     for secret in re.findall(r'_file = "([^"]+)"', text):
