@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import sys
@@ -25,6 +26,8 @@ if TYPE_CHECKING:
 
 REFRESH = 1.0
 """Seconds between two looks of `status --watch`."""
+WAIT = 0.2
+"""Seconds between two looks of `--wait`."""
 
 ConfigFile = Annotated[
     Path | None,
@@ -35,6 +38,10 @@ SocketPath = Annotated[
     typer.Option("--socket", help="Its control socket.", envvar="FLOWODM_CONTROL_SOCKET"),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON, for scripts.")]
+Wait = Annotated[
+    bool,
+    typer.Option("--wait", help="Return when all of it is done; exit status 5 if it is given up."),
+]
 Consumer = Annotated[str | None, typer.Option(help="Only this consumer.")]
 SlotNumber = Annotated[int | None, typer.Option(help="Only this one of its workers.", min=0)]
 
@@ -97,14 +104,17 @@ def _write(line: str) -> None:
 
 
 def reload(
-    file: ConfigFile = None, socket_path: SocketPath = None, as_json: AsJson = False
+    file: ConfigFile = None,
+    socket_path: SocketPath = None,
+    as_json: AsJson = False,
+    wait: Wait = False,
 ) -> None:
     """Read the configuration anew and run it: only what differs is touched.
 
     It is validated as a whole first. Where it is not valid, nothing is changed, all that is
     wrong is said, and the exit status is 78.
     """
-    _change(_socket(file, socket_path), "/reload", as_json)
+    _change(_socket(file, socket_path), "/reload", as_json, wait)
 
 
 def restart(
@@ -113,9 +123,11 @@ def restart(
     slot: SlotNumber = None,
     socket_path: SocketPath = None,
     as_json: AsJson = False,
+    wait: Wait = False,
 ) -> None:
     """Replace workers one after the other; the new ones load new code."""
-    _change(_socket(file, socket_path), "/restart", as_json, consumer=consumer, slot=slot)
+    path = _socket(file, socket_path)
+    _change(path, "/restart", as_json, wait, consumer=consumer, slot=slot)
 
 
 def scale(
@@ -124,10 +136,11 @@ def scale(
     file: ConfigFile = None,
     socket_path: SocketPath = None,
     as_json: AsJson = False,
+    wait: Wait = False,
 ) -> None:
     """Run a consumer with another number of workers, until the next reload."""
     path = _socket(file, socket_path)
-    _change(path, "/scale", as_json, consumer=consumer, workers=workers)
+    _change(path, "/scale", as_json, wait, consumer=consumer, workers=workers)
 
 
 def pause(
@@ -154,10 +167,15 @@ def stop(
     file: ConfigFile = None,
     socket_path: SocketPath = None,
     now: Annotated[bool, typer.Option("--now", help="Kill instead of draining.")] = False,
+    wait: Annotated[bool, typer.Option("--wait", help="Return when it has ended.")] = False,
 ) -> None:
-    """Drain all workers and end the supervisor. Returns at once."""
+    """Drain all workers and end the supervisor. Returns at once, unless told to wait."""
     path = _socket(file, socket_path)
     _asked(lambda: ask(path, "POST", "/stop", now=now or None))
+    with contextlib.suppress(UnreachableError):
+        while wait:
+            ask(path, "GET", "/status")
+            time.sleep(WAIT)
 
 
 def _socket(file: Path | None, given: Path | None) -> Path:
@@ -187,13 +205,23 @@ def _socket(file: Path | None, given: Path | None) -> Path:
     return Path(table.control_socket)
 
 
-def _change(path: Path, what: str, as_json: bool, **arguments: Any) -> None:
+def _change(path: Path, what: str, as_json: bool, wait: bool = False, **arguments: Any) -> None:
     change = _asked(lambda: ask(path, "POST", what, **arguments))
     if as_json:
         _print(change)
-        return
-    lines = [f"{how}: {', '.join(names)}" for how, names in change.items() if names]
-    Console(highlight=False, soft_wrap=True).print("\n".join(lines) or "nothing to change")
+    else:
+        lines = [f"{how}: {', '.join(names)}" for how, names in change.items() if names]
+        Console(highlight=False, soft_wrap=True).print("\n".join(lines) or "nothing to change")
+    if wait:
+        _wait_until_changed(path)
+
+
+def _wait_until_changed(path: Path) -> None:
+    """Bounded by the supervisor, which gives up where a successor is not at work in time."""
+    while (told := _asked(lambda: ask(path, "GET", "/status")))["changing"]:
+        time.sleep(WAIT)
+    if told["given_up"]:
+        _fail(f"the rest is given up: {told['given_up']}", ExitStatus.REFUSED)
 
 
 def _asked(question: Callable[[], dict[str, Any]]) -> dict[str, Any]:

@@ -135,6 +135,7 @@ async def test_a_change_that_does_not_work_does_not_reach_the_other_workers(monk
 
         await changed(supervisor.reload(config({"orders": ("slow_to_start", {"workers": 3})})))
         await until(lambda: not supervisor.changing, "the rollout is given up")
+        assert supervisor.status()["given_up"].startswith("orders/0: ")
         new = pids(supervisor)
 
         assert {name for name in old if old[name] != new[name]} == {"orders/0"}

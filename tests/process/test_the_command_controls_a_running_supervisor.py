@@ -150,6 +150,23 @@ def test_an_invalid_file_changes_nothing_and_all_of_it_is_said(command, supervis
     assert command.pids() == old
 
 
+def test_a_restart_that_is_waited_for_is_over_when_the_command_returns(command, supervisor):
+    old = command.pids()
+
+    status, told, _ = command("restart", "fleet.toml", "--wait")
+
+    assert (status, told) == (0, "replaced: orders/0, orders/1\n")
+    assert command.settled()
+    assert not old.items() & command.pids().items()
+
+
+def test_a_stop_that_is_waited_for_is_over_when_the_command_returns(command, supervisor):
+    status, _, _ = command("stop", "fleet.toml", "--wait")
+
+    assert status == 0
+    assert supervisor.wait(1) == 0
+
+
 def test_sighup_reloads(command, supervisor):
     command.write(workers=1)
 
