@@ -107,6 +107,7 @@ def test_toml_is_a_valid_configuration(block, tmp_path, monkeypatch):
         assert tomllib.loads(block.source)
         return
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    monkeypatch.setenv("KAFKA_BOOTSTRAP_SERVERS", "localhost:9092")
     text = block.source
     for secret in re.findall(r'_file = "([^"]+)"', text):
         name = secret.rpartition("/")[2]
