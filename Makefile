@@ -9,6 +9,8 @@ INSTALL ?= editable
 # Which tests, by their paths here, and further options of pytest.
 TESTS ?= tests
 PYTEST_ARGS ?=
+DOCKER ?= docker
+VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Where systemd looks for what a machine's owner has installed, not its distribution.
 PREFIX ?= /usr/local
 UNITS := $(DESTDIR)$(PREFIX)/lib/systemd/system
@@ -17,7 +19,7 @@ STAMP := $(VENV)/.installed-$(INSTALL)
 SOURCES := $(shell find flowodm supervisor -type f -not -name '*.pyc' 2>/dev/null)
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check format lock reference docs docs-serve dist install-systemd clean
+.PHONY: help demo test check format lock reference docs docs-serve dist image install-systemd clean
 
 help:  ## list the targets
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -68,9 +70,12 @@ format: $(VENV)/.installed-editable  ## format and fix what can be fixed
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
-lock:  ## resolve constraints.txt anew (needs uv)
+lock:  ## resolve constraints.txt, and what of it the image has, anew (needs uv)
 	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 		--no-emit-find-links --no-strip-extras --no-annotate --no-header --group dev pyproject.toml --output-file constraints.txt
+	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+		--no-emit-find-links --no-strip-extras --no-annotate --no-header --constraints constraints.txt \
+		pyproject.toml --output-file deploy/container/requirements.txt
 
 reference: $(VENV)/.installed-editable  ## write config/reference.toml anew from the models
 	$(BIN)/python -m supervisor.reference > config/reference.toml
@@ -86,6 +91,9 @@ docs-serve: $(VENV)/.installed-editable  ## the same at http://127.0.0.1:8000, w
 dist: $(VENV)/.dependencies  ## wheel and source distribution in dist/
 	rm -rf dist
 	$(BIN)/python -m build --no-isolation .
+
+image: dist  ## the container image flowodm-supervisor, with Docker or what DOCKER names
+	$(DOCKER) build --file deploy/container/Dockerfile --tag flowodm-supervisor:$(VERSION) .
 
 install-systemd:  ## units, their user and its folder, in DESTDIR and PREFIX (/usr/local)
 	install -d $(UNITS) $(DESTDIR)$(PREFIX)/lib/sysusers.d $(DESTDIR)$(PREFIX)/lib/tmpfiles.d

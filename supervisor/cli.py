@@ -17,6 +17,7 @@ from typer.core import TyperGroup
 
 from supervisor import cli_check, cli_control, logs
 from supervisor.cli_check import ConfigFile, errors, load
+from supervisor.init import serve_as_init
 from supervisor.redaction import of_environment
 from supervisor.report import ExitStatus
 from supervisor.toml import ConfigError, Problem, load_config
@@ -136,6 +137,7 @@ def run(file: ConfigFile) -> None:
     The log goes to stderr: for people on a terminal, JSON lines elsewhere (see
     supervisor.log_format). Modules that FILE names are looked for in this directory first.
     """
+    serve_as_init()
     from supervisor.daemon import StartError  # noqa: PLC0415 - `--help` is quick without it
     from supervisor.neighbours import neighbours  # noqa: PLC0415 - as above
 
