@@ -218,7 +218,10 @@ def _change(path: Path, what: str, as_json: bool, wait: bool = False, **argument
 
 def _wait_until_changed(path: Path) -> None:
     """Bounded by the supervisor, which gives up where a successor is not at work in time."""
-    while (told := _asked(lambda: ask(path, "GET", "/status")))["changing"]:
+    while True:
+        told = _asked(lambda: ask(path, "GET", "/status"))
+        if not told["changing"] and not told["leaving"]:
+            break
         time.sleep(WAIT)
     if told["given_up"]:
         _fail(f"the rest is given up: {told['given_up']}", ExitStatus.REFUSED)

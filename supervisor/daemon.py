@@ -317,6 +317,7 @@ class Supervisor(Embeddable):
             "ready": self.ready,
             "time": round(time.time(), 3),
             "changing": self.changing,
+            "leaving": self._fleet.leaving,
             "given_up": self._changes.rollout.halted or None,
             "last_reload": status.reload(self._requests.last_reload),
             "uptime_seconds": round(now - self._began, 3),

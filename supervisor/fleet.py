@@ -205,6 +205,12 @@ class Fleet:
                 m for m in self.members if not (m.retired and m.slot.state in FINAL)
             )
 
+    @property
+    def leaving(self) -> int:
+        """How many slots that are not wanted any more still work, or are in their group."""
+        retired = sum(member.retired for member in self.members)
+        return retired + (self._removals.under_way if self._removals else 0)
+
     def renew_server(self, preload: Sequence[str]) -> None:
         """Fork the next workers from a new process, which imports its modules anew."""
         self._server.renew(preloaded(self._entry, preload))

@@ -43,6 +43,11 @@ class Removals:
         self._gone = gone
         self._under_way: set[_Removal] = set()
 
+    @property
+    def under_way(self) -> int:
+        """How many there are. From any thread."""
+        return len(self._under_way)
+
     def remove(self, member: Member) -> None:
         """Take whatever a slot's dead processes have left behind out of the group."""
         start = member.running or member.start

@@ -9,6 +9,8 @@ seconds since the epoch. Null: not known.
 ``state``                         "running" or "draining"
 ``ready``                         whether every worker is assigned and nobody asked to stop
 ``changing``                      whether workers are being replaced, by a reload or a restart
+``leaving``                       how many workers that were taken away still work, or are in
+                                  their group
 ``given_up``                      why the rest of the latest change was given up, or null
 ``last_reload``                   how the latest reload ended, or the start: ``successful``, ``at``,
                                   and ``error``, why it was refused and changed nothing, or null

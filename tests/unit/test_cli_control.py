@@ -17,11 +17,12 @@ from supervisor.cli import app
 )
 def test_a_change_that_is_given_up_is_an_exit_status(monkeypatch, tmp_path, given_up, status, said):
     states = itertools.chain([True, True], itertools.repeat(False))
+    leaving = itertools.chain([0, 0, 1], itertools.repeat(0))
 
     def ask(_path, method, _what, **_arguments):
         if method == "POST":
             return {"replaced": ["orders/0", "orders/1"]}
-        return {"changing": next(states), "given_up": given_up}
+        return {"changing": next(states), "leaving": next(leaving), "given_up": given_up}
 
     monkeypatch.setattr(cli_control, "ask", ask)
     monkeypatch.setattr(cli_control, "WAIT", 0)
