@@ -77,8 +77,9 @@ lock:  ## resolve constraints.txt, and what of it the image has, anew (needs uv)
 		--no-emit-find-links --no-strip-extras --no-annotate --no-header --constraints constraints.txt \
 		pyproject.toml --output-file deploy/container/requirements.txt
 
-reference: $(VENV)/.installed-editable  ## write config/reference.toml anew from the models
+reference: $(VENV)/.installed-editable  ## write config/reference.toml and the manual pages anew
 	$(BIN)/python -m supervisor.reference > config/reference.toml
+	$(BIN)/python docs/man/generate.py
 
 # MkDocs' theme warns of a MkDocs 2 that is not used here.
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1

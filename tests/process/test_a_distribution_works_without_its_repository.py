@@ -96,7 +96,8 @@ def test_the_wheel_has_the_packages_with_their_types_and_the_licence(dist):
     names = zipfile.ZipFile(wheel).namelist()
 
     tops = {name.partition("/")[0] for name in names}
-    assert {top for top in tops if not top.endswith(".dist-info")} == {"flowodm", "supervisor"}
+    ours = {top for top in tops if not top.endswith((".dist-info", ".data"))}
+    assert ours == {"flowodm", "supervisor"}
     assert {"flowodm/py.typed", "supervisor/py.typed"} <= set(names)
     assert any(name.endswith(".dist-info/licenses/LICENSE") for name in names)
 
@@ -110,6 +111,16 @@ def test_what_is_imported_is_what_is_installed(installed, tmp_path):
 
     assert done.returncode == 0, done.stderr
     assert all(Path(file).is_relative_to(installed.parent) for file in done.stdout.split())
+
+
+def test_the_manual_pages_are_where_man_looks_for_those_of_an_environment(installed):
+    pages = installed.parent / "share" / "man"
+
+    assert {str(page.relative_to(pages)) for page in pages.rglob("*.*")} == {
+        "man1/flowodm.1",
+        "man1/flowodm-supervisor.1",
+        "man5/flowodm-supervisor.toml.5",
+    }
 
 
 def test_both_commands_say_the_same_version(installed, tmp_path):
