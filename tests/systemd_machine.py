@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).parents[1]
 PATIENCE = 60.0
+# All that the container has of its own, and its root and working directory.
+NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd")
 LAUNCHER = "#!/opt/flowodm/bin/python3\nfrom supervisor.__main__ import main\nmain()\n"
 
 
@@ -30,12 +32,7 @@ class Machine:
 
     def __init__(self, root: Path, leader: int) -> None:
         self.root = root
-        self._inside = [
-            "nsenter",
-            "--target",
-            str(leader),
-            *["-m", "-u", "-i", "-p", "-C", "-r", "-w"],
-        ]
+        self._inside = ["nsenter", "--target", str(leader), *NAMESPACES]
 
     def __call__(self, *command: str, timeout: float = PATIENCE) -> tuple[int, str]:
         """Run a command in there; its status, and what it printed."""

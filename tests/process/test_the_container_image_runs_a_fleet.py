@@ -120,8 +120,11 @@ class Container:
         )
         return done.returncode == 0
 
+    def text(self):
+        return "".join(self.lines)
+
     def handled(self):
-        return [int(n) for n in re.findall(r"^handled (\d+)$", "".join(self.lines), re.MULTILINE)]
+        return [int(n) for n in re.findall(r"^handled (\d+)$", self.text(), re.MULTILINE)]
 
     def dead_children(self):
         """Children of process 1 that have ended and that it has not waited for."""
@@ -164,6 +167,20 @@ def test_its_health_check_fails_while_the_main_loop_stands_still(built, kafka, t
         os.kill(child_of(container.pid), signal.SIGSTOP)  # the supervisor, behind its init
 
         assert not container.healthy()
+
+
+@pytest.mark.timeout(600)
+def test_workers_drain_before_it_ends_where_their_supervisor_is_killed(built, kafka, topic):
+    with Container(built, kafka, topic) as container:
+        wait_until(container.healthy, PATIENCE, "its health check succeeds")
+        wait_until(lambda: "every worker is assigned" in container.text(), PATIENCE, "it is ready")
+
+        os.kill(child_of(container.pid), signal.SIGKILL)
+
+        assert container.process.wait(PATIENCE) == 128 + signal.SIGKILL
+    said = container.text()
+    assert said.count('"the supervisor is gone; draining"') == 2
+    assert said.count('"loop ended"') == 2
 
 
 @pytest.mark.timeout(600)
