@@ -4,8 +4,6 @@ import subprocess
 import sys
 import textwrap
 
-from flowodm.testing.broker import EmbeddedBroker
-
 HOST = """
 import asyncio, sys
 from supervisor import Supervisor, load_config
@@ -37,7 +35,7 @@ workers = 2
 [consumers.pinned]
 model = "mine:Order"
 handler = "mine:handle"
-group_id = "pinned"
+group_id = "{topic}-pinned"
 partition_groups = [[0, 1], [2]]
 """
 
@@ -46,30 +44,30 @@ from flowodm import FlowBaseModel
 
 class Order(FlowBaseModel):
     class Settings:
-        topic = "orders"
-        consumer_group = "apart"
+        topic = "{topic}"
+        consumer_group = "{topic}"
     number: int
 
 def handle(order): ...
 
 def up():
-    Order(number=1).produce()  # which makes the topic
+    Order(number=1).produce()
 """
 
 
-def test_after_a_whole_run_none_of_it_is_in_its_modules(tmp_path):
-    (tmp_path / "mine.py").write_text(MINE)
+def test_after_a_whole_run_none_of_it_is_in_its_modules(kafka, topic, tmp_path):
+    (tmp_path / "mine.py").write_text(MINE.format(topic=topic))
     (tmp_path / "host.py").write_text(textwrap.dedent(HOST))
-    with EmbeddedBroker() as broker:
-        bootstrap = broker.bootstrap_servers
-        (tmp_path / "fleet.toml").write_text(FLEET.format(bootstrap=bootstrap))
-        done = subprocess.run(
-            [sys.executable, "host.py"],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-        )
+    (tmp_path / "fleet.toml").write_text(FLEET.format(bootstrap=kafka, topic=topic))
+
+    done = subprocess.run(
+        [sys.executable, "host.py"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
     assert done.returncode == 0, done.stderr
     assert done.stdout == "[]\n"
