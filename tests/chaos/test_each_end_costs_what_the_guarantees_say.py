@@ -9,7 +9,8 @@ from fleets import killed_in_the_end, until_dead
 from members import Members
 from real_fleets import RealFleet, produce_orders
 
-RECORDS = 600
+# Half a minute of work: more than a second member takes to start on a busy machine.
+RECORDS = 6_000
 AT_LEAST_ONCE = {"commit_strategy": "after_processing"}
 FLEET = """
 [consumers.orders]
