@@ -11,6 +11,7 @@ from __future__ import annotations
 import atexit
 import faulthandler
 import importlib
+import io
 import os
 import signal
 import sys
@@ -54,6 +55,7 @@ class Launch:
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
         faulthandler.register(DUMP_SIGNAL, _STDERR)
         os.close(parent_sentinel)  # the worker watches the supervisor itself, not this pipe
+        _print_whole_lines()
         try:
             return _entry(self.entry)(_inherited_fds())
         except SystemExit as error:
@@ -67,6 +69,17 @@ class Launch:
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
+
+
+def _print_whole_lines() -> None:
+    """Let what user code prints out at the end of each line, and in one piece.
+
+    Workers share the supervisor's stdout. Unbuffered (PYTHONUNBUFFERED) the parts of their lines
+    would mix; buffered, as Python has it for a pipe, a line is seen late, after SIGKILL never.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True, write_through=False)
 
 
 def print_redacted() -> None:

@@ -25,7 +25,7 @@ class Image:
     """One that was built; its files are at ``files``, and its configuration is Docker's."""
 
     def __init__(self, storage: Path, name: str) -> None:
-        self._buildah = ["buildah", "--root", str(storage), "--storage-driver", "vfs"]
+        self._buildah = ["buildah", "--root", str(storage)]
         self.name = name
         self.config: dict[str, Any] = {}
         self.files = Path()

@@ -76,16 +76,15 @@ class Host:
 
     def __init__(self, consumers, *flags, terminal=None, **supervisor):
         config = fleet(consumers, **{"http": "127.0.0.1:0", **supervisor})
-        session = {"process_group": 0}
-        if terminal is not None:  # only a session's leader may have one
-            session = {"start_new_session": True, "stdin": terminal}
+        if terminal is not None:
             flags = (*flags, "terminal")
         self.process = subprocess.Popen(
             [sys.executable, TESTS / "fleet_host.py", json.dumps(config), *flags],
             stdout=subprocess.PIPE,
+            stdin=terminal,
             stderr=subprocess.PIPE,
             text=True,
-            **session,
+            start_new_session=True,  # only a session's leader may have a terminal
         )
         self.pid = self.process.pid
         self.errors = ""

@@ -75,7 +75,7 @@ class RealFleet:
                 env=self._environment,
                 stderr=log,
                 stdout=log,
-                process_group=0,
+                start_new_session=True,  # a terminal's SIGHUP means something else
             )
         self.url = wait_until(self._find_url, PATIENCE, "the supervisor listens")
         return self

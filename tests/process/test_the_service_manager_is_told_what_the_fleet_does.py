@@ -61,7 +61,7 @@ def service(folder, manager, *behaviours, watchdog=WATCHDOG, watchdog_pid=None):
             env={**os.environ, **variables},
             stdout=log,
             stderr=log,
-            process_group=0,
+            start_new_session=True,
         ) as process,
     ):
         try:
