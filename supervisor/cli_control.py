@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import socket
 import sys
@@ -28,6 +29,8 @@ REFRESH = 1.0
 """Seconds between two looks of `status --watch`."""
 WAIT = 0.2
 """Seconds between two looks of `--wait`."""
+COMPLETION = 2.0
+"""Seconds that a shell may wait for what it completes."""
 
 ConfigFile = Annotated[
     Path | None,
@@ -42,8 +45,42 @@ Wait = Annotated[
     bool,
     typer.Option("--wait", help="Return when all of it is done; exit status 5 if it is given up."),
 ]
-Consumer = Annotated[str | None, typer.Option(help="Only this consumer.")]
-SlotNumber = Annotated[int | None, typer.Option(help="Only this one of its workers.", min=0)]
+
+
+def _running(context: typer.Context) -> dict[str, Any]:
+    """What a shell completes from: the consumers of the supervisor, if the one meant answers."""
+    given = context.params
+    # Behind an option that still lacks its value, click leaves FILE among the rest.
+    file = given.get("file") or next(iter(context.args), None)
+    socket_path = given.get("socket_path")
+    try:
+        # A shell shows what it completes, and nothing else.
+        with contextlib.redirect_stderr(io.StringIO()):
+            path = _socket(Path(file) if file else None, socket_path)
+        found: dict[str, Any] = ask(path, "GET", "/status", timeout=COMPLETION)["consumers"]
+    except (typer.Exit, UnreachableError, RefusedError):
+        return {}
+    return found
+
+
+def _consumers(context: typer.Context, incomplete: str) -> list[str]:
+    return [name for name in _running(context) if name.startswith(incomplete)]
+
+
+def _slots(context: typer.Context, incomplete: str) -> list[str]:
+    """Those of the consumer that has been named."""
+    consumer = _running(context).get(context.params.get("consumer") or "", {"slots": []})
+    numbers = [str(slot["slot"]) for slot in consumer["slots"]]
+    return [number for number in numbers if number.startswith(incomplete)]
+
+
+Consumer = Annotated[
+    str | None, typer.Option(help="Only this consumer.", autocompletion=_consumers)
+]
+SlotNumber = Annotated[
+    int | None,
+    typer.Option(help="Only this one of its workers.", min=0, autocompletion=_slots),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -131,7 +168,7 @@ def restart(
 
 
 def scale(
-    consumer: Annotated[str, typer.Argument(help="The consumer.")],
+    consumer: Annotated[str, typer.Argument(help="The consumer.", autocompletion=_consumers)],
     workers: Annotated[int, typer.Argument(help="How many workers it is to have.")],
     file: ConfigFile = None,
     socket_path: SocketPath = None,

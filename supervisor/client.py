@@ -31,8 +31,8 @@ class RefusedError(Exception):
 
 
 class _Connection(http.client.HTTPConnection):
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
+    def __init__(self, path: Path, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
         self._path = path
 
     def connect(self) -> None:
@@ -41,13 +41,16 @@ class _Connection(http.client.HTTPConnection):
         self.sock.connect(str(self._path))
 
 
-def ask(path: Path, method: str, what: str, **arguments: Any) -> dict[str, Any]:
+def ask(
+    path: Path, method: str, what: str, *, timeout: float = TIMEOUT, **arguments: Any
+) -> dict[str, Any]:
     """One request and its answer.
 
     Args:
         path: The control socket.
         method: GET or POST.
         what: Such as "/reload".
+        timeout: Seconds for an answer.
         arguments: The body's object; what is None is left out.
 
     Raises:
@@ -55,7 +58,7 @@ def ask(path: Path, method: str, what: str, **arguments: Any) -> dict[str, Any]:
         RefusedError: It answered with a reason instead.
     """
     given = {key: value for key, value in arguments.items() if value is not None}
-    connection = _Connection(path)
+    connection = _Connection(path, timeout)
     try:
         connection.request(method, what, body=json.dumps(given) if method == "POST" else None)
         answer = connection.getresponse()

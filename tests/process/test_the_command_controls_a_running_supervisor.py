@@ -70,6 +70,29 @@ class Command:
         )
         return done.returncode, done.stdout, done.stderr
 
+    def completes(self, words):
+        """What bash would offer for the last word of a command line; nothing else is shown."""
+        program = (
+            "import sys; sys.argv[0] = 'flowodm-supervisor'\n"
+            "from supervisor.__main__ import main; main()"
+        )
+        asked = {
+            "_FLOWODM_SUPERVISOR_COMPLETE": "complete_bash",
+            "COMP_WORDS": words,
+            "COMP_CWORD": str(len(words.split(" ")) - 1),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", program],
+            cwd=self.folder,
+            env={**self.environment, **asked},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.stderr == ""
+        return done.stdout.split()
+
     def pids(self):
         slots = ask(self.socket, "GET", "/status")["consumers"]["orders"]["slots"]
         return {slot["slot"]: slot["pid"] for slot in slots}
@@ -104,6 +127,23 @@ def supervisor(command):
         process.wait(PATIENCE)
         reader.join(PATIENCE)
         process.stderr.close()
+
+
+def test_a_shell_completes_the_consumers_and_workers_that_run(command, supervisor):
+    program = "flowodm-supervisor"
+
+    assert command.completes(f"{program} restart fleet.toml --consumer o") == ["orders"]
+    assert command.completes(f"{program} restart fleet.toml --consumer x") == []
+    named = f"{program} restart --socket {command.socket} --consumer orders --slot "
+    assert command.completes(named) == ["0", "1"]
+    command.environment["FLOWODM_CONTROL_SOCKET"] = str(command.socket)
+    assert command.completes(f"{program} scale ") == ["orders"]
+
+
+def test_a_shell_completes_nothing_where_no_supervisor_or_file_is(command):
+    assert command.completes("flowodm-supervisor restart none.toml --consumer ") == []
+    command.environment["FLOWODM_CONTROL_SOCKET"] = "none.sock"
+    assert command.completes("flowodm-supervisor pause --consumer ") == []
 
 
 def test_status_shows_every_worker(command, supervisor):
