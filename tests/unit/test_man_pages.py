@@ -92,7 +92,10 @@ def test_every_subcommand_option_and_exit_status_is_there(name):
         ("flowodm", "flowodm dead-letters ", {"list", "replay"}),
     ],
 )
-def test_bash_completes_what_is_typed(name, words, found):
+@pytest.mark.parametrize(
+    ("shell", "word"), [("bash", r"^(\S+)$"), ("zsh", r'"(\S+)":'), ("fish", r"^(\S+)\t")]
+)
+def test_a_shell_completes_what_is_typed(name, words, found, shell, word):
     variable = f"_{name.upper().replace('-', '_')}_COMPLETE"
     module = {"flowodm": "flowodm.cli", "flowodm-supervisor": "supervisor.__main__"}[name]
     # Click derives the variable's name from that of the program.
@@ -105,10 +108,12 @@ def test_bash_completes_what_is_typed(name, words, found):
         check=False,
         env={
             **os.environ,
-            variable: "complete_bash",
+            variable: f"complete_{shell}",
+            "_TYPER_COMPLETE_ARGS": words,
+            "_TYPER_COMPLETE_FISH_ACTION": "get-args",
             "COMP_WORDS": words,
             "COMP_CWORD": str(len(words.split(" ")) - 1),
         },
     )
 
-    assert set(done.stdout.split()) == found, done.stderr
+    assert set(re.findall(word, done.stdout, re.MULTILINE)) == found, done.stdout + done.stderr
