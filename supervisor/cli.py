@@ -197,7 +197,11 @@ cli_control.register(app)
 
 @app.command()
 def demo() -> None:
-    """A broker, a producer and a supervised fleet on this machine, to look at."""
+    """A broker, a producer and a supervised fleet on this machine, to look at.
+
+    Until Ctrl-C; with DEMO_SECONDS in the environment for so long, with a worker that is killed on
+    the way. The page listens on 127.0.0.1:9108, or on DEMO_PORT.
+    """
     from supervisor.demo.show import main as show  # noqa: PLC0415 - it brings Kafka along
 
     raise typer.Exit(show())

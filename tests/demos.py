@@ -16,6 +16,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
+from brokers.jvm import free_port
 from fleets import alive
 from waiting import wait_until
 
@@ -62,7 +63,9 @@ class Demo:
         self._command = [sys.executable, "-c", ON_A_TERMINAL, *DEMO] if terminal else DEMO
         self._terminal = terminal
         inherited = {k: v for k, v in os.environ.items() if k not in {"NO_COLOR", "COLUMNS"}}
-        self._environment = {**inherited, "TERM": "xterm-256color", **environment}
+        # A port of its own, as other tests run beside it.
+        own = {"TERM": "xterm-256color", "DEMO_PORT": str(free_port())}
+        self._environment = {**inherited, **own, **environment}
         self._reader = threading.Thread(target=self._read)
 
     def __enter__(self):

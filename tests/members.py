@@ -284,9 +284,16 @@ class Members:
             if two.begin < (one.end or one.begin)
         ]
 
-    def lost_only_of(self, numbers: set[int], member: Member) -> bool:
-        """Whether every record that nobody finished was in a partition that this member had."""
-        return {number % self._partitions() for number in numbers} <= member.had_at_last()
+    def lost_with_partitions(self, numbers: set[int]) -> bool:
+        """Whether every record that nobody finished was in a partition that a member lost.
+
+        It died, or the broker took it for dead, as on a machine that stood still for SESSION_MS.
+        """
+        lost = set().union(*(m.had_at_last() for m in self.all if m.name in self.killed))
+        lost |= {
+            int(n) for m in self.all for kind, _, *what in m.lines() if kind == "lost" for n in what
+        }
+        return {number % self._partitions() for number in numbers} <= lost
 
     def _partitions(self) -> int:
         return len(self._bench.ends())

@@ -39,13 +39,14 @@ class FleetProcess:
     Args:
         bootstrap_servers: Where Kafka is.
         ledgers: The folder in which workers note what they have processed.
+        port: Of its HTTP side, unless somebody else has that: then a free one.
 
     Attributes:
         url: Of its HTTP side.
     """
 
-    def __init__(self, bootstrap_servers: str, ledgers: Path) -> None:
-        port = _port()
+    def __init__(self, bootstrap_servers: str, ledgers: Path, port: int = DEFAULT_PORT) -> None:
+        port = _free_port(port)
         self.url = f"http://127.0.0.1:{port}"
         self._environment = {
             **os.environ,
@@ -143,9 +144,9 @@ class FleetProcess:
             self._log.put(text.rstrip("\n"))
 
 
-def _port() -> int:
-    """The supervisor's usual port if nobody has it, else a free one."""
-    for port in (DEFAULT_PORT, 0):
+def _free_port(wanted: int) -> int:
+    """The one that is wanted if nobody has it, else another one."""
+    for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(("127.0.0.1", port))

@@ -17,7 +17,7 @@ from confluent_kafka import KafkaException
 from flowodm import connect
 from flowodm.testing import BrokerError, EmbeddedBroker
 from supervisor.demo.audit import partitions_of, summary, tally
-from supervisor.demo.fleet import FleetProcess
+from supervisor.demo.fleet import DEFAULT_PORT, FleetProcess
 from supervisor.demo.producer import OrderProducer
 from supervisor.demo.screen import screen
 from supervisor.demo.view import Worker, drain_report, logged, matters, of_the_drain, workers_of
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 
 SECONDS = "DEMO_SECONDS"
 """The environment variable that lets the demo end by itself, with a crash in the middle."""
+PORT = "DEMO_PORT"
+"""The environment variable with the port of the page, if that is not to be the usual one."""
 VICTIM = "packing"
 CONSUMERS = ("packing", "mailing")
 TURN = 0.2
@@ -67,12 +69,13 @@ def main() -> int:
     logging.getLogger("flowodm").addHandler(logging.NullHandler())
     try:
         seconds = _seconds(os.environ.get(SECONDS, ""))
+        port = _port(os.environ.get(PORT, ""))
     except ValueError as error:
         return _failed(error, ExitStatus.USAGE)
     _forget_other_brokers()
     try:
         with _stop_requests() as requests, screen() as shown:
-            _run(shown, requests, seconds)
+            _run(shown, requests, seconds, port)
     except (DemoError, BrokerError, KafkaException, OSError) as error:
         return _failed(error, 1)
     return 0
@@ -91,6 +94,15 @@ def _seconds(text: str) -> float | None:
         if 0 < (seconds := float(text)) < float("inf"):
             return seconds
     raise ValueError(f"{SECONDS}={text} is no number of seconds; write it as in {SECONDS}=15")
+
+
+def _port(text: str) -> int:
+    if not text:
+        return DEFAULT_PORT
+    with contextlib.suppress(ValueError):
+        if 0 < (port := int(text)) < 1 << 16:
+            return port
+    raise ValueError(f"{PORT}={text} is no port; write it as in {PORT}={DEFAULT_PORT}")
 
 
 def _forget_other_brokers() -> None:
@@ -114,14 +126,14 @@ def _stop_requests() -> Iterator[list[int]]:
             signal.signal(number, handler)
 
 
-def _run(shown: Screen, requests: list[int], seconds: float | None) -> None:
+def _run(shown: Screen, requests: list[int], seconds: float | None, port: int) -> None:
     with tempfile.TemporaryDirectory(prefix="flowodm-demo-") as folder, EmbeddedBroker() as broker:
         shown.say(f"a broker listens on {broker.bootstrap_servers}")
         connection = connect(bootstrap_servers=broker.bootstrap_servers)
         try:
             with (
                 OrderProducer() as producer,
-                FleetProcess(broker.bootstrap_servers, Path(folder)) as fleet,
+                FleetProcess(broker.bootstrap_servers, Path(folder), port) as fleet,
             ):
                 shown.say(f"in a browser: {fleet.url}/   metrics: {fleet.url}/metrics")
                 _Demo(

@@ -36,4 +36,4 @@ def test_no_record_is_handled_twice_before_processing(new_bench, tmp_path, proto
         assert group.out_of_order(KEYS) == []
         lost = set(range(TOTAL)) - group.numbers()
         assert len(lost) < 1_000, "only what one member had committed ahead"
-        assert group.lost_only_of(lost, second)
+        assert group.lost_with_partitions(lost)

@@ -88,6 +88,14 @@ def test_a_wrong_number_of_seconds_is_refused_before_anything_starts(text):
     assert demo.lines == [f"the demo failed: {reason}"]
 
 
+@pytest.mark.parametrize("text", ["http", "0", "65536"])
+def test_a_wrong_port_is_refused_before_anything_starts(text):
+    with Demo(DEMO_PORT=text) as demo:
+        assert demo.wait() == 2
+    reason = f"DEMO_PORT={text} is no port; write it as in DEMO_PORT=9108"
+    assert demo.lines == [f"the demo failed: {reason}"]
+
+
 def test_a_kafka_of_the_users_own_is_left_alone():
     foreign = {
         "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
