@@ -25,6 +25,9 @@ START_TIMEOUT = 60.0
 STOP_TIMEOUT = 20.0
 LOG_TAIL_LINES = 40
 LOGS_KEPT = 20
+#: Linux has it; and the bytes free in there from which on data is put there.
+SHARED_MEMORY = "/dev/shm"
+ROOM = 4 << 30
 
 
 class JvmServer(abc.ABC):
@@ -41,7 +44,7 @@ class JvmServer(abc.ABC):
     def __init__(self, *, heap: str) -> None:
         self.heap = heap
         self.port = free_port()
-        self.data = Path(tempfile.mkdtemp(prefix=f"flowodm-{self.name}-"))
+        self.data = Path(tempfile.mkdtemp(prefix=f"flowodm-{self.name}-", dir=_in_memory()))
         self.log_path = _log_path(f"{self.name}-{os.getpid()}-{self.port}.log")
         self._process: subprocess.Popen[bytes] | None = None
         self._watcher: subprocess.Popen[bytes] | None = None
@@ -169,6 +172,16 @@ class JvmServer(abc.ABC):
     def _log_tail(self) -> str:
         lines = self.log_path.read_text(errors="replace").splitlines()[-LOG_TAIL_LINES:]
         return "\n".join([f"the end of {self.log_path}:", *lines])
+
+
+def _in_memory() -> str | None:
+    """A folder in memory, if there is room: on a disk that others write to, a broker may stand
+    still for longer than the sessions of the tests' members."""
+    try:
+        roomy = shutil.disk_usage(SHARED_MEMORY).free >= ROOM
+    except OSError:
+        return None
+    return SHARED_MEMORY if roomy else None
 
 
 def free_port() -> int:
