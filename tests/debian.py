@@ -16,7 +16,10 @@ from pathlib import Path
 import pytest
 from brokers import artifacts
 
-SUITE = "bookworm"
+#: What the image stands on, with Python 3.11 and systemd 252.
+BOOKWORM = "bookworm"
+#: Python 3.13 and systemd 257.
+TRIXIE = "trixie"
 PACKAGES = "systemd,systemd-sysv,dbus,python3,python3-venv,ca-certificates"
 TIMEOUT = 300.0
 # What a machine behind a proxy of its own has, and pip in there needs too.
@@ -32,21 +35,21 @@ def require(*tools: str) -> None:
         pytest.skip("it takes root")
 
 
-def root() -> Path:
+def root(suite: str = BOOKWORM) -> Path:
     """The folder; nobody may write into it."""
-    key = hashlib.sha256(f"{SUITE} {PACKAGES}".encode()).hexdigest()[:12]
+    key = hashlib.sha256(f"{suite} {PACKAGES}".encode()).hexdigest()[:12]
     target = artifacts.cache_root() / f"debian-{key}"
     with (artifacts.cache_root() / "debian.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not target.exists():
-            _make(target)
+            _make(suite, target)
     return target
 
 
-def _make(target: Path) -> None:
+def _make(suite: str, target: Path) -> None:
     making = target.with_suffix(".making")
     shutil.rmtree(making, ignore_errors=True)
-    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", SUITE, str(making)]
+    command = ["debootstrap", "--variant=minbase", f"--include={PACKAGES}", suite, str(making)]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=TIMEOUT)
     if done.returncode != 0:
         shutil.rmtree(making, ignore_errors=True)

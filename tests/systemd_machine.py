@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import debian
-import pytest
 from waiting import wait_until
 
 import supervisor
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 REPOSITORY = Path(__file__).parents[1]
+REQUIREMENTS = REPOSITORY / "deploy/container/requirements.txt"
 PATIENCE = 60.0
 # All that the container has of its own, and its root and working directory.
 NAMESPACES = ("--mount", "--uts", "--ipc", "--pid", "--cgroup", "--root", "--wd")
@@ -65,14 +66,12 @@ class Machine:
 
 
 @contextlib.contextmanager
-def machine() -> Iterator[Machine]:
+def machine(suite: str = debian.BOOKWORM) -> Iterator[Machine]:
     """Boot one; it is gone, with all that ran in it, when the context closes."""
     debian.require("systemd-nspawn", "nsenter")
-    if sys.version_info[:2] != (3, 11):
-        pytest.skip("the machine's Python is 3.11, and packages of another one do not run on it")
     with tempfile.TemporaryDirectory(prefix="flowodm-machine-") as folder:
         root = Path(folder, "root")
-        subprocess.run(["cp", "--archive", "--reflink=auto", debian.root(), root], check=True)
+        subprocess.run(["cp", "--archive", "--reflink=auto", debian.root(suite), root], check=True)
         _install(root)
         with Path(folder, "console").open("w") as console:
             process = subprocess.Popen(
@@ -97,23 +96,49 @@ def machine() -> Iterator[Machine]:
 
 
 def _install(root: Path) -> None:
-    """As docs/systemd.md says, but that the packages are this environment's."""
+    """As docs/systemd.md says, but that the package is the one that is tested.
+
+    What it depends on is this environment's where the machine has the same Python, else installed.
+    """
     subprocess.run(
         ["make", "-C", REPOSITORY, "install-systemd", f"DESTDIR={root}"],
         check=True,
         capture_output=True,
     )
-    venv = ["chroot", str(root), "python3", "-m", "venv", "--without-pip", "/opt/flowodm"]
-    subprocess.run(venv, check=True)
-    packages = root / "opt/flowodm/lib/python3.11/site-packages"
-    (packages / "tested.pth").write_text("/opt/tested\n/opt/dependencies\n")
+    for name in ("tested", "dependencies"):
+        (root / "opt" / name).mkdir()
+    subprocess.run(["chroot", root, "python3", "-m", "venv", "/opt/flowodm"], check=True)
+    (packages,) = (root / "opt/flowodm/lib").glob("python3.*/site-packages")
+    paths = "/opt/tested\n"
+    if packages.parent.name == f"python3.{sys.version_info.minor}":
+        paths += "/opt/dependencies\n"
+    else:
+        _install_dependencies(root)
+    (packages / "tested.pth").write_text(paths)
     command = root / "opt/flowodm/bin/flowodm-supervisor"
     command.write_text(LAUNCHER)
     command.chmod(0o755)
-    for name in ("tested", "dependencies"):
-        (root / "opt" / name).mkdir()
     # What a login or a mount of this machine's would wait for.
     shutil.rmtree(root / "etc/systemd/system/getty.target.wants", ignore_errors=True)
+
+
+def _install_dependencies(root: Path) -> None:
+    for name in ("resolv.conf", "hosts"):
+        (root / "etc" / name).unlink(missing_ok=True)
+        shutil.copyfile(Path("/etc", name), root / "etc" / name)
+    shutil.copyfile(REQUIREMENTS, root / "opt/requirements.txt")
+    pip = ("/opt/flowodm/bin/pip", "install", "--quiet", "--require-hashes", "--no-cache-dir")
+    # How an index is reached; `debian` has seen to the authorities.
+    told = {
+        name: value
+        for name, value in os.environ.items()
+        if (name.startswith("PIP_") and name != "PIP_CERT") or name.lower().endswith("_proxy")
+    }
+    subprocess.run(
+        ["chroot", root, *pip, "--requirement", "/opt/requirements.txt"],
+        check=True,
+        env={"PATH": os.environ["PATH"], "HOME": "/root", **told},
+    )
 
 
 def _booted(root: Path, nspawn: int) -> Machine:
