@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from flowodm.registry.client import SchemaRegistry
+    from flowodm.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -72,10 +73,12 @@ class Clients:
 
     Args:
         stand_in: Makes producer and consumers in Kafka's place.
+        tracing: Traces what the producer sends.
     """
 
-    def __init__(self, stand_in: StandIn | None = None) -> None:
+    def __init__(self, stand_in: StandIn | None = None, tracing: Tracing | None = None) -> None:
         self._stand_in = stand_in
+        self._tracing = tracing
         self.producer: confluent_kafka.Producer | None = None
         self.registry: SchemaRegistry | None = None
         self._producer_failed = False
@@ -98,7 +101,9 @@ class Clients:
                 # What librdkafka does where nobody takes its errors.
                 config.get("logger", logger).error("the producer: %s", error.str())
 
-        make = confluent_kafka.Producer if own is None else own.producer
+        make: Any = confluent_kafka.Producer if own is None else own.producer
+        if self._tracing is not None:
+            make = self._tracing.producers(make)
         self._producer_failed = False
         self.producer = _made(make, {**config, "error_cb": take_error})
         self._poller = _ProducerPoller(self.producer)

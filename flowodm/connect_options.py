@@ -6,9 +6,12 @@ import logging
 import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flowodm.exceptions import ConfigurationError
+
+if TYPE_CHECKING:
+    from flowodm.tracing import Tracing
 
 _ENVIRONMENT = {
     "bootstrap_servers": "KAFKA_BOOTSTRAP_SERVERS",
@@ -61,6 +64,7 @@ class ConnectOptions:
     ssl_certificate_location: str | None = None
     ssl_key_location: str | None = None
     ssl_key_password: str | None = field(default=None, repr=False)
+    tracing: Tracing | None = None
 
     def updated_by(self, later: ConnectOptions) -> ConnectOptions:
         """What the two say together; the later one wins."""

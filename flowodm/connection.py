@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from flowodm.async_clients import AsyncConsumer, AsyncProducer
     from flowodm.clients import StandIn
+    from flowodm.tracing import Tracing
 
 T = TypeVar("T")
 
@@ -213,7 +214,7 @@ class KafkaConnection:
     def close_connection(self) -> None:
         """Flush the producer, with a bound, and close every client; all are made anew on use."""
         with self._lock:
-            clients, self._clients = self._clients, Clients(self._stand_in)
+            clients, self._clients = self._clients, self._no_clients()
         clients.close()
 
     @contextmanager
@@ -231,7 +232,8 @@ class KafkaConnection:
                     "the connection is replaced already: end the one in-memory Kafka first"
                 )
             options, clients = self._options, self._clients
-            self._stand_in, self._clients = stand_in, Clients(stand_in)
+            self._stand_in = stand_in
+            self._clients = self._no_clients()
             self._options = replace(options, bootstrap_servers="memory")
         try:
             yield
@@ -240,6 +242,11 @@ class KafkaConnection:
                 own, self._clients = self._clients, clients
                 self._options, self._stand_in = options, None
             own.close()
+
+    @property
+    def tracing(self) -> Tracing | None:
+        """How what is sent and handled is traced; None: it is not."""
+        return self._options.tracing
 
     @property
     def stand_in(self) -> StandIn | None:
@@ -265,8 +272,11 @@ class KafkaConnection:
             util.Finalize(None, self.close_connection, exitpriority=0)
 
     def _start_afresh(self) -> None:
-        self._clients = Clients()
+        self._clients = Clients(tracing=self._options.tracing)
         self._lock = threading.RLock()
+
+    def _no_clients(self) -> Clients:
+        return Clients(self._stand_in, self._options.tracing)
 
     def _after_fork_in_child(self) -> None:
         self._clients.abandon()
@@ -301,6 +311,7 @@ def connect(
     ssl_certificate_location: str | None = None,
     ssl_key_location: str | None = None,
     ssl_key_password: str | None = None,
+    tracing: Tracing | None = None,
 ) -> KafkaConnection:
     """Say where Kafka is. Nothing connects yet; a wrong address shows at first use.
 
@@ -333,6 +344,8 @@ def connect(
         ssl_certificate_location: A file with this client's certificate.
         ssl_key_location: A file with its private key.
         ssl_key_password: What that is encrypted with.
+        tracing: Trace what this connection's producer sends and what loops handle, with
+            OpenTelemetry: ``flowodm.tracing.Tracing()``.
     """
     _connection.configure(
         bootstrap_servers=bootstrap_servers,
@@ -352,6 +365,7 @@ def connect(
         ssl_certificate_location=ssl_certificate_location,
         ssl_key_location=ssl_key_location,
         ssl_key_password=ssl_key_password,
+        tracing=tracing,
     )
     return _connection
 

@@ -12,7 +12,7 @@ from flowodm.consumer.arguments import make_options
 from flowodm.consumer.batch import batch_failure, gather, settle_batch
 from flowodm.consumer.calls import failure_of
 from flowodm.consumer.coroutines import cancelled_from_within, completed, in_thread
-from flowodm.consumer.handling import Blocking, UserCode, recover
+from flowodm.consumer.handling import Blocking, UserCode
 from flowodm.consumer.shell import Loop
 from flowodm.consumer.signals import stop_on_signals
 from flowodm.consumer.watchdog import Watchdog
@@ -241,7 +241,7 @@ class _Crew:
             while True:
                 failure = await handle(run)
                 if failure is not None:
-                    if not await self._drive(recover(recipe, dispatch, run, failure)):
+                    if not await self._drive(recipe.recover(recipe, dispatch, run, failure)):
                         return
                 elif run.halted or run.done == len(run.records):
                     break

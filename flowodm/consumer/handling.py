@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Generator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NoReturn, assert_never
 
 from flowodm.avro.codec import SchemaNotLoadedError
@@ -64,6 +64,7 @@ class Recipe:
         dead_letter_topic: Its name.
         attempt_timeout: Seconds that one attempt of an async handler may take.
         batches: Whether the handler takes lists of messages.
+        recover: What follows a failed record: :func:`recover`, or that with something around it.
     """
 
     decode: Callable[[bytes], Any]
@@ -77,6 +78,9 @@ class Recipe:
     dead_letter_topic: str = ""
     attempt_timeout: float | None = None
     batches: bool = False
+    recover: Callable[[Recipe, Dispatch, Run, Failure], Recovery] = field(
+        default_factory=lambda: recover
+    )
 
 
 def recover(recipe: Recipe, dispatch: Dispatch, run: Run, failure: Failure) -> Recovery:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Unpack, assert_never
 from flowodm.consumer.arguments import make_options, refuse_what_only_async_can
 from flowodm.consumer.batch import batch_failure, gather, settle_batch
 from flowodm.consumer.calls import failure_of
-from flowodm.consumer.handling import Blocking, UserCode, recover
+from flowodm.consumer.handling import Blocking, UserCode
 from flowodm.consumer.shell import Loop
 from flowodm.consumer.signals import stop_on_signals
 from flowodm.events import LoopState, Outcome
@@ -209,7 +209,7 @@ class _Hand:
 
     def _recover(self, run: Run, failure: Failure) -> bool:
         """Call what follows a failure, with this thread; returns whether the run goes on."""
-        steps = recover(self._recipe, self._dispatch, run, failure)
+        steps = self._recipe.recover(self._recipe, self._dispatch, run, failure)
         try:
             step = next(steps)
             while True:

@@ -6,6 +6,7 @@ import logging
 from typing import TYPE_CHECKING
 
 from flowodm.codecs import codec_for
+from flowodm.connection import get_kafka_connection
 from flowodm.consumer.calls import acceptor, batch_caller, caller, tombstone_caller
 from flowodm.consumer.context import MessageContext
 from flowodm.consumer.dead_letter import DeadLetterTopic
@@ -63,6 +64,10 @@ class Session:
             )
         self.poller = Poller(source, self.dispatch, switch, self._prepare)
         self.recipe = self._recipe(options)
+        if (tracing := get_kafka_connection().tracing) is not None:
+            from flowodm.consumer.spans import traced  # noqa: PLC0415 - OpenTelemetry is an extra
+
+            self.recipe = traced(self.recipe, tracing, options.group, awaits=wake is not None)
 
     def _prepare(self) -> None:
         """What may block and has to be right before the group is joined; in the poller's thread."""
