@@ -188,6 +188,9 @@ class ConsumerTable(Table):
         max_messages: Records after which a worker is replaced, one at a time. 0: never.
         max_rss: Memory at which a worker is replaced, one at a time, with what it shares with
             others. 0: never.
+        tracing: Trace what is handled and sent, with OpenTelemetry: true sets its SDK up by the
+            OTEL_* variables; "package.module:name" is a flowodm.tracing.Tracing whose module
+            does that. False by default.
         recycle_jitter: The share by which each worker's own limits of these are smaller at most,
             so that not all are due together.
         restart: What follows when a worker ends.
@@ -244,6 +247,7 @@ class ConsumerTable(Table):
     max_messages: Annotated[Whole, Field(ge=0)] = Field(default=0, examples=[1_000_000])
     max_rss: Size = Field(default=0, examples=["512MB"])
     recycle_jitter: float = Field(default=0.1, ge=0, le=1)
+    tracing: bool | Reference | None = Field(default=None, examples=[True])
     restart: RestartTable = Field(default_factory=RestartTable)
     kafka: KafkaTable = Field(default_factory=KafkaTable)
 

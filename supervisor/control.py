@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import select
 import sys
@@ -192,6 +193,7 @@ class Control:
         self._said_draining = False
         self._finished = False
         self._orphaned_at: float | None = None
+        self._drain_ends = math.inf
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
     def start(self) -> None:
@@ -210,10 +212,17 @@ class Control:
     def stop(self, *, now: bool = False) -> None:
         """Make the loop end; a second call does not wait for handlers. For signal handlers too."""
         self._now = self._now or now or self.stopping
+        if not self.stopping:
+            self._drain_ends = time.monotonic() + self._drain_timeout
         self.stopping = True
         if self._loop is not None:
             self._loop.stop(now=self._now)
         self._channel.wake()
+
+    @property
+    def left(self) -> float:
+        """Seconds until the drain should be over; infinite if nobody has asked for one."""
+        return self._drain_ends - time.monotonic()
 
     def drains(self) -> None:
         """Have the supervisor told that the loop drains, also when nobody asked it to."""

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from flowodm.events import Observer
+    from flowodm.tracing import Tracing
     from supervisor.protocol import Start
 
 _ADDRESS = "KAFKA_BOOTSTRAP_SERVERS"
@@ -40,12 +41,14 @@ class Definition:
         handler: Gets each message.
         options: The loop's other arguments.
         place: Where the consumer is in the configuration.
+        traced: Whether what it handles and sends is traced.
     """
 
     model: type[FlowBaseModel]
     handler: Callable[..., Any]
     options: dict[str, Any]
     place: str
+    traced: bool = False
 
     @classmethod
     def resolve(cls, start: Start, errors: list[BaseException]) -> Definition | None:
@@ -74,15 +77,18 @@ class Definition:
             options["settings"] = names.get("settings", reference, _profile)
         if "start_from" in options:
             options["start_from"] = parse_start(options["start_from"])
+        tracing = _tracing(names, options.pop("tracing", False))
         # What an operator sets by its Kafka name also wins over the consumer's profile.
         try:
-            options["consumer_config"] = _connect(dict(start.kafka))
+            options["consumer_config"] = _connect(dict(start.kafka), tracing)
         except DefinitionError as error:
             names.errors.append(error)
         errors += names.errors
         if model is None or names.errors:
             return None
-        return cls(model, options.pop("handler"), options, _place(start))
+        return cls(
+            model, options.pop("handler"), options, _place(start), traced=tracing is not None
+        )
 
     @property
     def is_async(self) -> bool:
@@ -153,12 +159,29 @@ def _profile(found: object, where: str) -> profiles.BaseSettings:
         raise DefinitionError(f"{where} cannot be made: {error}") from error
 
 
-def _connect(arguments: dict[str, Any]) -> dict[str, Any]:
+def _tracing(names: Names, said: bool | str) -> Tracing | None:
+    if not said:
+        return None
+    try:
+        from flowodm.tracing import Tracing  # noqa: PLC0415 - OpenTelemetry is an extra
+    except ConfigurationError as error:
+        names.errors.append(DefinitionError(f"{names.place}.tracing: {error}"))
+        return None
+
+    def accept(found: object, where: str) -> Tracing:
+        if isinstance(found, Tracing):
+            return found
+        raise DefinitionError(f"{where} is no flowodm.tracing.Tracing")
+
+    return Tracing() if isinstance(said, bool) else names.get("tracing", said, accept)
+
+
+def _connect(arguments: dict[str, Any], tracing: Tracing | None) -> dict[str, Any]:
     options: dict[str, Any] = arguments.pop("options", {})
     given = (arguments.get("bootstrap_servers"), options.get("bootstrap.servers"))
     if not any(given) and not os.environ.get(_ADDRESS):
         raise DefinitionError(f"kafka.bootstrap_servers: is missing; write it, or set {_ADDRESS}")
-    connect(**arguments, consumer_config=options, producer_config=options)
+    connect(**arguments, consumer_config=options, producer_config=options, tracing=tracing)
     return options
 
 

@@ -21,7 +21,7 @@ import structlog
 from supervisor.redaction import Redactor
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
 
     from structlog.typing import EventDict, Processor, WrappedLogger
 
@@ -40,6 +40,7 @@ def configure(
     fmt: Literal["json", "console"],
     fields: Mapping[str, object],
     secrets: Collection[str] | Redactor = (),
+    more: Sequence[Processor] = (),
 ) -> None:
     """Send all logging of this process to stderr.
 
@@ -48,6 +49,7 @@ def configure(
         fmt: "json", or "console" for people.
         fields: What each line carries unless it has its own: consumer, slot, pid.
         secrets: Values that are replaced wherever they turn up, or what replaces them.
+        more: Processors that add further fields.
     """
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
@@ -55,6 +57,7 @@ def configure(
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
         _default(fields),
+        *more,
     ]
     _configure_structlog(shared)
     last: list[Processor] = [

@@ -62,13 +62,14 @@ class Names:
         place: The definition's place in the configuration, for messages.
 
     Attributes:
+        place: As given.
         errors: What went wrong, in order. A module that fails on import is in it once, for the
             first key that names it.
     """
 
     def __init__(self, place: str) -> None:
         self.errors: list[BaseException] = []
-        self._place = place
+        self.place = place
         self._broken: set[str] = set()
 
     def get(self, key: str, reference: str, accept: Callable[[object, str], T]) -> T | None:
@@ -83,7 +84,7 @@ class Names:
         module = reference.partition(":")[0]
         if module in self._broken:
             return None
-        where = f"{self._place}.{key}"
+        where = f"{self.place}.{key}"
         try:
             return accept(resolve(reference, where), f"{where}: {reference}")
         except (Exception, SystemExit) as error:  # noqa: BLE001 - kept for whoever asked

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import faulthandler
+import importlib
 import logging
 import os
 import signal
@@ -41,6 +42,8 @@ from supervisor.redaction import Redactor, of_options
 from supervisor.restart import ExitClass, ExitCode, classify
 
 if TYPE_CHECKING:
+    from types import ModuleType
+
     from flowodm.events import Event
     from supervisor.definition import Definition
 
@@ -99,6 +102,8 @@ class _Worker:
             get_kafka_connection().close_connection()  # a forked child runs no atexit functions
         except Exception:
             log.exception("the connection cannot be closed")
+        if (tracing := _tracing(self._start)) is not None:
+            tracing.shut_down(self._control.left)
         self._control.finish(code)
         return code
 
@@ -135,7 +140,12 @@ class _Worker:
 
     def _consume(self) -> None:
         self._channel.send(State("starting"))
+        tracing = _tracing(self._start)
+        if tracing is not None and self._start.consumer["tracing"] is True:
+            tracing.set_up()
         definition = self._with_partitions(resolved(self._start))
+        if tracing is not None:
+            tracing.warn_if_nothing_is_exported()
         if definition is None:
             return
         observer = PrometheusObserver(
@@ -233,8 +243,17 @@ def _configure_logs(start: Start) -> Redactor:
         fmt=start.logging.format,
         fields={"consumer": identity.consumer, "slot": identity.slot, "pid": os.getpid()},
         secrets=redact,
+        more=() if (tracing := _tracing(start)) is None else (tracing.current_span,),
     )
     return redact
+
+
+def _tracing(start: Start) -> ModuleType | None:
+    """The module, if tracing is on. Without OpenTelemetry the definition cannot be made."""
+    if start.consumer.get("tracing"):
+        with contextlib.suppress(ImportError):
+            return importlib.import_module("supervisor.tracing")
+    return None
 
 
 def _cut(text: str) -> str:

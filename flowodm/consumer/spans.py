@@ -262,7 +262,11 @@ class _Watched:
 
     def failed(self, run: Run, stage: Stage, error: BaseException, **more: bool) -> Verdict:
         self._spans.told(self._attempt, stage, error)
-        self.verdict = self._dispatch.failed(run, stage, error, **more)
+        token = contexts.attach(self._attempt.context)  # for the log line
+        try:
+            self.verdict = self._dispatch.failed(run, stage, error, **more)
+        finally:
+            contexts.detach(token)
         return self.verdict
 
     def left(self, run: Run) -> None:
