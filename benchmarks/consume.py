@@ -15,6 +15,7 @@ The parts:
   partitions   the engine with 1,000 partitions, alone and on a topic that has them
   memory       resident memory over millions of records, and while a handler stands still
   anatomy      where each microsecond of a record goes, step by step
+  tracing      the microseconds that tracing adds to a record that is sent, or handled
 
 The hand-written equivalents are in by_hand.py. They and the loops take turns, each time with a
 new group, in rounds that begin with another contender each; medians are compared. A rate's ratio
@@ -37,6 +38,7 @@ import concurrency
 import latency
 import memory
 import throughput
+import tracing
 from contest import Row, table
 from ground import Ground
 
@@ -59,6 +61,7 @@ PARTS: dict[str, Callable[[Ground, argparse.Namespace], list[Row]]] = {
     "partitions": lambda g, o: bookkeeping.run(g, _records("partitions", o), o.rounds),
     "memory": lambda g, o: memory.run(g, _records("memory", o)),
     "anatomy": lambda g, _: anatomy.run(g),
+    "tracing": lambda g, o: tracing.run(g, o.rounds),
 }
 
 
