@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from structlog.typing import EventDict, WrappedLogger
 
-LONGEST_END = 5.0
+LONGEST_END = 3.0
 """Seconds that the last spans get to be exported, as far as the drain leaves so much."""
 SHORTEST_END = 1.0
 """Seconds that they get in any case."""
