@@ -25,19 +25,26 @@ NO_KEYS = {
     "handle_signals": "signals are the worker's",
 }
 """The loops' arguments that cannot be written, and why."""
+NO_ARGUMENTS = {"tracing": "from connect(tracing=...), which the worker calls"}
+"""The keys that reach the loops by another way, and by which."""
 
 
 @pytest.mark.parametrize("loop", [ConsumerLoop, AsyncConsumerLoop])
 def test_the_options_of_a_consumer_are_the_arguments_of_the_loops(loop):
     arguments = {*inspect.signature(loop).parameters, *SyncOptions.__annotations__} - {"more"}
     assert arguments >= NO_KEYS.keys()
-    assert ConsumerTable.model_fields.keys() - NOT_THE_LOOPS == arguments - NO_KEYS.keys()
+    keys = ConsumerTable.model_fields.keys() - NOT_THE_LOOPS
+    assert keys - NO_ARGUMENTS.keys() == arguments - NO_KEYS.keys()
 
 
 def test_the_keys_whose_values_a_worker_imports_are_those_that_hold_references():
     fields = ConsumerTable.model_fields.items()
     hints = {name: repr(field.rebuild_annotation()) for name, field in fields}
-    assert {name for name, hint in hints.items() if "_reference" in hint} == {"model", *FUNCTIONS}
+    assert {name for name, hint in hints.items() if "_reference" in hint} == {
+        "model",
+        "tracing",
+        *FUNCTIONS,
+    }
     assert {name for name, hint in hints.items() if "_exception" in hint} == set(EXCEPTIONS)
 
 

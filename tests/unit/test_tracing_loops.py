@@ -319,12 +319,16 @@ def test_a_tracer_that_fails_fails_no_record(kind, at_once, batch_size, caplog):
 
 def test_log_lines_about_a_failure_are_written_in_its_span(memory, caplog):
     seen = []
-    caplog.handler.addFilter(lambda record: seen.append((record.getMessage()[:13], current())))
+
+    def note(record):
+        seen.append((record.getMessage()[:13], current()))
+        return True
 
     def handle(order):
         raise ValueError
 
-    run("sync", handle, sent(1), memory=memory, on_failure="skip")
+    with caplog.filtering(note):
+        run("sync", handle, sent(1), memory=memory, on_failure="skip")
 
     (span,) = memory.spans.named("process")
     assert ("record failed", span.context.span_id) in seen
