@@ -197,7 +197,7 @@ cli_control.register(app)
 
 @app.command()
 def demo() -> None:
-    """A broker, a producer and a supervised fleet on this machine, to look at.
+    """Show a broker, a producer and a fleet on this machine.
 
     Until Ctrl-C; with DEMO_SECONDS in the environment for so long, with a worker that is killed on
     the way. The page listens on 127.0.0.1:9108, or on DEMO_PORT.

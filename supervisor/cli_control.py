@@ -34,7 +34,7 @@ COMPLETION = 2.0
 
 ConfigFile = Annotated[
     Path | None,
-    typer.Argument(metavar="[FILE]", help="The running supervisor's TOML file."),
+    typer.Argument(metavar="[FILE]", help="Its TOML file, where several supervisors run here."),
 ]
 SocketPath = Annotated[
     Path | None,
@@ -146,7 +146,7 @@ def reload(
     as_json: AsJson = False,
     wait: Wait = False,
 ) -> None:
-    """Read the configuration anew and run it: only what differs is touched.
+    """Read the configuration anew; only what differs is touched.
 
     It is validated as a whole first. Where it is not valid, nothing is changed, all that is
     wrong is said, and the exit status is 78.
@@ -175,7 +175,10 @@ def scale(
     as_json: AsJson = False,
     wait: Wait = False,
 ) -> None:
-    """Run a consumer with another number of workers, until the next reload."""
+    """Run a consumer with another number of workers.
+
+    Until the next reload, which takes the number from the file.
+    """
     path = _socket(file, socket_path)
     _change(path, "/scale", as_json, wait, consumer=consumer, workers=workers)
 
@@ -186,7 +189,10 @@ def pause(
     socket_path: SocketPath = None,
     as_json: AsJson = False,
 ) -> None:
-    """Have workers fetch nothing and start no handler; they stay members of their groups."""
+    """Have workers fetch nothing and start no handler.
+
+    They stay members of their groups, and finish what they have begun.
+    """
     _change(_socket(file, socket_path), "/pause", as_json, consumer=consumer)
 
 
