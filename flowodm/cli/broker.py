@@ -58,11 +58,11 @@ def dev_broker(
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Start a Kafka for development on this machine; it needs no Java and forgets everything.
+    """Start a Kafka for development, without Java.
 
-    It listens on free ports of 127.0.0.1 and prints its address. Every topic that is asked for
-    is there, with 4 partitions. It is librdkafka's mock cluster: good for trying things out, no
-    proof of what a real broker does.
+    It listens on free ports of 127.0.0.1, prints its address, and forgets everything in the end.
+    Every topic that is asked for is there, with 4 partitions. It is librdkafka's mock cluster:
+    good for trying things out, no proof of what a real broker does.
     """
     try:
         with EmbeddedBroker(brokers) as broker:

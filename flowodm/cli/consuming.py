@@ -84,11 +84,11 @@ def consume(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Print the records of a model's topic, a line of JSON each.
+    """Print a model's records, a line of JSON each.
 
-    It ends where the topic ended when it began, unless told to --follow. It joins no group and
-    commits nothing, so it can be run beside any consumer. Records come in order within each
-    partition.
+    They are those of the model's topic. It ends where the topic ended when it began, unless told
+    to --follow. It joins no group and commits nothing, so it can be run beside any consumer.
+    Records come in order within each partition.
 
     A record that is no message of the model is reported on stderr and passed over; the exit
     status is 1 then. Tombstones are shown with --envelope, as a value of null.

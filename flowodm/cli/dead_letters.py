@@ -51,7 +51,7 @@ Saying = Annotated[
 
 _app = typer.Typer(
     name="dead-letters",
-    help="What loops have put into a dead-letter topic, and putting it back.",
+    help="Look at what loops have put aside; put it back.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -79,10 +79,11 @@ def list_(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Show what is in a dead-letter topic, a line each; with --json a line of JSON each.
+    """Show what is in a dead-letter topic, a line each.
 
-    It reads from the beginning to the present end, joins no group and commits nothing. What was
-    put back is still there, until the topic's retention removes it.
+    With --json each is a line of JSON. It reads from the beginning to the present end, joins no
+    group and commits nothing. What was put back is still there, until the topic's retention
+    removes it.
     """
     connected(servers, None, properties, config)
     require_topic(topic)

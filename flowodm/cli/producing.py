@@ -63,11 +63,11 @@ def produce(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Send a record for each line of JSON to the model's topic.
+    """Send a record for each line of JSON.
 
-    A line holds the fields of a message, and is validated as one. With --envelope it is an
-    object with "value", and "key" and "headers" if you like; a value of null makes a tombstone.
-    The place that it came from counts for nothing.
+    It goes to the model's topic. A line holds the fields of a message, and is validated as one.
+    With --envelope it is an object with "value", and "key" and "headers" if you like; a value of
+    null makes a tombstone. The place that it came from counts for nothing.
 
     It ends when the broker has acknowledged all. The first line that is no message ends it;
     what was sent before stays sent. With --keep-going such lines are passed over, and the exit

@@ -197,9 +197,9 @@ def check_compatibility(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Tell whether models may follow what the registry has under their subjects.
+    """Tell whether models may follow their subjects.
 
-    Nothing is registered. A registry that does not answer is a failure.
+    Each is held against what the registry has there. Nothing is registered. A registry that does not answer is a failure.
     """
     if (models is None) == (model is None):
         raise typer.BadParameter("give either --model or --models")
