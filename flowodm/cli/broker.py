@@ -61,8 +61,8 @@ def dev_broker(
     """Start a Kafka for development, without Java.
 
     It listens on free ports of 127.0.0.1, prints its address, and forgets everything in the end.
-    Every topic that is asked for is there, with 4 partitions. It is librdkafka's mock cluster:
-    good for trying things out, no proof of what a real broker does.
+    The first record that is sent to a topic makes it, with 4 partitions. It is librdkafka's mock
+    cluster: good for trying things out, no proof of what a real broker does.
     """
     try:
         with EmbeddedBroker(brokers) as broker:

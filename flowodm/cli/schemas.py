@@ -199,7 +199,8 @@ def check_compatibility(
 ) -> None:
     """Tell whether models may follow their subjects.
 
-    Each is held against what the registry has there. Nothing is registered. A registry that does not answer is a failure.
+    Each is held against what the registry has there. Nothing is registered. A registry that does
+    not answer is a failure.
     """
     if (models is None) == (model is None):
         raise typer.BadParameter("give either --model or --models")

@@ -1,7 +1,7 @@
 """A Kafka broker in a process of its own, without Java: librdkafka's mock cluster.
 
 Good for demonstrations and quick tests, no proof of what a real broker does: it keeps about
-5 MB a partition, creates every topic that is asked for with 4 partitions, lets a group's first
+5 MB a partition, makes a topic with 4 partitions when something is sent to it, lets a group's first
 member join after 3 s, and forgets everything when it ends.
 
 `python -m flowodm.testing.broker` starts one by hand; it prints its address and ends with its
