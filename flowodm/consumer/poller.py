@@ -16,6 +16,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from flowodm.connection import get_kafka_connection
 from flowodm.consumer.committer import CALL_TIMEOUT, TICK, Committer
+from flowodm.consumer.fetching import END_OF_PARTITION, Fetcher
 from flowodm.consumer.rebalance import Membership
 from flowodm.consumer.standing import Standing
 from flowodm.driving import bounded
@@ -25,10 +26,7 @@ from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, s
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from confluent_kafka import Message
-
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.engine import Engine
     from flowodm.consumer.offsets import Position
     from flowodm.consumer.start import Start
     from flowodm.consumer.stop import StopSwitch
@@ -38,16 +36,11 @@ if TYPE_CHECKING:
 SLICE = 0.1
 #: Seconds between two samples of lag and load.
 SAMPLE_INTERVAL = 1.0
-#: Seconds between two looks for the answer to a commit ahead, which takes some 6 ms. A poll that
-#: has brought it goes on waiting for a record, and the next window may be due by then.
-ANSWER_TICK = 0.002
 #: Seconds between two looks of librdkafka's main thread at its group (``rkcg_serve_timer``).
 CLIENTS_TURN = 0.5
 
 #: Seconds for the broker's answers where the loop was asked to stop now.
 URGENT_TIMEOUT = 2.0
-
-_PARTITION_EOF = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name
 
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 
@@ -98,11 +91,12 @@ class Poller:
         self._dispatch = dispatch
         self._switch = switch
         self._slice = min(source.poll_timeout, SLICE)
-        self._next_sample = self._next_look = self._next_serving = 0.0
+        self._next_sample = self._next_look = 0.0
         self._wake_interval = _wake_interval(source.config)
         self._asked = False
         self._released = threading.Event()
         self._consumer: Consumer
+        self._fetcher: Fetcher
         self._standing: Standing
         self._membership: Membership
         self._committer = Committer(dispatch, self._check_fatal, self._blame)
@@ -175,6 +169,9 @@ class Poller:
             raise ConfigurationError(text) from error
         self._committer.use(self._consumer)
         self._standing = Standing(self._consumer)
+        self._fetcher = Fetcher(
+            self._consumer, self._dispatch, self._source.fetch_size, self._slice, self._on_error
+        )
         self._membership = Membership(
             self._consumer,
             self._source,
@@ -198,17 +195,7 @@ class Poller:
         with self._dispatch as engine:
             if engine.paused is not self._switch.paused:
                 engine.pause(paused=self._switch.paused)
-            # With everything paused a fetch only serves the callbacks.
-            fetch = engine.room() or engine.pressed(now) or engine.paused
-            windows = engine.waiting_for_window
-            # Nobody says how far a run has come, so the next window is asked for in time.
-            patience = min(self._slice, engine.rules.commit_ahead / 4 or self._slice)
-        if self._committer.window_under_way:
-            self._fetch_with_answer(fetch=fetch)
-        elif not fetch:
-            self._wait_for_room(patience if windows else self._slice)
-        elif not self._fetch_all(0 if windows else self._slice) and windows:
-            self._dispatch.wait_for(_window_ready, patience)
+        self._fetcher.turn(now, answer_due=self._committer.window_under_way)
         self._committer.commit_ahead()
         self._committer.commit_if_due()
         self._apply_pressure()
@@ -221,84 +208,6 @@ class Poller:
             self._next_look = now + self._wake_interval
         if self.error is not None:
             raise self.error
-
-    def _fetch_with_answer(self, *, fetch: bool) -> None:
-        """Look for the answer to a commit ahead: it comes in a poll, as records do.
-
-        With a full buffer at most one record comes along each time, and soon none: what has
-        filled it is paused.
-        """
-        if fetch:
-            self._fetch_all(ANSWER_TICK)
-        else:
-            self._dispatch.wait_for(lambda e: e.room(), ANSWER_TICK)
-            self._fetch(0, 1)
-
-    def _wait_for_room(self, timeout: float) -> None:
-        """With a full buffer the client's callbacks are served only now and then.
-
-        A record comes along each time; that is a handful until the pause (see Pressure).
-        """
-        self._dispatch.wait_for(lambda e: e.room() or _window_ready(e), timeout)
-        now = time.monotonic()
-        if now >= self._next_serving:
-            self._next_serving = now + self._slice
-            self._fetch(0, 1)
-
-    def _fetch_all(self, timeout: float) -> bool:
-        """Fetch, and fetch again while the next window wants it; returns whether anything came."""
-        came = more = self._fetch(timeout)
-        while more:
-            with self._dispatch as engine:
-                more = engine.wants_more()
-            more = more and self._fetch(0)
-        return came
-
-    def _fetch(self, timeout: float, most: int | None = None) -> bool:
-        """Wait for a first record only: a lone one is not held back for company.
-
-        Args:
-            timeout: Seconds to wait for it.
-            most: The most records to take, instead of those of a whole fetch.
-
-        Returns:
-            Whether anything came.
-        """
-        first = self._consumer.poll(timeout)
-        if first is None:
-            return False
-        messages = [first]
-        more = (most or self._source.fetch_size) - 1
-        if more:
-            messages += self._consumer.consume(more, 0)
-        batches: dict[TP, list[Message]] = {}
-        ends: dict[TP, int] = {}
-        for message in messages:
-            tp: TP = (message.topic(), message.partition())  # type: ignore[assignment]  # never None
-            error = message.error()
-            if error is not None:
-                if error.code() == _PARTITION_EOF:
-                    ends[tp] = message.offset() or 0
-                else:
-                    self._on_error(error)
-                continue
-            batch = batches.get(tp)
-            if batch is None:
-                batches[tp] = [message]
-            else:
-                batch.append(message)
-        now = time.monotonic()
-        with self._dispatch as engine:
-            for tp, batch in batches.items():
-                engine.fetched(tp, batch, now, self._log_end)
-            for tp, end in ends.items():
-                engine.reached_end(tp, end)
-        return bool(batches)
-
-    def _log_end(self, tp: TP) -> int | None:
-        """As the last fetch told it; does not ask the broker."""
-        end = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
-        return end if end >= 0 else None
 
     # ---- back-pressure, health ---------------------------------------------------------------
 
@@ -331,7 +240,7 @@ class Poller:
     def _on_error(self, error: KafkaError) -> None:
         """The client mends most errors itself; what it cannot mend ends the loop."""
         self._check_fatal(error)
-        if error.code() != _PARTITION_EOF:
+        if error.code() != END_OF_PARTITION:
             self._dispatch.tell(Trouble(error.name(), error.str()))
 
     def _blame(self, error: BaseException) -> None:
@@ -426,7 +335,3 @@ def _wake_interval(config: dict[str, Any]) -> float:
     """
     interval = int(config.get("heartbeat.interval.ms", 3000)) / 1000
     return interval if interval < CLIENTS_TURN else math.inf
-
-
-def _window_ready(engine: Engine) -> bool:
-    return engine.window_size(time.monotonic()) > 0
