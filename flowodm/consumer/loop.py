@@ -171,7 +171,8 @@ class ConsumerLoop(Loop):
         super()._on_signal(signum)
         busy = self._in_hook or (self._hand is not None and self._hand.busy)
         if self._signals > 1 and busy:
-            # The user's code runs in this thread: only an exception gets it out of there.
+            # The user's code runs in this thread: only an exception gets it out of there. Where it
+            # has just begun a blocking call, CPython runs this after that, or at the next signal.
             raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
 
 

@@ -51,6 +51,17 @@ def send(signum: int) -> None:
     os.kill(os.getpid(), signum)
 
 
+def hang() -> None:
+    """As user code that never ends, in Python.
+
+    CPython runs a signal's handler between two bytecodes, or when the signal interrupts a blocking
+    call. One that comes between the last look and such a call waits for the call's end, whoever
+    wrote the handler; so no call here is long.
+    """
+    while True:
+        time.sleep(0.05)
+
+
 class Sender:
     """Sends signals from another thread, each as soon as its condition is true."""
 
@@ -168,7 +179,7 @@ def test_a_second_signal_does_not_wait_for_the_handler(new_bench, kind, signum):
     def sleep(message) -> None:
         if message.n == 5:
             stuck.set()
-            time.sleep(3_600)
+            hang()
 
     loop = bench.loop(
         kind,
@@ -222,7 +233,7 @@ def test_a_second_signal_gets_out_of_a_hook_that_hangs(new_bench, kind, hook, si
 
     def sleep() -> None:
         stuck.set()
-        time.sleep(3_600)
+        hang()
 
     loop = bench.loop(kind, lambda _: None, **{hook: asleep if kind == "async" else sleep})
     first = stuck.is_set if hook == "on_startup" else lambda: loop.status().joined
@@ -247,7 +258,7 @@ def test_a_second_signal_gets_out_of_an_error_handler_that_hangs(new_bench):
 
     def handle_error(_error, _raw, _instance) -> None:
         stuck.set()
-        time.sleep(3_600)
+        hang()
 
     loop = bench.loop("sync", handle, error_handler=handle_error)
     draining = lambda: loop.status().state is LoopState.DRAINING  # noqa: E731 - one condition
@@ -258,6 +269,27 @@ def test_a_second_signal_gets_out_of_an_error_handler_that_hangs(new_bench):
         run(loop)
 
     assert bench.committed().get(0, 0) == 0
+
+
+@SIGNALS
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_signal_that_interrupts_no_call_ends_an_idle_loop(new_bench, kind, signum):
+    """As one does that comes right before the loop waits for records (see hang())."""
+    bench = new_bench()
+    loop = bench.loop(kind, lambda _: None)
+
+    def send_to_another_thread() -> None:
+        wait_until(lambda: loop.status().joined, PATIENCE, "the loop is idle")
+        signal.pthread_kill(threading.get_ident(), signum)
+
+    sender = threading.Thread(target=send_to_another_thread, daemon=True)
+    sender.start()
+    began = time.monotonic()
+    run(loop)
+    sender.join(PATIENCE)
+
+    assert not sender.is_alive()
+    assert time.monotonic() - began < 15
 
 
 @pytest.mark.parametrize("kind", BOTH)
