@@ -49,14 +49,17 @@ class Fetcher:
         self._on_error = on_error
         self._next_serving = 0.0
 
-    def turn(self, now: float, *, answer_due: bool) -> None:
+    def turn(self, now: float, *, paused: bool, answer_due: bool) -> None:
         """Fetch if there is room, or wait for room.
 
         Args:
             now: The monotonic time.
+            paused: Whether nothing is to be fetched or started.
             answer_due: Whether a commit ahead is under way.
         """
         with self._dispatch as engine:
+            if engine.paused is not paused:
+                engine.pause(paused=paused)
             # With everything paused a fetch only serves the callbacks.
             wanted = engine.room() or engine.pressed(now) or engine.paused
             windows = engine.waiting_for_window

@@ -192,10 +192,9 @@ class Poller:
         """One round: fetch if there is room, commit what is due, look after the members' duties."""
         self._sample_if_due()  # before the fetch: what has just arrived is no lag
         now = time.monotonic()
-        with self._dispatch as engine:
-            if engine.paused is not self._switch.paused:
-                engine.pause(paused=self._switch.paused)
-        self._fetcher.turn(now, answer_due=self._committer.window_under_way)
+        self._fetcher.turn(
+            now, paused=self._switch.paused, answer_due=self._committer.window_under_way
+        )
         self._committer.commit_ahead()
         self._committer.commit_if_due()
         self._apply_pressure()
