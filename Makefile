@@ -78,7 +78,7 @@ lock:  ## resolve constraints.txt, and what of it the image has, anew (needs uv)
 		pyproject.toml --output-file deploy/container/requirements.txt
 
 reference: $(VENV)/.installed-editable  ## write config/reference.toml and the manual pages anew
-	$(BIN)/python -m supervisor.reference > config/reference.toml
+	$(BIN)/python -m supervisor.config.reference > config/reference.toml
 	$(BIN)/python docs/man/generate.py
 
 # MkDocs' theme warns of a MkDocs 2 that is not used here.

@@ -23,13 +23,13 @@ from ground import Ground, Order
 from prometheus_client import CollectorRegistry
 
 from flowodm.avro.codec import Codec, codec_for
-from flowodm.avro.values import physical
-from flowodm.consumer.calls import caller
-from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.coroutines import completed
-from flowodm.consumer.engine import Engine
-from flowodm.consumer.ordering import Ordering
-from flowodm.consumer.rules import Rules
+from flowodm.avro.writer import physical
+from flowodm.consumer.engine.commit import CommitStrategy
+from flowodm.consumer.engine.engine import Engine
+from flowodm.consumer.engine.lanes import Ordering
+from flowodm.consumer.engine.rules import Rules
+from flowodm.consumer.handling.calls import caller
+from flowodm.consumer.loop.coroutines import completed
 from flowodm.events import Handled, Outcome
 from flowodm.metrics import PrometheusObserver
 

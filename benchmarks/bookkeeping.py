@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 import throughput
 from contest import Row, rates, take_turns
 
-from flowodm.consumer.commit import CommitStrategy
-from flowodm.consumer.engine import Engine
-from flowodm.consumer.ordering import Ordering
-from flowodm.consumer.rules import Rules
+from flowodm.consumer.engine.commit import CommitStrategy
+from flowodm.consumer.engine.engine import Engine
+from flowodm.consumer.engine.lanes import Ordering
+from flowodm.consumer.engine.rules import Rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -1,7 +1,7 @@
 """Commits keep up: a loop is stopped at full speed, and what it committed is what it handled.
 
 Committed is the offset and, where handlers run at the same time, the records beyond it that the
-commit's metadata lists (:mod:`flowodm.consumer.offsets`).
+commit's metadata lists (:mod:`flowodm.consumer.engine.offsets`).
 """
 
 from __future__ import annotations

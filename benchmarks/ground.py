@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING, Self
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from brokers import clients
-from brokers.kafka_server import KafkaServer
 from confluent_kafka import Producer, TopicPartition
 from confluent_kafka.admin import NewTopic
 
 from flowodm import FlowBaseModel, HighThroughputSettings, connect
 from flowodm.avro.codec import codec_for
-from flowodm.consumer.offsets import Position, settled_beyond
+from flowodm.consumer.engine.offsets import Position, settled_beyond
+from support.brokers import clients
+from support.brokers.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

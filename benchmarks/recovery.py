@@ -30,12 +30,12 @@ from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from brokers import records
-from brokers.kafka_server import KafkaServer
 from confluent_kafka import Producer
 from recovery_shop import Reading
 
 from flowodm.avro.codec import codec_for
+from support.brokers import records
+from support.brokers.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

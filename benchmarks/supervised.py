@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from supervisor.client import UnreachableError, ask
+from supervisor.control.client import UnreachableError, ask
 
 if TYPE_CHECKING:
     from collections.abc import Callable

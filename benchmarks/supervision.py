@@ -24,14 +24,14 @@ from typing import TYPE_CHECKING
 
 sys.path.append(str(Path(__file__).parents[1] / "tests"))
 
-from brokers import records
-from brokers.kafka_server import KafkaServer
 from contest import Row, table
 from recovery import Load, Notes, gaps_of
 from recovery_shop import Reading
 from supervised import HERE, Supervised, cpu_seconds, memory
 
 from flowodm.avro.codec import codec_for
+from support.brokers import records
+from support.brokers.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

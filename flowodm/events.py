@@ -3,7 +3,7 @@
 An observer is any callable that takes one event. It is called from the loop's threads, once a
 batch where something happens a record, and must neither block nor raise; an observer that
 raises is logged and the loop goes on. :class:`flowodm.metrics.PrometheusObserver` is one
-observer, :class:`flowodm.consumer.journal.Journal`, which writes the log, is another.
+observer, :class:`flowodm.consumer.loop.log.Journal`, which writes the log, is another.
 """
 
 from __future__ import annotations

@@ -7,10 +7,10 @@ from typing import Any, ClassVar
 from pydantic import ConfigDict
 
 from flowodm.avro.codec import codec_for as avro_codec_for
-from flowodm.codecs import codec_for
-from flowodm.model_consumes import ConsumingModel
-from flowodm.model_produces import ProducingModel
+from flowodm.consume.methods import ConsumingModel
 from flowodm.model_settings import ModelSettings, settings_of
+from flowodm.produce.methods import ProducingModel
+from flowodm.serialization.codecs import codec_for
 
 __all__ = ["FlowBaseModel", "ModelSettings", "settings_of"]
 

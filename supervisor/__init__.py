@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from supervisor.config import SupervisorConfig
+    from supervisor.config.config import SupervisorConfig
+    from supervisor.config.toml import ConfigError, load_config
     from supervisor.daemon import StartError, Supervisor
+    from supervisor.instrumentation.snapshot import Snapshot
     from supervisor.report import ExitStatus, RunReport
-    from supervisor.snapshot import Snapshot
-    from supervisor.toml import ConfigError, load_config
 
 __all__ = [
     "ConfigError",
@@ -23,14 +23,14 @@ __all__ = [
 ]
 
 _WHERE = {
-    "ConfigError": "supervisor.toml",
+    "ConfigError": "supervisor.config.toml",
     "ExitStatus": "supervisor.report",
     "RunReport": "supervisor.report",
-    "Snapshot": "supervisor.snapshot",
+    "Snapshot": "supervisor.instrumentation.snapshot",
     "StartError": "supervisor.daemon",
     "Supervisor": "supervisor.daemon",
-    "SupervisorConfig": "supervisor.config",
-    "load_config": "supervisor.toml",
+    "SupervisorConfig": "supervisor.config.config",
+    "load_config": "supervisor.config.toml",
 }
 
 

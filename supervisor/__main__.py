@@ -29,7 +29,7 @@ def main() -> None:
     try:
         _import_structlog()
         # Ctrl-C may come while this imports.
-        from supervisor.cli import NobodyReadsError, app  # noqa: PLC0415 - see above
+        from supervisor.cli.app import NobodyReadsError, app  # noqa: PLC0415 - see above
 
         try:
             app()
@@ -40,7 +40,7 @@ def main() -> None:
     except KeyboardInterrupt:
         _leave(INTERRUPTED, "interrupted")
     except ImportError:
-        from supervisor.neighbours import neighbours  # noqa: PLC0415 - they may be the reason
+        from supervisor.check.conflicts import neighbours  # noqa: PLC0415 - they may be the reason
 
         if not (others := neighbours()):
             raise

@@ -16,34 +16,35 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from supervisor import logs, status
-from supervisor.changes import Changes
-from supervisor.control_socket import ControlSocket, ControlSocketError
+from supervisor import logs
+from supervisor.changes.changes import Changes
+from supervisor.changes.requests import Request, Requests
+from supervisor.control.server import ControlSocket, ControlSocketError
 from supervisor.embedding import Embeddable
-from supervisor.fingerprint import fingerprint
-from supervisor.fleet import WORKER, Fleet, preloaded
-from supervisor.forkserver import ForkServer
-from supervisor.health import Health
-from supervisor.http import HttpServer, Views
+from supervisor.fleet.fleet import WORKER, Fleet, preloaded
+from supervisor.fleet.health import Health
+from supervisor.fleet.member import Member, members_of
+from supervisor.http.server import HttpServer, Views
 from supervisor.inbox import Inbox
-from supervisor.member import Member, members_of
-from supervisor.metrics import Exposition
+from supervisor.instrumentation import status
+from supervisor.instrumentation.config_hash import fingerprint
+from supervisor.instrumentation.exposition import Exposition
+from supervisor.instrumentation.sampler import Sampler
+from supervisor.instrumentation.snapshot import snapshot
+from supervisor.process.fork_server import ForkServer
 from supervisor.protocol import Heartbeat, Logging
 from supervisor.report import RunReport
-from supervisor.requests import Request, Requests
-from supervisor.sampling import Sampler
-from supervisor.slot import READY, Slot
-from supervisor.snapshot import snapshot
+from supervisor.slot.machine import READY, Slot
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Sequence
     from concurrent.futures import Future
 
-    from supervisor.changes import Change
-    from supervisor.config import SupervisorConfig
+    from supervisor.changes.changes import Change
+    from supervisor.config.config import SupervisorConfig
+    from supervisor.instrumentation.snapshot import Observer
     from supervisor.link import Report
-    from supervisor.snapshot import Observer
 
 log = logging.getLogger("supervisor")
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supervisor.member import Member
-    from supervisor.restart import ExitClass
+    from supervisor.fleet.member import Member
+    from supervisor.slot.restart import ExitClass
 
 KEPT = 50
 """Bad ends that are remembered."""

@@ -10,7 +10,7 @@ from supervisor.protocol import Frame
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from supervisor.member import Member
+    from supervisor.fleet.member import Member
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ Report = Frame | Forked | Unforked | Garbage | Died
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """Turns what a process tells (see `supervisor.process.Listener`) into reports of its slot."""
+    """Turns what a process tells (see `Listener`) into reports of its slot."""
 
     member: Member
     post: Callable[[Member, Report], None]

@@ -199,7 +199,7 @@ class Failed:
     """The worker is about to end because of this.
 
     Attributes:
-        kind: The class of the failure, a value of `supervisor.restart.ExitClass`.
+        kind: The class of the failure, a value of `supervisor.slot.restart.ExitClass`.
         message: What went wrong, where, and what to do about it.
     """
 

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supervisor.member import Ended
+    from supervisor.fleet.member import Ended
 
 
 class ExitStatus(IntEnum):

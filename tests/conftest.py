@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
-from brokers import artifacts, records
-from brokers.kafka_server import KafkaServer
-from brokers.registry_server import RegistryServer
+
+from support.brokers import artifacts, records
+from support.brokers.kafka_server import KafkaServer
+from support.brokers.registry_server import RegistryServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, NamedTuple
 sys.path.append(str(Path(__file__).parents[2] / "tests"))
 
 import fastavro
-from brokers import clients
-from brokers.kafka_server import KafkaServer
 from confluent_kafka import Producer
 from confluent_kafka.admin import NewTopic
+
+from support.brokers import clients
+from support.brokers.kafka_server import KafkaServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -17,8 +17,8 @@ import typer
 from click import Context
 
 from flowodm.cli.app import app as flowodm_app
-from supervisor.cli import app as supervisor_app
-from supervisor.editor_schema import schema
+from supervisor.cli.app import app as supervisor_app
+from supervisor.config.json_schema import schema
 from supervisor.version import VERSION
 
 sys.path.insert(0, str(Path(__file__).parent))

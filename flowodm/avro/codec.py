@@ -15,15 +15,15 @@ import fastavro
 from pydantic import BaseModel
 
 from flowodm.avro import wire
-from flowodm.avro.classes import classes_named
+from flowodm.avro.build_hooks import classes_to_build
 from flowodm.avro.decoding import Decoding
-from flowodm.avro.failures import unread, unwritten
+from flowodm.avro.errors import unread, unwritten
 from flowodm.avro.mapping import mapped
-from flowodm.avro.reading import classes_to_build
+from flowodm.avro.named_classes import classes_named
 from flowodm.avro.resolution import CannotFitError
 from flowodm.avro.sources import parsed_record, schema_from_file, schema_from_text
 from flowodm.avro.unions import union_reader
-from flowodm.avro.values import compile_writer, physical
+from flowodm.avro.writer import compile_writer, physical
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import (
     ConfigurationError,

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import fastavro
 from pydantic import BaseModel
 
+from flowodm.avro.build_hooks import for_reading
 from flowodm.avro.compatibility import obstacles
-from flowodm.avro.compiled import compile_reader
-from flowodm.avro.failures import MismatchError, TrailingBytesError
-from flowodm.avro.reading import for_reading
+from flowodm.avro.compiled_reader import compile_reader
+from flowodm.avro.errors import MismatchError, TrailingBytesError
 from flowodm.avro.resolution import counterparts, fit, only_drops, same_shape
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class Decoding(Generic[M]):
         model: The class of the messages.
         reader_schema: Its schema, with full names.
         classes: What is to be built beyond plain values, by the names in that schema; see
-            :func:`flowodm.avro.reading.classes_to_build`.
+            :func:`flowodm.avro.build_hooks.classes_to_build`.
         by_alias: Whether that schema may name fields by their Pydantic aliases.
     """
 

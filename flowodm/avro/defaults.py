@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel
 
-from flowodm.avro.logical import logical_writer
+from flowodm.avro.logical_types import logical_writer
 from flowodm.avro.names import symbol_of
 
 if TYPE_CHECKING:

@@ -58,7 +58,7 @@ from flowodm.avro.annotations import (
     union_members,
 )
 from flowodm.avro.defaults import NoAvroDefaultError, json_default
-from flowodm.avro.logical import TIMEDELTA, TUPLE
+from flowodm.avro.logical_types import TIMEDELTA, TUPLE
 from flowodm.avro.names import LEGAL_NAME, full_name, symbol_of
 from flowodm.exceptions import SchemaValidationError
 

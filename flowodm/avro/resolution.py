@@ -19,7 +19,7 @@ from copy import deepcopy
 from typing import TYPE_CHECKING, Any
 
 from flowodm.avro.leniency import more_to_read
-from flowodm.avro.logical import EXACT
+from flowodm.avro.logical_types import EXACT
 from flowodm.avro.names import named_types, short_name
 
 if TYPE_CHECKING:

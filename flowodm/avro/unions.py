@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from flowodm.avro.failures import OtherRecordError
+from flowodm.avro.errors import OtherRecordError
 from flowodm.avro.names import short_name
 
 if TYPE_CHECKING:

@@ -13,8 +13,8 @@ from confluent_kafka import KafkaException
 
 from flowodm.cli.outcome import ExitStatus, UnreachableError, status_of
 from flowodm.connection import connect, get_kafka_connection
-from flowodm.consumer.dead_letter import partitions_of
-from flowodm.consumer.reader import Extent, TopicReader
+from flowodm.consumer.dead_letters.reader import Extent, TopicReader
+from flowodm.consumer.dead_letters.topic import partitions_of
 from flowodm.exceptions import ConfigurationError, ConsumerError
 
 if TYPE_CHECKING:

@@ -25,18 +25,18 @@ from flowodm.cli.records import LineError, text_of, value_of
 from flowodm.cli.references import ModelReference, model_of
 from flowodm.cli.starting import MEANINGS, beginnings, parse_from
 from flowodm.cli.terminal import complain, counted, dumped, say, show_json
-from flowodm.codecs import codec_for
-from flowodm.consumer.context import headers_of
-from flowodm.consumer.reader import Extent
+from flowodm.consumer.dead_letters.reader import Extent
+from flowodm.consumer.handling.context import headers_of
 from flowodm.exceptions import ConfigurationError, DeserializationError
 from flowodm.model import FlowBaseModel, settings_of
+from flowodm.serialization.codecs import codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from confluent_kafka import Message
 
-    from flowodm.consumer.reader import TopicReader
+    from flowodm.consumer.dead_letters.reader import TopicReader
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

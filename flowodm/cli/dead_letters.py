@@ -13,12 +13,12 @@ from flowodm.cli.connecting import Properties, PropertiesFile, Servers, connecte
 from flowodm.cli.outcome import STATUSES
 from flowodm.cli.records import text_of
 from flowodm.cli.terminal import AsJson, answer, dumped, line, out, printable, say
-from flowodm.consumer.replay import Replayed, list_dead_letters, replay_dead_letters
+from flowodm.consumer.dead_letters.replay import Replayed, list_dead_letters, replay_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flowodm.consumer.letters import DeadLetter
+    from flowodm.consumer.dead_letters.headers import DeadLetter
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The dead-letter topic.")]
 Most = Annotated[

@@ -26,10 +26,10 @@ from flowodm.cli.outcome import STATUSES, ExitStatus, status_of
 from flowodm.cli.records import Line, LineError, parse
 from flowodm.cli.references import ModelReference, model_of
 from flowodm.cli.terminal import AsJson, answer, complain, counted, say
-from flowodm.codecs import codec_for
 from flowodm.exceptions import ConfigurationError, FlowODMError, ProducerError, SerializationError
 from flowodm.model import FlowBaseModel, settings_of
-from flowodm.produce import QUEUE_TIMEOUT, Delivery, enqueue
+from flowodm.produce.deliveries import QUEUE_TIMEOUT, Delivery, enqueue
+from flowodm.serialization.codecs import codec_for
 
 if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message

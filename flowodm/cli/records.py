@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import ValidationError
 
 if TYPE_CHECKING:
-    from flowodm.consumer.letters import Headers
+    from flowodm.consumer.dead_letters.headers import Headers
     from flowodm.model import FlowBaseModel
 
 _FIELDS = {"topic", "partition", "offset", "timestamp", "key", "headers", "schema_id", "value"}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.start import Extent, Moment, Start, parse, position
+from flowodm.consumer.engine.start import Extent, Moment, Start, parse, position
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -5,13 +5,13 @@ from __future__ import annotations
 from functools import update_wrapper
 from typing import TYPE_CHECKING, Any
 
-from flowodm.consumer.aio import AsyncConsumerLoop
-from flowodm.consumer.loop import ConsumerLoop
+from flowodm.consumer.loop.aio import AsyncConsumerLoop
+from flowodm.consumer.loop.sync import ConsumerLoop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from flowodm.consumer.context import Handler
+    from flowodm.consumer.handling.context import Handler
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 

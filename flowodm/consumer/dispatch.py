@@ -14,16 +14,16 @@ from collections import Counter
 from random import random
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
+from flowodm.consumer.engine.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
 from flowodm.events import Ended, Event, Failed, LoopState, LoopStatus, StateChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from types import TracebackType
 
-    from flowodm.consumer.engine import Engine
-    from flowodm.consumer.ordering import Run
-    from flowodm.consumer.retry import Verdict
+    from flowodm.consumer.engine.engine import Engine
+    from flowodm.consumer.engine.lanes import Run
+    from flowodm.consumer.engine.retry import Verdict
     from flowodm.events import TP, Observer, Stage
 
 #: The observers are told at the poller's next turn, at most 0.1 s later; before that if there is as

@@ -1,12 +1,7 @@
 """Schemas as files and in the registry: validating, comparing, uploading, generating models."""
 
-from flowodm.schema.checking import (
-    check_compatibility,
-    validate_against_file,
-    validate_against_registry,
-)
 from flowodm.schema.files import load_schema_from_file
-from flowodm.schema.generating import (
+from flowodm.schema.generate import (
     generate_model_from_registry,
     generate_model_from_schema,
     generate_model_source,
@@ -18,6 +13,11 @@ from flowodm.schema.subjects import (
     list_subjects,
     load_schema_from_registry,
     upload_schema,
+)
+from flowodm.schema.validate import (
+    check_compatibility,
+    validate_against_file,
+    validate_against_registry,
 )
 
 __all__ = [

@@ -12,7 +12,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Protocol
 from uuid import UUID
 
-from flowodm.avro.logical import TUPLE
+from flowodm.avro.logical_types import TUPLE
 from flowodm.avro.parsing import kind_of, logical_of
 
 if TYPE_CHECKING:

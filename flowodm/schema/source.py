@@ -12,7 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowodm.avro.logical import TUPLE
+from flowodm.avro.logical_types import TUPLE
 from flowodm.avro.names import LEGAL_NAME, short_name
 from flowodm.avro.parsing import kind_of, logical_of, named_types, parsed
 from flowodm.avro.sources import parsed_record

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from flowodm.testing.broker import BrokerError, EmbeddedBroker
-    from flowodm.testing.kafka_proxy import KafkaProxy
-    from flowodm.testing.memory import InMemoryKafka
-    from flowodm.testing.proxy import Fault, FaultProxy, Way
+    from flowodm.testing.memory.kafka import InMemoryKafka
+    from flowodm.testing.proxies.kafka import KafkaProxy
+    from flowodm.testing.proxies.registry import RegistryProxy, RegistryRequest, WrongAnswer
+    from flowodm.testing.proxies.tcp import Fault, FaultProxy, Way
     from flowodm.testing.records import Record, poison, tombstone
-    from flowodm.testing.registry_proxy import RegistryProxy, RegistryRequest, WrongAnswer
     from flowodm.testing.results import Attempt, Fate, LoopResult
     from flowodm.testing.round_trip import assert_round_trip
     from flowodm.testing.runner import arun_loop, run_loop
@@ -40,11 +40,11 @@ __all__ = [
 
 _MODULES = {
     "broker": ("BrokerError", "EmbeddedBroker"),
-    "kafka_proxy": ("KafkaProxy",),
-    "memory": ("InMemoryKafka",),
-    "proxy": ("Fault", "FaultProxy", "Way"),
+    "memory.kafka": ("InMemoryKafka",),
+    "proxies.kafka": ("KafkaProxy",),
+    "proxies.registry": ("RegistryProxy", "RegistryRequest", "WrongAnswer"),
+    "proxies.tcp": ("Fault", "FaultProxy", "Way"),
     "records": ("Record", "poison", "tombstone"),
-    "registry_proxy": ("RegistryProxy", "RegistryRequest", "WrongAnswer"),
     "results": ("Attempt", "Fate", "LoopResult"),
     "round_trip": ("assert_round_trip",),
     "runner": ("arun_loop", "run_loop"),

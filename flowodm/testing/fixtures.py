@@ -12,7 +12,7 @@ import pytest
 
 from flowodm.connection import get_kafka_connection
 from flowodm.testing.broker import EmbeddedBroker
-from flowodm.testing.memory import InMemoryKafka
+from flowodm.testing.memory.kafka import InMemoryKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

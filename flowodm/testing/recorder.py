@@ -7,8 +7,8 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flowodm.consumer.calls import wants_context
-from flowodm.consumer.loop import UNFINISHED
+from flowodm.consumer.handling.calls import wants_context
+from flowodm.consumer.loop.sync import UNFINISHED
 from flowodm.events import Failed, Stage
 from flowodm.exceptions import BatchError
 from flowodm.testing.results import Attempt
@@ -16,7 +16,7 @@ from flowodm.testing.results import Attempt
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
 
-    from flowodm.consumer.context import MessageContext
+    from flowodm.consumer.handling.context import MessageContext
     from flowodm.events import Event
 
 

@@ -6,13 +6,13 @@ from collections import defaultdict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowodm.consumer.letters import DeadLetter
+from flowodm.consumer.dead_letters.headers import DeadLetter
 from flowodm.events import DeadLettered, Failed, Outcome
 
 if TYPE_CHECKING:
     from flowodm.events import Event
-    from flowodm.testing.memory import InMemoryKafka
-    from flowodm.testing.memory_message import MemoryMessage
+    from flowodm.testing.memory.kafka import InMemoryKafka
+    from flowodm.testing.memory.message import MemoryMessage
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel
 
 from flowodm.avro.codec import SchemaNotLoadedError
-from flowodm.codecs import codec_for
 from flowodm.connection import get_kafka_connection
-from flowodm.testing.memory import InMemoryKafka
+from flowodm.serialization.codecs import codec_for
+from flowodm.testing.memory.kafka import InMemoryKafka
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

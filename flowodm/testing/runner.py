@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
 from flowodm.connection import get_kafka_connection
 from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
-from flowodm.consumer.retry import FailurePolicy, Retry
+from flowodm.consumer.engine.retry import FailurePolicy, Retry
 from flowodm.events import LoopState, Stage
 from flowodm.exceptions import ConfigurationError
 from flowodm.model import FlowBaseModel, settings_of
-from flowodm.testing.memory import InMemoryKafka
+from flowodm.testing.memory.kafka import InMemoryKafka
 from flowodm.testing.recorder import Recorder
 from flowodm.testing.records import Record
 from flowodm.testing.results import LoopResult, dead_letters_of, fates_of
@@ -23,7 +23,7 @@ from flowodm.testing.results import LoopResult, dead_letters_of, fates_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from flowodm.testing.memory_message import MemoryMessage
+    from flowodm.testing.memory.message import MemoryMessage
 
 Loop: TypeAlias = ConsumerLoop | AsyncConsumerLoop
 Given: TypeAlias = "FlowBaseModel | Record | bytes"

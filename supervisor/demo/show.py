@@ -22,7 +22,7 @@ from supervisor.demo.producer import OrderProducer
 from supervisor.demo.screen import screen
 from supervisor.demo.view import Worker, drain_report, logged, matters, of_the_drain, workers_of
 from supervisor.report import ExitStatus
-from supervisor.slot import READY
+from supervisor.slot.machine import READY
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from brokers.kafka_server import KafkaServer
-from loops import Bench
-from members import SESSION_MS
 
 from flowodm import connect
+from support.brokers.kafka_server import KafkaServer
+from support.loops import Bench
+from support.members import SESSION_MS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from loops import PATIENCE, Gate, brisk
-from members import PROTOCOLS, SESSION_MS
-from waiting import wait_until
+
+from support.loops import PATIENCE, Gate, brisk
+from support.members import PROTOCOLS, SESSION_MS
+from support.waiting import wait_until
 
 
 @pytest.mark.parametrize("protocol", PROTOCOLS)

@@ -10,8 +10,9 @@ import os
 import signal
 
 import pytest
-from members import PROTOCOLS, Members
-from waiting import wait_until
+
+from support.members import PROTOCOLS, Members
+from support.waiting import wait_until
 
 TOTAL = 16_000
 

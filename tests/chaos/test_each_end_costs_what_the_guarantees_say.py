@@ -5,9 +5,10 @@ from __future__ import annotations
 import signal
 
 import pytest
-from fleets import killed_in_the_end, until_dead
-from members import Members
-from real_fleets import RealFleet, produce_orders
+
+from support.fleets.fleets import killed_in_the_end, until_dead
+from support.fleets.real_fleets import RealFleet, produce_orders
+from support.members import Members
 
 # Half a minute of work: more than a second member takes to start on a busy machine.
 RECORDS = 6_000

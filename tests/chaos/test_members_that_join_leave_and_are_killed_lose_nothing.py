@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from members import GROUPS, Members
+
+from support.members import GROUPS, Members
 
 KEYS = 24
 TOTAL = 24_000

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from signatures import REQUIRED, assert_takes
 
 from flowodm import (
     ConfigurationError,
@@ -19,6 +18,7 @@ from flowodm import (
     get_producer,
     get_schema_registry,
 )
+from support.signatures import REQUIRED, assert_takes
 
 ARGUMENTS = dict.fromkeys(
     [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import inspect
 
 import pytest
-from signatures import REQUIRED, assert_takes
 
 from flowodm import (
     AsyncConsumerLoop,
@@ -17,8 +16,9 @@ from flowodm import (
     connect,
     consumer_loop,
 )
-from flowodm.consumer.commit import CommitStrategy
+from flowodm.consumer.engine.commit import CommitStrategy
 from flowodm.testing import InMemoryKafka
+from support.signatures import REQUIRED, assert_takes
 
 START = {
     "model": REQUIRED,

@@ -7,12 +7,12 @@ from typing import Any
 
 import pydantic
 import pytest
-from signatures import REQUIRED, assert_takes
 
 from flowodm import FlowBaseModel, SettingsError, connect
 from flowodm.connection import get_kafka_connection
 from flowodm.model_settings import settings_of
 from flowodm.testing import InMemoryKafka
+from support.signatures import REQUIRED, assert_takes
 
 ONE = {"timeout": 1.0, "group_id": None, "settings": None}
 # 0.3.1 ignored an iteration's time-out and never ended; a program that gives none still goes on.

@@ -12,12 +12,12 @@ import uuid
 from pathlib import Path
 
 import pytest
-from brokers.records import Raw, create_topic, produce
 
 from flowodm.cli import connecting
 from flowodm.cli.outcome import ExitStatus
-from flowodm.consumer import letters
+from flowodm.consumer.dead_letters import headers as letters
 from flowodm.registry.client import REQUEST_TIMEOUT
+from support.brokers.records import Raw, create_topic, produce
 
 TEXT = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")
 (MODEL,) = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from supervisor.defaults import OWN
-from supervisor.toml import load_config
+from supervisor.config.defaults import OWN
+from supervisor.config.toml import load_config
 
 TEXT = (Path(__file__).parents[2] / "docs/configuration.md").read_text()
 BLOCKS = re.findall(r"^```toml\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)

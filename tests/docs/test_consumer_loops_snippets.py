@@ -22,13 +22,13 @@ from pathlib import Path
 
 import fastavro
 import pytest
-from brokers.clients import consumer_of
-from brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce
-from code_blocks import code_blocks
 from confluent_kafka import KafkaException, TopicPartition
-from waiting import wait_until
 
 from flowodm.testing import FaultProxy, RegistryProxy
+from support.brokers.clients import consumer_of
+from support.brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce
+from support.docs.code_blocks import code_blocks
+from support.waiting import wait_until
 
 RUNNER = Path(__file__).with_name("snippet_runner.py")
 TEXT = Path(__file__).parents[2] / "docs" / "consumer_loops.rst"

@@ -7,9 +7,9 @@ import uuid
 from pathlib import Path
 
 import pytest
-from brokers.records import Raw, committed_offsets, create_topic, produce
 
 from flowodm.avro.codec import codec_for
+from support.brokers.records import Raw, committed_offsets, create_topic, produce
 
 TEXT = (Path(__file__).parents[2] / "docs" / "consuming.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)

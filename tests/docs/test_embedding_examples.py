@@ -11,11 +11,11 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from brokers.jvm import free_port
-from fenced_blocks import fenced_blocks
-from waiting import wait_until
 
 from flowodm import FlowBaseModel, connect
+from support.brokers.jvm import free_port
+from support.docs.fenced_blocks import fenced_blocks
+from support.waiting import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "embedding.md"
 PROGRAMS = {block.file: block.source for block in fenced_blocks(PAGE)}

@@ -21,11 +21,11 @@ import pytest
 import typer
 import yaml
 from click import Context
-from fenced_blocks import BLOCKS, PAGES, ROOT, FencedBlock, blocks_in
 
 from flowodm.cli.app import app as flowodm_app
-from supervisor.cli import app as supervisor_app
-from supervisor.toml import load_config
+from supervisor.cli.app import app as supervisor_app
+from supervisor.config.toml import load_config
+from support.docs.fenced_blocks import BLOCKS, PAGES, ROOT, FencedBlock, blocks_in
 
 LANGUAGES = {
     *("console", "sh", "python", "toml", "yaml", "json", "ini", "promql", "properties"),

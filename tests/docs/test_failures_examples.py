@@ -8,14 +8,22 @@ import uuid
 from pathlib import Path
 
 import pytest
-from brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce, read_all
-from loops import PATIENCE, POISON, Events, Running, number
-from waiting import wait_until
 
 from flowodm import RecordError
-from flowodm.consumer import dead_letter, letters
-from flowodm.consumer.options import Options
+from flowodm.consumer.dead_letters import headers as letters
+from flowodm.consumer.dead_letters import topic as dead_letter
+from flowodm.consumer.options.options import Options
 from flowodm.events import DeadLettered, Failed, Outcome, Stage
+from support.brokers.records import (
+    Raw,
+    committed_offsets,
+    create_topic,
+    end_offsets,
+    produce,
+    read_all,
+)
+from support.loops import PATIENCE, POISON, Events, Running, number
+from support.waiting import wait_until
 
 TEXT = (Path(__file__).parents[2] / "docs" / "failures.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)

@@ -8,12 +8,12 @@ import uuid
 from pathlib import Path
 
 import pytest
-from brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce
-from loops import PATIENCE, Events, Running
-from waiting import wait_until
 
 from flowodm.avro.codec import codec_for
 from flowodm.events import Outcome
+from support.brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce
+from support.loops import PATIENCE, Events, Running
+from support.waiting import wait_until
 
 TEXT = (Path(__file__).parents[2] / "docs" / "handlers.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)

@@ -6,11 +6,11 @@ import re
 
 import pytest
 import yaml
-from helm_chart import CHART, DYNAMIC, pod, rendered
 
 from flowodm import settings
-from supervisor.consumer_table import PROFILES
-from supervisor.toml import load_config
+from supervisor.config.consumer import PROFILES
+from supervisor.config.toml import load_config
+from support.deploy.helm_chart import CHART, DYNAMIC, pod, rendered
 
 ROOT = CHART.parents[2]
 TEXT = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8")

@@ -15,14 +15,14 @@ from pathlib import Path
 
 import fastavro
 import pytest
-from brokers.records import Raw, create_topic, end_offsets, produce
 from confluent_kafka import KafkaException
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
-from waiting import wait_until
 
 from flowodm.metrics import PrometheusObserver
-from supervisor.metrics import Exposition, Fold
+from supervisor.instrumentation.exposition import Exposition, Fold
+from support.brokers.records import Raw, create_topic, end_offsets, produce
+from support.waiting import wait_until
 
 TEXT = (Path(__file__).parents[2] / "docs" / "metrics.md").read_text(encoding="utf-8")
 PYTHON = re.findall(r"^```python\n(# (\w+\.py)\n.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)

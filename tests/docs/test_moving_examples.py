@@ -10,9 +10,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from brokers.records import Raw, create_topic, produce
-from fenced_blocks import fenced_blocks
-from waiting import wait_until
+
+from support.brokers.records import Raw, create_topic, produce
+from support.docs.fenced_blocks import fenced_blocks
+from support.waiting import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "moving.md"
 PROGRAMS = {block.file: block.source for block in fenced_blocks(PAGE) if block.file}

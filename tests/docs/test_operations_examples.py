@@ -7,11 +7,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-from brokers.records import create_topic
-from fenced_blocks import fenced_blocks
-from real_fleets import RealFleet, produce_orders
-from waiting import wait_until
-
 import flowodm
 import supervisor
 from flowodm.settings import (
@@ -21,10 +16,14 @@ from flowodm.settings import (
     RealTimeSettings,
     ReliableSettings,
 )
-from supervisor.changes import FIXED, PATIENCE
-from supervisor.config import SupervisorTable
-from supervisor.consumer_table import ConsumerTable
+from supervisor.changes.changes import FIXED, PATIENCE
+from supervisor.config.config import SupervisorTable
+from supervisor.config.consumer import ConsumerTable
 from supervisor.report import ExitStatus
+from support.brokers.records import create_topic
+from support.docs.fenced_blocks import fenced_blocks
+from support.fleets.real_fleets import RealFleet, produce_orders
+from support.waiting import wait_until
 
 PAGE = Path(__file__).parents[2] / "docs" / "operations.md"
 TEXT = PAGE.read_text(encoding="utf-8")

@@ -6,9 +6,10 @@ import re
 import tomllib
 from pathlib import Path
 
-from supervisor import hosts, http
-from supervisor.config import SupervisorTable
-from supervisor.history import INTERVAL, RATE_SPAN, SPAN
+from supervisor.config.config import SupervisorTable
+from supervisor.http import hosts
+from supervisor.http import server as http
+from supervisor.instrumentation.history import INTERVAL, RATE_SPAN, SPAN
 
 DOCS = Path(__file__).parents[2] / "docs"
 TEXT = (DOCS / "page.md").read_text(encoding="utf-8")

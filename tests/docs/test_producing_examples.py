@@ -7,11 +7,11 @@ import uuid
 from pathlib import Path
 
 import pytest
-from brokers.records import create_topic, read_all
-from loops import PATIENCE
-from waiting import wait_until
 
 from flowodm import get_kafka_connection
+from support.brokers.records import create_topic, read_all
+from support.loops import PATIENCE
+from support.waiting import wait_until
 
 TEXT = (Path(__file__).parents[2] / "docs" / "producing.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"^```python\n(.*?)^```$", TEXT, flags=re.MULTILINE | re.DOTALL)

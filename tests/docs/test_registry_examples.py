@@ -8,13 +8,12 @@ import uuid
 from pathlib import Path
 from typing import Any
 
-from brokers.records import create_topic, read_all
-
 from flowodm import connect, get_schema_registry
 from flowodm.avro import wire
-from flowodm.connect_options import _ENVIRONMENT
 from flowodm.connection import get_kafka_connection
+from flowodm.connection.options import _ENVIRONMENT
 from flowodm.model_settings import ModelSettings
+from support.brokers.records import create_topic, read_all
 
 DOCS = Path(__file__).parents[2] / "docs"
 

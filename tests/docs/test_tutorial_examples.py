@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from brokers.jvm import free_port
-from brokers.records import create_topic
-from fenced_blocks import fenced_blocks
-from terminal import Terminal, steps_of
 
 from flowodm.testing import EmbeddedBroker
+from support.brokers.jvm import free_port
+from support.brokers.records import create_topic
+from support.commands.terminal import Terminal, steps_of
+from support.docs.fenced_blocks import fenced_blocks
 
 PAGE = Path(__file__).parents[2] / "docs" / "tutorial.md"
 INSTALLING, *BLOCKS = fenced_blocks(PAGE)

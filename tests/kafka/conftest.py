@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from brokers.kafka_server import KafkaServer
-from loops import Bench
 
 from flowodm import connect
+from support.brokers.kafka_server import KafkaServer
+from support.loops import Bench
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

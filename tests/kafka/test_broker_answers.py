@@ -10,10 +10,18 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from brokers.clients import IMPATIENT, admin_client, consumer_of
-from brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce, read_all
 from confluent_kafka import Consumer, KafkaException, TopicPartition
-from waiting import wait_until
+
+from support.brokers.clients import IMPATIENT, admin_client, consumer_of
+from support.brokers.records import (
+    Raw,
+    committed_offsets,
+    create_topic,
+    end_offsets,
+    produce,
+    read_all,
+)
+from support.waiting import wait_until
 
 
 def test_a_topic_keeps_every_record_in_order_within_its_partition(kafka, topic):
@@ -129,7 +137,7 @@ def test_a_stopped_server_leaves_no_process_and_no_data(new_kafka_server):
 
 STARTS_ONE_AND_DIES = """
 import os
-from brokers.kafka_server import KafkaServer
+from support.brokers.kafka_server import KafkaServer
 server = KafkaServer().__enter__()
 print(server.pid, server.data, flush=True)
 os._exit(1)

@@ -11,15 +11,15 @@ import uuid
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers import records
-from brokers.secure import KEY_PASSWORD, PASSWORD, USER, SecureKafka
-from loops import PATIENCE, Events, Running, brisk
-from waiting import wait_until
 
 from flowodm import ConsumerLoop, FlowBaseModel, connect, get_async_consumer, get_async_producer
 from flowodm.connection import get_kafka_connection
 from flowodm.events import Trouble
 from flowodm.exceptions import FlowODMError, ProducerError
+from support.brokers import records
+from support.brokers.secure import KEY_PASSWORD, PASSWORD, USER, SecureKafka
+from support.loops import PATIENCE, Events, Running, brisk
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

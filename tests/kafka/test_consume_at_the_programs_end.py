@@ -10,18 +10,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
-from loops import PATIENCE
-from waiting import wait_until
+
+from support.loops import PATIENCE
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loops import Bench
+    from support.loops import Bench
 
 START = """
     import asyncio, os, sys, time
     from flowodm import connect
-    from loops import brisk, numbers_model
+    from support.loops import brisk, numbers_model
 
     connect(sys.argv[1])
     Number = numbers_model(sys.argv[2], sys.argv[3])

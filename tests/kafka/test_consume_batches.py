@@ -7,17 +7,17 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import Raw, read_all
-from loops import PATIENCE, POISON, brisk
-from waiting import wait_until, wait_until_async
 
 from flowodm.connection import connect, get_kafka_connection
 from flowodm.exceptions import ConsumerError, DeserializationError
+from support.brokers.records import Raw, read_all
+from support.loops import PATIENCE, POISON, brisk
+from support.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loops import Bench
+    from support.loops import Bench
 
 
 class Both:

@@ -8,17 +8,17 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import Raw
-from loops import PATIENCE, POISON, brisk
-from waiting import wait_until
 
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import DeserializationError
+from support.brokers.records import Raw
+from support.loops import PATIENCE, POISON, brisk
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from loops import Bench
+    from support.loops import Bench
 
 #: Long enough for a fetch, short enough to wait for.
 IDLE = 1.5

@@ -9,12 +9,12 @@ import uuid
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from brokers.jvm import free_port
-from brokers.records import Raw, create_topic, produce, read_all
 
 from flowodm import ConfigurationError, ProducerError, connect, get_producer
-from flowodm.consumer import dead_letter
-from flowodm.consumer.dead_letter import DeadLetterTopic
+from flowodm.consumer.dead_letters import topic as dead_letter
+from flowodm.consumer.dead_letters.topic import DeadLetterTopic
+from support.brokers.jvm import free_port
+from support.brokers.records import Raw, create_topic, produce, read_all
 
 PATIENCE = 30.0
 

@@ -7,11 +7,7 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from brokers.clients import admin_client, consumer_of
-from brokers.jvm import free_port
-from brokers.records import Raw, committed_offsets, end_offsets, produce, read_all
 from confluent_kafka import Consumer, Producer, TopicPartition
-from waiting import wait_until
 
 from flowodm import (
     ConfigurationError,
@@ -23,8 +19,13 @@ from flowodm import (
     list_dead_letters,
     replay_dead_letters,
 )
-from flowodm.consumer import dead_letter, reader, replay
-from flowodm.consumer.dead_letter import DeadLetterTopic
+from flowodm.consumer.dead_letters import reader, replay
+from flowodm.consumer.dead_letters import topic as dead_letter
+from flowodm.consumer.dead_letters.topic import DeadLetterTopic
+from support.brokers.clients import admin_client, consumer_of
+from support.brokers.jvm import free_port
+from support.brokers.records import Raw, committed_offsets, end_offsets, produce, read_all
+from support.waiting import wait_until
 
 PATIENCE = 30.0
 

@@ -9,10 +9,7 @@ import threading
 import time
 
 import pytest
-from brokers.records import Raw, committed_offsets, end_offsets, read_all
-from loops import BOTH, KINDS, PATIENCE, POISON, Gate, number
 from prometheus_client import CollectorRegistry
-from waiting import wait_until
 
 from flowodm import (
     BatchError,
@@ -22,10 +19,13 @@ from flowodm import (
     RecordError,
     replay_dead_letters,
 )
-from flowodm.consumer import dead_letter
-from flowodm.consumer.dead_letter import DeadLetterTopic
+from flowodm.consumer.dead_letters import topic as dead_letter
+from flowodm.consumer.dead_letters.topic import DeadLetterTopic
 from flowodm.events import DeadLettered, Failed, Outcome, Stage
 from flowodm.metrics import PrometheusObserver
+from support.brokers.records import Raw, committed_offsets, end_offsets, read_all
+from support.loops import BOTH, KINDS, PATIENCE, POISON, Gate, number
+from support.waiting import wait_until
 
 STRATEGIES = ("after_processing", "before_processing")
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from brokers.clients import admin_client
 from confluent_kafka import Consumer
-from waiting import wait_until
 
-from supervisor.eviction import evict_dead
+from supervisor.worker.eviction import evict_dead
+from support.brokers.clients import admin_client
+from support.waiting import wait_until
 
 PATIENCE = 30.0
 INSTANCE = "host-orders-0"

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from brokers import records
-from brokers.clients import admin_client
-from brokers.secure import USER, SecureKafka
 from confluent_kafka import Consumer
 from confluent_kafka.admin import (
     AclBinding,
@@ -14,9 +11,12 @@ from confluent_kafka.admin import (
     ResourcePatternType,
     ResourceType,
 )
-from waiting import wait_until
 
-from supervisor.eviction import evict_dead
+from supervisor.worker.eviction import evict_dead
+from support.brokers import records
+from support.brokers.clients import admin_client
+from support.brokers.secure import USER, SecureKafka
+from support.waiting import wait_until
 
 PATIENCE = 30.0
 AUTHORIZER = {

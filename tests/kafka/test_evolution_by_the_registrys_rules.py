@@ -14,18 +14,18 @@ from enum import Enum
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import committed_offsets, produce
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from confluent_kafka.schema_registry.error import SchemaRegistryError
-from loops import PATIENCE, Events, Running
 from pydantic import BaseModel, Field, create_model
-from waiting import wait_until
 
 from flowodm import BaseSettings, ConsumerLoop, FlowBaseModel, connect
 from flowodm.avro import wire
-from flowodm.codecs import codec_for
 from flowodm.exceptions import DeserializationError, SchemaCompatibilityError
+from flowodm.serialization.codecs import codec_for
 from flowodm.testing import RegistryProxy
+from support.brokers.records import committed_offsets, produce
+from support.loops import PATIENCE, Events, Running
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,14 +6,14 @@ import time
 from typing import Any
 
 import pytest
-from brokers.records import Raw
-from loops import BOTH, KINDS, PATIENCE, POISON, Gate, brisk, number
-from shapes import handler_for
-from waiting import wait_until
 
 from flowodm import BatchError, DeserializationError
 from flowodm.events import Failed, Outcome
 from flowodm.exceptions import RecordError
+from support.brokers.records import Raw
+from support.loops import BOTH, KINDS, PATIENCE, POISON, Gate, brisk, number
+from support.shapes import handler_for
+from support.waiting import wait_until
 
 #: Both loops and both strategies; the crossed ones go the same ways.
 PAIRS = pytest.mark.parametrize(

@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from brokers.records import Raw
-from loops import BOTH, KINDS, PATIENCE, POISON, Gate, brisk, number
-from shapes import handler_for
-from waiting import wait_until
 
 from flowodm import AsyncConsumerLoop, ConsumerLoop, MessageContext
+from support.brokers.records import Raw
+from support.loops import BOTH, KINDS, PATIENCE, POISON, Gate, brisk, number
+from support.shapes import handler_for
+from support.waiting import wait_until
 
 VARIABLE: contextvars.ContextVar[str] = contextvars.ContextVar("VARIABLE", default="unset")
 

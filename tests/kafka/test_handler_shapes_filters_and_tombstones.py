@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from brokers.records import Raw
-from loops import BOTH, PATIENCE, number
-from shapes import handler_for
-from waiting import wait_until
 
 from flowodm.avro.codec import Codec, SchemaNotLoadedError
 from flowodm.events import Failed, Outcome, Stage
 from flowodm.exceptions import RecordError, RegistryUnavailableError
+from support.brokers.records import Raw
+from support.loops import BOTH, PATIENCE, number
+from support.shapes import handler_for
+from support.waiting import wait_until
 
 #: Both loops and both strategies; the crossed ones go the same ways.
 PAIRS = pytest.mark.parametrize(

@@ -7,13 +7,13 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import Raw
-from loops import PATIENCE, brisk, number
-from waiting import wait_until
 
 from flowodm import ConfigurationError
 from flowodm.events import Failed, Outcome
 from flowodm.exceptions import RecordError
+from support.brokers.records import Raw
+from support.loops import PATIENCE, brisk, number
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable

@@ -17,8 +17,8 @@ from pydantic import BaseModel
 
 from flowodm import FlowBaseModel, connect
 from flowodm.avro import wire
-from flowodm.codecs import codec_for
 from flowodm.exceptions import DeserializationError
+from flowodm.serialization.codecs import codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,16 +7,16 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import Raw, produce, read_all
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from loops import PATIENCE
 from pydantic import Field
-from waiting import wait_until
 
 from flowodm import ConsumerLoop, FlowBaseModel, SchemaRegistryError, connect
 from flowodm.avro import wire
-from flowodm.codecs import codec_for
 from flowodm.exceptions import SchemaCompatibilityError
+from flowodm.serialization.codecs import codec_for
+from support.brokers.records import Raw, produce, read_all
+from support.loops import PATIENCE
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from brokers.clients import IMPATIENT
 from kafka import KafkaAdminClient
-from loops import PATIENCE, Bench, brisk
-from waiting import wait_until
 
 from flowodm import connect, get_producer
 from flowodm.testing import EmbeddedBroker, KafkaProxy, Way
+from support.brokers.clients import IMPATIENT
+from support.loops import PATIENCE, Bench, brisk
+from support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
-from brokers.records import read_all
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer, AvroSerializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -16,6 +15,7 @@ from pydantic import BaseModel
 
 from flowodm import FlowBaseModel, connect
 from flowodm.avro import wire
+from support.brokers.records import read_all
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -7,16 +7,16 @@ import time
 from collections import Counter
 
 import pytest
-from brokers.clients import IMPATIENT
-from brokers.kafka_server import KafkaServer
-from loops import BOTH, PATIENCE, brisk
-from members import PROTOCOLS
-from waiting import wait_until
 
-from flowodm.consumer.commit import CommitSchedule
-from flowodm.consumer.committer import Committer
+from flowodm.consumer.engine.commit import CommitSchedule
+from flowodm.consumer.kafka.committer import Committer
 from flowodm.events import Committed
 from flowodm.testing import KafkaProxy
+from support.brokers.clients import IMPATIENT
+from support.brokers.kafka_server import KafkaServer
+from support.loops import BOTH, PATIENCE, brisk
+from support.members import PROTOCOLS
+from support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")

@@ -9,13 +9,13 @@ import time
 from collections import Counter
 
 import pytest
-from brokers.kafka_server import KafkaServer
-from loops import BOTH, PATIENCE, Gate, brisk
-from waiting import wait_until
 
-from flowodm.consumer import committer, poller
+from flowodm.consumer.kafka import committer, poller
 from flowodm.events import LoopState
 from flowodm.exceptions import ConsumerError
+from support.brokers.kafka_server import KafkaServer
+from support.loops import BOTH, PATIENCE, Gate, brisk
+from support.waiting import wait_until
 
 #: Longer than any test: only the loop's own limits may end a wait.
 SESSION = {"session_timeout_ms": 60_000, "max_poll_interval_ms": 60_000}

@@ -7,16 +7,16 @@ import time
 from collections import Counter
 
 import pytest
-from brokers.records import Raw
-from loops import BOTH, KINDS, PATIENCE, Gate, brisk, number
-from waiting import wait_until
 
-from flowodm.consumer.commit import MOST_AHEAD
-from flowodm.consumer.poller import SLICE
-from flowodm.consumer.pressure import MARGIN
-from flowodm.consumer.rules import Rules
-from flowodm.consumer.state import IDLE_FETCHES
+from flowodm.consumer.engine.backpressure import MARGIN
+from flowodm.consumer.engine.commit import MOST_AHEAD
+from flowodm.consumer.engine.rules import Rules
+from flowodm.consumer.engine.state import IDLE_FETCHES
+from flowodm.consumer.kafka.poller import SLICE
 from flowodm.events import LoopStatus, Trouble
+from support.brokers.records import Raw
+from support.loops import BOTH, KINDS, PATIENCE, Gate, brisk, number
+from support.waiting import wait_until
 
 STRATEGIES = ("after_processing", "before_processing")
 #: How often a poller with a full buffer looks after its client's callbacks before it pauses.

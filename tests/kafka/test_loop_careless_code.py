@@ -7,7 +7,6 @@ import threading
 import time
 
 import pytest
-from brokers.records import committed_offsets
 
 from flowodm import (
     AsyncConsumerLoop,
@@ -18,6 +17,7 @@ from flowodm import (
     RecordError,
     connect,
 )
+from support.brokers.records import committed_offsets
 
 RECORDS = 20
 

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError
-from loops import BOTH, PATIENCE
-from waiting import wait_until
 
-from flowodm.consumer import poller
+from flowodm.consumer.kafka import poller
+from support.loops import BOTH, PATIENCE
+from support.waiting import wait_until
 
 RECORDS = 50
 REFUSALS = 3

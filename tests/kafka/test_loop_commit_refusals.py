@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from brokers.kafka_server import KafkaServer
-from loops import BOTH, PATIENCE, Gate
-from waiting import wait_until
 
 from flowodm.exceptions import ConsumerError
+from support.brokers.kafka_server import KafkaServer
+from support.loops import BOTH, PATIENCE, Gate
+from support.waiting import wait_until
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def test_pinned_partitions_in_the_group_of_members_end_the_loop_with_the_reason(
     new_bench, kind, strategy, monkeypatch
 ):
     """Kafka takes commits of a group that has members from its members only."""
-    monkeypatch.setattr("flowodm.consumer.commit.RETRY_DELAY_MAX", 0.2)
+    monkeypatch.setattr("flowodm.consumer.engine.commit.RETRY_DELAY_MAX", 0.2)
     bench, seen = new_bench(partitions=2), []
     bench.produce(range(10))
     options = {"partitions": [0], "commit_strategy": strategy}

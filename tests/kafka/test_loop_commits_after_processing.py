@@ -8,11 +8,11 @@ import time
 
 import pytest
 from confluent_kafka import Consumer
-from loops import KINDS, PATIENCE, Gate
-from waiting import wait_until
 
-from flowodm.consumer import poller
+from flowodm.consumer.kafka import poller
 from flowodm.events import Committed
+from support.loops import KINDS, PATIENCE, Gate
+from support.waiting import wait_until
 
 CONCURRENT = ("threads", "async")
 

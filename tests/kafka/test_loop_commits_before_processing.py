@@ -7,12 +7,12 @@ import threading
 import time
 
 import pytest
-from brokers.records import Raw
-from loops import BOTH, KINDS, PATIENCE, POISON, Gate, number
-from waiting import wait_until
 
-from flowodm.consumer.committer import Committer
+from flowodm.consumer.kafka.committer import Committer
 from flowodm.events import Outcome
+from support.brokers.records import Raw
+from support.loops import BOTH, KINDS, PATIENCE, POISON, Gate, number
+from support.waiting import wait_until
 
 BEFORE = {"commit_strategy": "before_processing"}
 

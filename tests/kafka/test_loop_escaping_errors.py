@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import Raw
-from loops import BOTH, KINDS, PATIENCE, Bench, number
 from pydantic import field_validator
-from waiting import wait_until
 
 from flowodm import DeserializationError, FlowBaseModel
 from flowodm.events import Failed, Handled, LoopState, LoopStatus, Outcome, Rebalanced, StateChanged
 from flowodm.exceptions import RecordError
+from support.brokers.records import Raw
+from support.loops import BOTH, KINDS, PATIENCE, Bench, number
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,14 +7,14 @@ import threading
 import time
 
 import pytest
-from brokers.records import Raw
 from confluent_kafka import Message
-from loops import BOTH, PATIENCE, POISON, number
-from waiting import wait_until
 
 from flowodm import DeserializationError
 from flowodm.events import Failed, Outcome, Stage
 from flowodm.exceptions import RecordError
+from support.brokers.records import Raw
+from support.loops import BOTH, PATIENCE, POISON, number
+from support.waiting import wait_until
 
 STRATEGIES = ("after_processing", "before_processing")
 

@@ -6,15 +6,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from confluent_kafka import Consumer, KafkaError
-from loops import BOTH, KINDS, PATIENCE, Gate, brisk
-from waiting import wait_until
 
 from flowodm import ConsumerError, FencedError
-from flowodm.consumer import poller
+from flowodm.consumer.kafka import poller
 from flowodm.events import LoopState, Trouble
+from support.loops import BOTH, KINDS, PATIENCE, Gate, brisk
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from loops import Bench
+    from support.loops import Bench
 
 
 @pytest.fixture(scope="module")

@@ -6,10 +6,11 @@ import threading
 
 import pytest
 from confluent_kafka import Producer, TopicPartition
-from loops import PATIENCE, number
-from waiting import wait_until
 
-from flowodm.consumer import poller, standing
+from flowodm.consumer.kafka import poller
+from flowodm.consumer.kafka import stalls as standing
+from support.loops import PATIENCE, number
+from support.waiting import wait_until
 
 
 class Answers(list):

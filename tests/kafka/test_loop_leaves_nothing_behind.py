@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loops import PATIENCE, brisk
-from waiting import wait_until, wait_until_async
 
 from flowodm import AsyncConsumerLoop, ConsumerError, RecordError
 from flowodm.events import LoopState
+from support.loops import PATIENCE, brisk
+from support.waiting import wait_until, wait_until_async
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -7,8 +7,9 @@ import time
 
 import pytest
 from confluent_kafka import Producer
-from loops import BOTH, PATIENCE, number
-from waiting import wait_until
+
+from support.loops import BOTH, PATIENCE, number
+from support.waiting import wait_until
 
 RECORDS = 30
 

@@ -6,11 +6,11 @@ import contextlib
 import time
 
 import pytest
-from brokers.clients import admin_client
-from loops import BOTH, PATIENCE
-from waiting import wait_until
 
 from flowodm.events import LoopStatus
+from support.brokers.clients import admin_client
+from support.loops import BOTH, PATIENCE
+from support.waiting import wait_until
 
 PROTOCOLS = {"classic": {}, "kip848": {"group.protocol": "consumer"}}
 

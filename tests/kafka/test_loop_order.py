@@ -7,8 +7,9 @@ import time
 from collections import defaultdict
 
 import pytest
-from loops import KINDS, PATIENCE, Gate
-from waiting import wait_until
+
+from support.loops import KINDS, PATIENCE, Gate
+from support.waiting import wait_until
 
 CONCURRENT = ("threads", "async")
 STRATEGIES = ("after_processing", "before_processing")

@@ -6,10 +6,10 @@ import time
 from collections import Counter
 
 import pytest
-from loops import KINDS, PATIENCE, brisk
-from waiting import wait_until
 
 from flowodm.events import Trouble
+from support.loops import KINDS, PATIENCE, brisk
+from support.waiting import wait_until
 
 STRATEGIES = ("after_processing", "before_processing")
 

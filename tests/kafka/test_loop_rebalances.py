@@ -7,10 +7,10 @@ import time
 from collections import Counter
 
 import pytest
-from loops import BOTH, PATIENCE, Gate, brisk
-from waiting import wait_until
 
 from flowodm.events import Outcome, Rebalanced
+from support.loops import BOTH, PATIENCE, Gate, brisk
+from support.waiting import wait_until
 
 STRATEGIES = ("after_processing", "before_processing")
 PROTOCOLS = pytest.mark.parametrize("protocol", ["classic", "consumer"])

@@ -8,11 +8,11 @@ import time
 from collections import Counter, defaultdict
 
 import pytest
-from loops import PATIENCE, brisk
-from members import PROTOCOLS, CommittedOffsets
-from waiting import wait_until
 
 from flowodm.events import Outcome
+from support.loops import PATIENCE, brisk
+from support.members import PROTOCOLS, CommittedOffsets
+from support.waiting import wait_until
 
 PARTITIONS, TOTAL, GENERATIONS = 6, 4_000, 8
 KINDS = ("sync", "threads", "async")

@@ -10,17 +10,17 @@ import urllib.request
 from collections import Counter
 
 import pytest
-from brokers.records import Raw
 from confluent_kafka import Producer
-from loops import BOTH, KINDS, PATIENCE, POISON, Gate, Running, brisk, number
 from prometheus_client import CollectorRegistry, generate_latest, start_http_server
 from prometheus_client.parser import text_string_to_metric_families
-from waiting import wait_until, wait_until_async
 
-from flowodm.consumer.journal import IN_FULL
+from flowodm.consumer.loop.log import IN_FULL
 from flowodm.events import Blocked, Committed, Ended, EndReason, LoopStatus, Outcome
 from flowodm.exceptions import RecordError
 from flowodm.metrics import PrometheusObserver
+from support.brokers.records import Raw
+from support.loops import BOTH, KINDS, PATIENCE, POISON, Gate, Running, brisk, number
+from support.waiting import wait_until, wait_until_async
 
 STRATEGIES = ("after_processing", "before_processing")
 

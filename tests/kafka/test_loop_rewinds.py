@@ -10,14 +10,14 @@ from itertools import pairwise
 from typing import Any
 
 import pytest
-from brokers.clients import admin_client
-from brokers.records import create_topic
 from confluent_kafka import Consumer, TopicPartition
-from loops import PATIENCE, brisk
-from waiting import wait_until
 
-from flowodm.consumer import poller
+from flowodm.consumer.kafka import poller
 from flowodm.events import Committed
+from support.brokers.clients import admin_client
+from support.brokers.records import create_topic
+from support.loops import PATIENCE, brisk
+from support.waiting import wait_until
 
 RECORDS = 1_000
 

@@ -6,8 +6,9 @@ import asyncio
 import time
 
 import pytest
-from loops import PATIENCE
-from waiting import wait_until
+
+from support.loops import PATIENCE
+from support.waiting import wait_until
 
 
 @pytest.mark.parametrize(

@@ -10,11 +10,11 @@ import time
 from typing import TYPE_CHECKING
 
 import pytest
-from loops import BOTH, KINDS, PATIENCE, Events, Gate
-from waiting import wait_until
 
 from flowodm import ConsumerLoop
 from flowodm.events import Failed, LoopState, StateChanged
+from support.loops import BOTH, KINDS, PATIENCE, Events, Gate
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -13,11 +13,12 @@ import threading
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loops import BOTH, PATIENCE
 
 from flowodm import ConsumerLoop
-from flowodm.consumer import dispatch, shell
+from flowodm.consumer import dispatch
+from flowodm.consumer.loop import lifecycle as shell
 from flowodm.events import LoopState
+from support.loops import BOTH, PATIENCE
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,11 +6,11 @@ import asyncio
 import time
 
 import pytest
-from loops import BOTH, KINDS, PATIENCE, Gate, brisk, number
-from waiting import wait_until
 
 from flowodm.events import Trouble
 from flowodm.settings import LongRunningSettings
+from support.loops import BOTH, KINDS, PATIENCE, Gate, brisk, number
+from support.waiting import wait_until
 
 #: The shortest limit that a classic group allows next to the broker's shortest session.
 CLASSIC = {"session_timeout_ms": 6_000, "max_poll_interval_ms": 7_000}

@@ -6,15 +6,15 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from loops import PATIENCE, Gate
 from prometheus_client import CollectorRegistry
-from waiting import wait_until
 
 from flowodm.events import LoopStatus
 from flowodm.metrics import PrometheusObserver
+from support.loops import PATIENCE, Gate
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from loops import Bench, Running
+    from support.loops import Bench, Running
 
 CONCURRENT = ("threads", "async")
 RECORDS = 200

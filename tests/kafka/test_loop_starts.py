@@ -6,12 +6,12 @@ import time
 from datetime import UTC, datetime
 
 import pytest
-from brokers.clients import consumer_of
 from confluent_kafka import TopicPartition
-from loops import PATIENCE, brisk
-from waiting import wait_until
 
 from flowodm.exceptions import ConsumerError
+from support.brokers.clients import consumer_of
+from support.loops import PATIENCE, brisk
+from support.waiting import wait_until
 
 PROTOCOLS = {
     "cooperative": {},
@@ -138,7 +138,7 @@ def test_pinned_partitions_begin_where_they_are_told(new_bench):
 
 
 def test_a_start_that_cannot_be_found_ends_the_loop_and_says_so(new_bench, monkeypatch):
-    monkeypatch.setattr("flowodm.consumer.rebalance.START_TIMEOUT", 0.5)
+    monkeypatch.setattr("flowodm.consumer.kafka.membership.START_TIMEOUT", 0.5)
     bench = new_bench(partitions=1)
     missing = options(partitions=[7], start_from="latest")
     with (

@@ -6,10 +6,10 @@ import threading
 import time
 
 import pytest
-from loops import BOTH, KINDS, PATIENCE, Gate, brisk, in_a_thread
-from waiting import wait_until
 
 from flowodm.events import Abandoned, LoopState, StateChanged, Trouble
+from support.loops import BOTH, KINDS, PATIENCE, Gate, brisk, in_a_thread
+from support.waiting import wait_until
 
 STRATEGIES = ("after_processing", "before_processing")
 

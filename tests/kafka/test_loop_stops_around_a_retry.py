@@ -6,13 +6,13 @@ import threading
 from typing import TYPE_CHECKING
 
 import pytest
-from loops import BOTH, PATIENCE
-from waiting import wait_until
 
 from flowodm.events import Failed, Outcome
+from support.loops import BOTH, PATIENCE
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
-    from loops import Running
+    from support.loops import Running
 
 RECORDS = 10
 #: The record that fails twice before it works.

@@ -5,10 +5,10 @@ from __future__ import annotations
 import time
 
 import pytest
-from loops import KINDS, PATIENCE
 
 from flowodm.events import Outcome
 from flowodm.exceptions import RecordError
+from support.loops import KINDS, PATIENCE
 
 RECORDS = 2_000
 ALL_AHEAD = {"commit_strategy": "before_processing", "commit_ahead": 5.0}

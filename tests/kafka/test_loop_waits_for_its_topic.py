@@ -5,10 +5,9 @@ from __future__ import annotations
 import threading
 import uuid
 
-from brokers import records
-from waiting import wait_until
-
 from flowodm import ConsumerLoop, FlowBaseModel, connect
+from support.brokers import records
+from support.waiting import wait_until
 
 
 def test_a_topic_that_is_made_later_is_consumed(kafka, group):

@@ -9,7 +9,6 @@ from collections import defaultdict
 from datetime import UTC, datetime
 
 import pytest
-from brokers.records import Raw, committed_offsets, create_topic, end_offsets, produce, read_all
 from confluent_kafka import (
     OFFSET_BEGINNING,
     OFFSET_END,
@@ -18,14 +17,22 @@ from confluent_kafka import (
     KafkaException,
     TopicPartition,
 )
-from loops import PATIENCE, POISON, Events, Running, brisk, number, numbers_model
-from waiting import wait_until
 
 from flowodm import AsyncConsumerLoop, BaseSettings, ConsumerLoop, connect
 from flowodm.connection import get_consumer, get_kafka_connection, get_producer
-from flowodm.consumer.letters import DeadLetter
+from flowodm.consumer.dead_letters.headers import DeadLetter
 from flowodm.events import Outcome
 from flowodm.testing import InMemoryKafka, Record
+from support.brokers.records import (
+    Raw,
+    committed_offsets,
+    create_topic,
+    end_offsets,
+    produce,
+    read_all,
+)
+from support.loops import PATIENCE, POISON, Events, Running, brisk, number, numbers_model
+from support.waiting import wait_until
 
 
 class RealPlace:

@@ -7,13 +7,13 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import committed_offsets, read_all
 from pydantic import Field
-from waiting import wait_until
 
 from flowodm.connection import connect, get_kafka_connection
 from flowodm.exceptions import DeserializationError, ProducerError
 from flowodm.model import FlowBaseModel
+from support.brokers.records import committed_offsets, read_all
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,11 +8,12 @@ import sys
 import time
 
 import pytest
-from brokers.records import end_offsets, read_all
+
+from support.brokers.records import end_offsets, read_all
 
 PROGRAM = """
 import multiprocessing, sys, time
-import flowodm.clients
+import flowodm.connection.clients
 from flowodm import FlowBaseModel, connect
 
 class Number(FlowBaseModel):
@@ -60,7 +61,7 @@ def test_all_is_delivered_before_the_process_ends(kafka, new_topic, main):
 
 def test_without_a_broker_it_ends_in_time_and_says_how_many_messages_are_lost():
     started = time.monotonic()
-    done = run("127.0.0.1:1", "numbers", "flowodm.clients.FLUSH_TIMEOUT = 0.3; send()")
+    done = run("127.0.0.1:1", "numbers", "flowodm.connection.clients.FLUSH_TIMEOUT = 0.3; send()")
     assert time.monotonic() - started < 30
     assert "1000 messages were not delivered within 0.3 s and are given up" in done.stderr
     assert "topic numbers: a message that nobody waits for was not delivered" in done.stderr

@@ -8,9 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from brokers.records import read_all
 from confluent_kafka import KafkaException, Producer
-from waiting import wait_until
 
 from flowodm import (
     ConfigurationError,
@@ -19,7 +17,9 @@ from flowodm import (
     connect,
     get_kafka_connection,
 )
-from flowodm.produce import QUEUE_TIMEOUT
+from flowodm.produce.deliveries import QUEUE_TIMEOUT
+from support.brokers.records import read_all
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable

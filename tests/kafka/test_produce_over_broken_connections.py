@@ -6,14 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import pytest
-from brokers.clients import IMPATIENT
-from brokers.records import end_offsets, read_all
-from loops import PATIENCE
-from waiting import wait_until
 
 from flowodm import FlowBaseModel, connect
-from flowodm.codecs import codec_for
+from flowodm.serialization.codecs import codec_for
 from flowodm.testing import KafkaProxy, Way
+from support.brokers.clients import IMPATIENT
+from support.brokers.records import end_offsets, read_all
+from support.loops import PATIENCE
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,8 +22,8 @@ from confluent_kafka.serialization import MessageField, SerializationContext
 
 from flowodm import FlowBaseModel, connect
 from flowodm.avro import wire
-from flowodm.codecs import codec_for
 from flowodm.exceptions import SchemaRegistryError, SerializationError
+from flowodm.serialization.codecs import codec_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import pytest
-from brokers.certificates import make_certificates
-from brokers.records import Raw
-from brokers.tls_front import TlsFront
-from loops import BOTH, PATIENCE, Events
 from prometheus_client import CollectorRegistry
-from waiting import wait_until
 
 from flowodm import connect
 from flowodm.avro import wire
@@ -25,11 +20,16 @@ from flowodm.metrics import PrometheusObserver
 from flowodm.registry import turns
 from flowodm.registry.client import SchemaRegistry
 from flowodm.testing import RegistryProxy
+from support.brokers.certificates import make_certificates
+from support.brokers.records import Raw
+from support.brokers.tls_front import TlsFront
+from support.loops import BOTH, PATIENCE, Events
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from loops import Bench, Running
+    from support.loops import Bench, Running
 
 #: What the registry, or who stands before it, answers to a question for a schema.
 ANSWERS: dict[str, tuple[int, Any]] = {

@@ -13,7 +13,6 @@ import fastavro
 import httpx2
 import pytest
 from pydantic import Field
-from waiting import wait_until
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec, SchemaNotLoadedError, codec_for
@@ -25,6 +24,7 @@ from flowodm.exceptions import (
 )
 from flowodm.model import FlowBaseModel
 from flowodm.registry.client import SchemaRegistry
+from support.waiting import wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

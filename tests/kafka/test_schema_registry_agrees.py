@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
-from schema_changes import CHANGES
 
 from flowodm import check_compatibility, connect, generate_model_from_schema
+from support.schema_changes import CHANGES
 
 LEVELS = ("BACKWARD", "FORWARD", "FULL")
 

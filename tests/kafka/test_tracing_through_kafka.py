@@ -7,21 +7,21 @@ import sys
 from pathlib import Path
 
 import pytest
-from brokers.records import committed_offsets, end_offsets, read_all
-from loops import BOTH, KINDS, PATIENCE, Bench
 from opentelemetry import trace
-from tracers import BrokenProvider, Spans
-from waiting import wait_until
 
 from flowodm import connect, replay_dead_letters
 from flowodm.tracing import Tracing
+from support.brokers.records import committed_offsets, end_offsets, read_all
+from support.loops import BOTH, KINDS, PATIENCE, Bench
+from support.tracers import BrokenProvider, Spans
+from support.waiting import wait_until
 
 TESTS = Path(__file__).parents[1]
 #: The other process: sends so many messages within one span, and prints the trace's id.
 SENDER = """
 import sys
-from loops import numbers_model
-from tracers import Spans
+from support.loops import numbers_model
+from support.tracers import Spans
 from flowodm import connect
 from flowodm.tracing import Tracing
 

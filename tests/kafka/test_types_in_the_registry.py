@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from uuid import UUID
 
 import pytest
-from generated_models import messages
 from hypothesis import HealthCheck, assume, given, settings
 from pydantic import BaseModel, Field, NaiveDatetime
 
 from flowodm.avro.codec import Codec
 from flowodm.registry.client import SchemaRegistry
+from support.generated_models import messages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,7 +3,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
-from flowodm_command import CommandHost, Shop
+
+from support.commands.flowodm_command import CommandHost, Shop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import pytest
-from fleets import until
 
 from supervisor import Supervisor, SupervisorConfig
+from support.fleets.fleets import until
 
 MINE = """
 from flowodm import ConsumerLoop, FlowBaseModel, consumer_loop

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import signal
 
-from fleets import PATIENCE, Host, assigned, embedded, slots, until
-from waiting import wait_until
-
 from supervisor.report import ExitStatus
+from support.fleets.fleets import PATIENCE, Host, assigned, embedded, slots, until
+from support.waiting import wait_until
 
 IMPATIENT = {"restart": {"initial": "20ms", "cap": "100ms", "limit": 3, "window": "60s"}}
 

@@ -6,8 +6,8 @@ import os
 import signal
 import time
 
-from fleets import PATIENCE, Host, assigned, embedded, slots, until
-from waiting import wait_until
+from support.fleets.fleets import PATIENCE, Host, assigned, embedded, slots, until
+from support.waiting import wait_until
 
 SHORT = {"silence_timeout": "2s", "handler_timeout": "500ms", "stall_timeout": "500ms"}
 

@@ -7,8 +7,9 @@ import signal
 import time
 
 import pytest
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
+
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 ORDERS = 4_000
 # The classic session is LongRunningSettings' 300 s, that of KIP-848 the broker's 45 s.

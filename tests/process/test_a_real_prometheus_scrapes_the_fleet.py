@@ -8,9 +8,10 @@ import urllib.parse
 import urllib.request
 
 import pytest
-from brokers.jvm import free_port
-from fleets import PATIENCE, embedded
-from waiting import wait_until
+
+from support.brokers.jvm import free_port
+from support.fleets.fleets import PATIENCE, embedded
+from support.waiting import wait_until
 
 PROMETHEUS = shutil.which("prometheus")
 

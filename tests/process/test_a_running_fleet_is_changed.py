@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fleets import alive, embedded, fleet, slots, until
 
 from supervisor import SupervisorConfig
-from supervisor.changes import ChangeRefusedError
+from supervisor.changes.changes import ChangeRefusedError
+from support.fleets.fleets import alive, embedded, fleet, slots, until
 
 
 def config(consumers, **supervisor):
@@ -129,7 +129,7 @@ async def test_scaling_up_and_down_leaves_the_others_alone():
 
 
 async def test_a_change_that_does_not_work_does_not_reach_the_other_workers(monkeypatch):
-    monkeypatch.setattr("supervisor.changes.PATIENCE", 1.0)
+    monkeypatch.setattr("supervisor.changes.changes.PATIENCE", 1.0)
     async with embedded({"orders": ("steady", {"workers": 3})}) as supervisor:
         old = await ready(supervisor)
 

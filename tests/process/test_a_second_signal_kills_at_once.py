@@ -5,11 +5,11 @@ import signal
 import time
 
 import pytest
-from fleets import PATIENCE, Host
-from waiting import wait_until
 
+from supervisor.cli.signals import REPETITION
 from supervisor.report import ExitStatus
-from supervisor.signals import REPETITION
+from support.fleets.fleets import PATIENCE, Host
+from support.waiting import wait_until
 
 
 def until_draining(host):

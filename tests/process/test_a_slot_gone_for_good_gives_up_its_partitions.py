@@ -6,8 +6,9 @@ import signal
 import time
 
 import pytest
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
+
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 ORDERS = 300
 # Without a removal it takes the session: 300 s in a classic group, 45 s under KIP-848.

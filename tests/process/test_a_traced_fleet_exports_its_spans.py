@@ -8,11 +8,11 @@ import time
 
 import pytest
 import shop
-from brokers.records import Raw, produce
-from real_fleets import RealFleet
 from shop_of_traces import NEVER, install_exporter
 
 from flowodm.avro.codec import codec_for
+from support.brokers.records import Raw, produce
+from support.fleets.real_fleets import RealFleet
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
 SENDER = "00f067aa0ba902b7"

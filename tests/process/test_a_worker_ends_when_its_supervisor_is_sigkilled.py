@@ -4,8 +4,8 @@ import os
 import signal
 from pathlib import Path
 
-from fleets import Host, alive, killed_in_the_end, until_dead
-from waiting import wait_until
+from support.fleets.fleets import Host, alive, killed_in_the_end, until_dead
+from support.waiting import wait_until
 
 
 def fork_server_of(pid):

@@ -4,11 +4,11 @@ import os
 import signal
 
 import pytest
-from real_fleets import PATIENCE, RealFleet
-from waiting import wait_until
 
 from flowodm.testing.broker import EmbeddedBroker
 from supervisor.report import ExitStatus
+from support.fleets.real_fleets import PATIENCE, RealFleet
+from support.waiting import wait_until
 
 MINE = """
 import asyncio, os, time

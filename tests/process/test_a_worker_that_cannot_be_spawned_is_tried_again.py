@@ -8,7 +8,8 @@ import resource
 import signal
 
 import pytest
-from fleets import assigned, embedded, slots, until
+
+from support.fleets.fleets import assigned, embedded, slots, until
 
 QUICK = {"restart": {"initial": "10ms", "cap": "50ms", "limit": 3}}
 """More attempts are made than failures are tolerated."""

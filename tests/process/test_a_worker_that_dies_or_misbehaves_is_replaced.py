@@ -4,10 +4,10 @@ import os
 import signal
 
 import pytest
-from fleets import alive, assigned, embedded, slots, until
 
-from supervisor import process
+from supervisor.process import worker_process as process
 from supervisor.report import ExitStatus
+from support.fleets.fleets import alive, assigned, embedded, slots, until
 
 QUICK = {"restart": {"initial": "10ms", "limit": 3}}
 

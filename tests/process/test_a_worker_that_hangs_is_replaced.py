@@ -8,8 +8,9 @@ import time
 from pathlib import Path
 
 import pytest
-from fleets import PATIENCE, Host, alive, assigned, embedded, slots, until
-from waiting import wait_until
+
+from support.fleets.fleets import PATIENCE, Host, alive, assigned, embedded, slots, until
+from support.waiting import wait_until
 
 SHORT = {"silence_timeout": "2s", "dump_delay": "100ms", "drain_timeout": "300ms"}
 QUICK = {**SHORT, "restart": {"initial": "10ms"}}

@@ -2,10 +2,9 @@ from __future__ import annotations
 
 import time
 
-from fleets import embedded, until
-
 from supervisor.report import ExitStatus
-from supervisor.restart import ExitClass
+from supervisor.slot.restart import ExitClass
+from support.fleets.fleets import embedded, until
 
 
 async def test_all_are_drained_termed_and_killed_in_parallel_within_their_deadlines():

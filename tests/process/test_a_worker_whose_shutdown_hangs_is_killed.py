@@ -1,9 +1,8 @@
 from __future__ import annotations
 
-from real_fleets import RealFleet
-from waiting import wait_until
-
 from flowodm.testing.broker import EmbeddedBroker
+from support.fleets.real_fleets import RealFleet
+from support.waiting import wait_until
 
 MINE = """
 import signal, time

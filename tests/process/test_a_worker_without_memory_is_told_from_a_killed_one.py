@@ -7,11 +7,11 @@ import signal
 from pathlib import Path
 
 import pytest
-from fleets import PATIENCE, Host, assigned, embedded, slots, until
-from waiting import wait_until
 
-from supervisor import fleet as fleets_of
-from supervisor.oom import OomKills
+from supervisor.fleet import fleet as fleets_of
+from supervisor.process.oom import OomKills
+from support.fleets.fleets import PATIENCE, Host, assigned, embedded, slots, until
+from support.waiting import wait_until
 
 QUICK = {"restart": {"initial": "10ms"}}
 CGROUPS = Path("/sys/fs/cgroup/memory")

@@ -7,7 +7,8 @@ import socket
 import time
 
 import pytest
-from demos import Demo
+
+from support.fleets.demos import Demo
 
 COLOUR = re.compile(r"\x1b\[(?:\d+;)*(?:3[0-7]|4[0-7]|9[0-7]|38|48)(?:;\d+)*m")
 TABLE = ("worker", "state", "pid", "partitions", "records/s", "lag", "restarts")

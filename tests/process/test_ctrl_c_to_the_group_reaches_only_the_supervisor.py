@@ -4,9 +4,9 @@ import os
 import signal
 
 import pytest
-from fleets import Host
 
 from supervisor.report import ExitStatus
+from support.fleets.fleets import Host
 
 
 def test_workers_and_fork_server_have_process_groups_of_their_own():

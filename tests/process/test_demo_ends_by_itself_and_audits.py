@@ -4,8 +4,9 @@ import re
 import signal
 
 import pytest
-from demos import LAST_LINE, Demo
-from fleets import alive
+
+from support.fleets.demos import LAST_LINE, Demo
+from support.fleets.fleets import alive
 
 
 def test_it_kills_a_worker_that_comes_back_and_every_order_is_processed():

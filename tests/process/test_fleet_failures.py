@@ -5,9 +5,10 @@ from __future__ import annotations
 import sys
 
 import pytest
-from brokers.records import Raw, produce
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
+
+from support.brokers.records import Raw, produce
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 
 def test_a_handler_that_raises_three_times_and_then_works_is_retried(kafka, new_topic, tmp_path):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import shop
-from brokers.records import Raw, committed_offsets, produce, read_all
-from real_fleets import PATIENCE, RealFleet
-from waiting import wait_until
 
 from flowodm.avro.codec import codec_for
+from support.brokers.records import Raw, committed_offsets, produce, read_all
+from support.fleets.real_fleets import PATIENCE, RealFleet
+from support.waiting import wait_until
 
 CUSTOMERS = ["good", "unavailable", "refused", "wrong", "good"]
 

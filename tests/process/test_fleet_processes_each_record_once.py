@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from brokers.records import committed_offsets, end_offsets
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
+from support.brokers.records import committed_offsets, end_offsets
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 ORDERS = 20_000
 CONSUMERS = """

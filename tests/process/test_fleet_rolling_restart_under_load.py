@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import threading
 
-from brokers.records import committed_offsets, end_offsets
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
-
-from supervisor.client import ask
+from supervisor.control.client import ask
+from support.brokers.records import committed_offsets, end_offsets
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 CONSUMERS = """
 [consumers.orders]

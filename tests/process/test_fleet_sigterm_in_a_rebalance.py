@@ -5,8 +5,8 @@ from __future__ import annotations
 import signal
 import time
 
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 ORDERS = 12_000
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import pytest
-from real_fleets import RealFleet, produce_orders
+
+from support.fleets.real_fleets import RealFleet, produce_orders
 
 ORDERS = 12_000
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from real_fleets import PATIENCE, RealFleet
-from waiting import wait_until
+from support.fleets.real_fleets import PATIENCE, RealFleet
+from support.waiting import wait_until
 
 
 def test_a_worker_without_a_partition_is_ready(kafka, new_topic, tmp_path):

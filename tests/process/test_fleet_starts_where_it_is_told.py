@@ -6,11 +6,11 @@ import time
 from datetime import UTC, datetime
 
 import shop
-from brokers.records import Raw, produce, read_all
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
 
 from flowodm.avro.codec import codec_for
+from support.brokers.records import Raw, produce, read_all
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 
 def test_each_partition_begins_at_its_offset_and_a_restart_goes_on(kafka, new_topic, tmp_path):

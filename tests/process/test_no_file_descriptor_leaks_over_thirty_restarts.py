@@ -7,7 +7,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from fleets import alive, embedded, slots, until, until_dead
+from support.fleets.fleets import alive, embedded, slots, until, until_dead
 
 RESTARTS = 30
 OPTIONS = {"workers": 2, "restart": {"initial": "1ms", "cap": "5ms", "limit": 0}}

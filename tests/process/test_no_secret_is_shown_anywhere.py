@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from fleets import until_dead
-from real_fleets import PATIENCE, RealFleet
-from waiting import wait_until
-
 from flowodm.testing.broker import EmbeddedBroker
-from supervisor.client import ask
+from supervisor.control.client import ask
+from support.fleets.fleets import until_dead
+from support.fleets.real_fleets import PATIENCE, RealFleet
+from support.waiting import wait_until
 
 MINE = """
 import atexit, logging, os

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 from confluent_kafka.admin import AdminClient, NewPartitions
-from fleets import alive, embedded, slots, until
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
+
+from support.fleets.fleets import alive, embedded, slots, until
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 BY_SIZE = ("counts_its_partitions", {"partitions_per_worker": 2})
 CONSUMERS = """

@@ -11,10 +11,11 @@ import os
 import signal
 
 import pytest
-from brokers import records
-from brokers.secure import SecureKafka
-from real_fleets import PATIENCE, RealFleet, produce_orders
-from waiting import wait_until
+
+from support.brokers import records
+from support.brokers.secure import SecureKafka
+from support.fleets.real_fleets import PATIENCE, RealFleet, produce_orders
+from support.waiting import wait_until
 
 ORDERS = 600
 SESSION = "6000"

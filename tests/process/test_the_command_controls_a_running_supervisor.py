@@ -13,10 +13,11 @@ import sys
 import threading
 
 import pytest
-from fleets import PATIENCE, TESTS, alive
-from waiting import wait_until
 
-from supervisor.client import UnreachableError, ask
+from supervisor.control.client import UnreachableError, ask
+from support.fleets.fleets import HOSTS, PATIENCE, alive
+from support.paths import PYTHONPATH
+from support.waiting import wait_until
 
 FLEET = """
 [supervisor]
@@ -42,7 +43,7 @@ class Command:
     def __init__(self, folder):
         self.folder = folder
         self.socket = folder / "run" / "control.sock"
-        self.environment = {**os.environ, "PYTHONPATH": str(TESTS), "NO_COLOR": "1"}
+        self.environment = {**os.environ, "PYTHONPATH": PYTHONPATH, "NO_COLOR": "1"}
 
     def write(self, workers=2, more=""):
         text = FLEET.format(socket=self.socket, workers=workers, more=more)
@@ -50,7 +51,7 @@ class Command:
 
     def start(self):
         return subprocess.Popen(
-            [sys.executable, TESTS / "command_host.py", "run", "fleet.toml"],
+            [sys.executable, HOSTS / "command_host.py", "run", "fleet.toml"],
             cwd=self.folder,
             env=self.environment,
             stderr=subprocess.PIPE,

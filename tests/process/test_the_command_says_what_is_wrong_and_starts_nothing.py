@@ -11,10 +11,10 @@ import time
 from pathlib import Path
 
 import pytest
-from waiting import wait_until
 
 from supervisor.report import ExitStatus
 from supervisor.version import VERSION
+from support.waiting import wait_until
 
 GOOD = """
 [supervisor]

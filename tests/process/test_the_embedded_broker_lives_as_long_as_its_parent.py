@@ -7,12 +7,12 @@ import subprocess
 import sys
 
 import pytest
-from brokers.records import produce, read_all
-from fleets import alive, until_dead
-from waiting import wait_until
 
 from flowodm.testing import BrokerError, EmbeddedBroker
 from flowodm.testing import broker as module
+from support.brokers.records import produce, read_all
+from support.fleets.fleets import alive, until_dead
+from support.waiting import wait_until
 
 PARENT = """
 import os, sys, time

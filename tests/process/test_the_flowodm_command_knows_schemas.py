@@ -8,11 +8,11 @@ import sys
 import uuid
 
 import pytest
-from brokers.jvm import free_port
-from flowodm_command import Shop
 
 from flowodm.cli.outcome import ExitStatus
 from flowodm.testing import RegistryProxy
+from support.brokers.jvm import free_port
+from support.commands.flowodm_command import Shop
 
 NUMBER = {"name": "number", "type": "long"}
 CUSTOMER = {"name": "customer", "type": "string", "default": "nobody"}

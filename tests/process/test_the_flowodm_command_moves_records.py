@@ -7,14 +7,14 @@ import signal
 import time
 
 import pytest
-from brokers.clients import admin_client
-from brokers.records import Raw, end_offsets, produce, read_all
 from confluent_kafka import Producer
-from flowodm_command import Shop
-from waiting import wait_until
 
 from flowodm.cli.outcome import ExitStatus
 from flowodm.testing import KafkaProxy
+from support.brokers.clients import admin_client
+from support.brokers.records import Raw, end_offsets, produce, read_all
+from support.commands.flowodm_command import Shop
+from support.waiting import wait_until
 
 PATIENCE = 30.0
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import struct
 
 import pytest
-from brokers.records import Raw, committed_offsets, end_offsets, produce, read_all
-from flowodm_command import Shop
 
 from flowodm.cli.outcome import ExitStatus
-from flowodm.consumer import letters
+from flowodm.consumer.dead_letters import headers as letters
+from support.brokers.records import Raw, committed_offsets, end_offsets, produce, read_all
+from support.commands.flowodm_command import Shop
 
 
 def letter(topic: str, offset: int, error: str, *, group: str = "mailer", key: bytes = b"k"):

@@ -9,10 +9,10 @@ import socket
 import sys
 
 import pytest
-from brokers.records import produce, read_all
-from waiting import wait_until
 
 from flowodm.cli.outcome import ExitStatus
+from support.brokers.records import produce, read_all
+from support.waiting import wait_until
 
 PATIENCE = 30.0
 

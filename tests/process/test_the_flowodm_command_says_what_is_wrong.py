@@ -10,10 +10,10 @@ from importlib.metadata import entry_points, version
 from pathlib import Path
 
 import pytest
-from brokers.jvm import free_port
-from flowodm_command import COMMAND
 
 from flowodm.cli.outcome import ExitStatus
+from support.brokers.jvm import free_port
+from support.commands.flowodm_command import COMMAND
 
 COMMANDS = (
     "validate",

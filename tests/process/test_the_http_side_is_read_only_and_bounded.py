@@ -6,12 +6,12 @@ import json
 import re
 
 import pytest
-from fleets import embedded, until
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families
 
-from supervisor import http
-from supervisor import status as status_module
+from supervisor.http import server as http
+from supervisor.instrumentation import status as status_module
+from support.fleets.fleets import embedded, until
 
 
 @pytest.fixture

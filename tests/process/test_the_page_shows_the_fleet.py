@@ -6,13 +6,13 @@ import os
 import signal
 
 import pytest
-from browser import MISSING, browser
-from fleets import PATIENCE, embedded, slots
-from fleets import fleet as configured
 from standins import MARKUP
-from waiting import wait_until
 
 from supervisor import SupervisorConfig
+from support.commands.browser import MISSING, browser
+from support.fleets.fleets import PATIENCE, embedded, slots
+from support.fleets.fleets import fleet as configured
+from support.waiting import wait_until
 
 pytestmark = pytest.mark.skipif(MISSING is not None, reason=MISSING or "")
 

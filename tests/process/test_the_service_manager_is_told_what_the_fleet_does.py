@@ -12,14 +12,15 @@ import time
 from pathlib import Path
 
 import pytest
-from fleets import PATIENCE, TESTS, assigned, embedded, fleet, slots, until
-from notify_socket import abstract_address, notify_socket
-from waiting import wait_until
 
 from supervisor import SupervisorConfig
-from supervisor.changes import ChangeRefusedError
+from supervisor.changes.changes import ChangeRefusedError
 from supervisor.report import ExitStatus
-from supervisor.systemd import Notifier
+from supervisor.systemd.notifier import Notifier
+from support.fleets.fleets import HOSTS, PATIENCE, assigned, embedded, fleet, slots, until
+from support.fleets.notify_socket import abstract_address, notify_socket
+from support.paths import PYTHONPATH
+from support.waiting import wait_until
 
 WATCHDOG = 0.8
 """Seconds: far below the second after which an idle main loop would turn by itself."""
@@ -51,8 +52,12 @@ def service(folder, manager, *behaviours, watchdog=WATCHDOG, watchdog_pid=None):
     (folder / "fleet.toml").write_text(TOML + "".join(tables))
     # The shell gives its own pid, which exec keeps: the way systemd sets WATCHDOG_PID.
     script = f'WATCHDOG_PID={watchdog_pid or "$$"} exec "$@"'
-    command = [sys.executable, TESTS / "command_host.py", "run", "fleet.toml"]
-    variables = {"NOTIFY_SOCKET": manager.address, "WATCHDOG_USEC": str(int(watchdog * 1e6))}
+    command = [sys.executable, HOSTS / "command_host.py", "run", "fleet.toml"]
+    variables = {
+        "NOTIFY_SOCKET": manager.address,
+        "WATCHDOG_USEC": str(int(watchdog * 1e6)),
+        "PYTHONPATH": PYTHONPATH,
+    }
     with (
         (folder / "log").open("wb") as log,
         subprocess.Popen(

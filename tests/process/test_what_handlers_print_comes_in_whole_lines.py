@@ -3,10 +3,10 @@ from __future__ import annotations
 import re
 
 import pytest
-from real_fleets import PATIENCE, RealFleet
-from waiting import wait_until
 
 from flowodm.testing.broker import EmbeddedBroker
+from support.fleets.real_fleets import PATIENCE, RealFleet
+from support.waiting import wait_until
 
 LINES = 3_000
 MINE = f"""

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-from fleets import until_dead
-from real_fleets import PATIENCE, RealFleet
-from waiting import wait_until
-
 from flowodm.testing.broker import EmbeddedBroker
+from support.fleets.fleets import until_dead
+from support.fleets.real_fleets import PATIENCE, RealFleet
+from support.waiting import wait_until
 
 MINE = """
 import logging, sys, warnings

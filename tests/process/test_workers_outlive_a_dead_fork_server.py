@@ -3,9 +3,8 @@ from __future__ import annotations
 import os
 import signal
 
-from fleets import alive, assigned, embedded, slots, until
-
 from supervisor.report import ExitStatus
+from support.fleets.fleets import alive, assigned, embedded, slots, until
 
 QUICK = {"restart": {"initial": "10ms"}}
 

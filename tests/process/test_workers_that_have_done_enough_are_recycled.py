@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from fleets import embedded, slots, until
+
+from support.fleets.fleets import embedded, slots, until
 
 READY = {"assigned", "processing"}
 

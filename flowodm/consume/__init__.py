@@ -1,0 +1,1 @@
+"""Take messages without a loop: one, a batch, or an iteration that commits."""

@@ -1,0 +1,1 @@
+"""From a record to its settled outcome: decode, call the handler, judge a failure."""

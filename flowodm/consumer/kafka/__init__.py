@@ -1,0 +1,1 @@
+"""What touches the Kafka consumer: the polling thread, fetching, commits, the group."""

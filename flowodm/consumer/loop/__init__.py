@@ -1,0 +1,1 @@
+"""The two loops, sync and async, and what their runs share."""

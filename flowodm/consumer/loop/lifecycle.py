@@ -1,0 +1,155 @@
+"""What ConsumerLoop and AsyncConsumerLoop have in common around their run()."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+from flowodm.consumer.loop.session import Session
+from flowodm.consumer.loop.stop import StopSwitch
+from flowodm.events import EndReason, LoopState, LoopStatus
+from flowodm.exceptions import ConsumerError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from flowodm.consumer.options.options import Options
+    from flowodm.model import FlowBaseModel
+    from flowodm.settings import BaseSettings
+
+
+class Loop:
+    """Options, the switch, and the one session that may run at a time.
+
+    Attributes:
+        options: The checked arguments.
+        before_join: Called in the poller's thread when the consumer has been made and before it
+            joins its group; what it raises ends the loop. For whoever supervises the loop.
+    """
+
+    before_join: Callable[[], None] | None = None
+
+    def __init__(self, options: Options) -> None:
+        self.options = options
+        self._switch = StopSwitch(options.drain_timeout)
+        self._session: Session | None = None
+        self._running = threading.Lock()
+        self._signals = 0
+
+    @property
+    def handler(self) -> Callable[..., Any]:
+        """The plain handler, for tests that want to call it without a loop."""
+        return self.options.handler
+
+    @property
+    def settings(self) -> BaseSettings:
+        """The settings profile in use."""
+        return self.options.settings
+
+    @property
+    def model(self) -> type[FlowBaseModel]:
+        """The messages' class."""
+        return self.options.model
+
+    @property
+    def group_id(self) -> str | None:
+        """The group as it was given; None: that of the model's Settings."""
+        return self.options.group_id
+
+    @property
+    def error_handler(self) -> Callable[[Exception, Any, Any], Any] | None:
+        """What gets the records that failed for good."""
+        return self.options.error_handler
+
+    @property
+    def on_startup(self) -> Callable[[], Any] | None:
+        """The hook that runs before the loop joins."""
+        return self.options.on_startup
+
+    @property
+    def on_shutdown(self) -> Callable[[], Any] | None:
+        """The hook that runs after the last commit."""
+        return self.options.on_shutdown
+
+    @property
+    def commit_strategy(self) -> str:
+        """When offsets are committed: before_processing or after_processing."""
+        return self.options.commit_strategy.value
+
+    @property
+    def max_retries(self) -> int:
+        """How often a failed record is tried again."""
+        return self.options.max_retries
+
+    @property
+    def retry_delay(self) -> float:
+        """Seconds before the first retry."""
+        return self.options.retry_delay
+
+    @property
+    def poll_timeout(self) -> float:
+        """The most seconds of one poll."""
+        return self.options.poll_timeout
+
+    @property
+    def max_concurrent(self) -> int:
+        """How many handlers may run at a time."""
+        return self.options.max_concurrent
+
+    def stop(self, now: bool = False) -> None:
+        """Ask the loop to stop; from any thread, and from a signal handler.
+
+        Handlers that run get ``drain_timeout`` seconds to finish, then offsets are committed
+        and the consumer leaves. Before run() it makes the next run() end at once.
+
+        Args:
+            now: Do not wait for handlers any longer. Their records are not settled.
+        """
+        self._switch.press(now=now)
+
+    def pause(self) -> None:
+        """Fetch nothing and start no handler until :meth:`resume`; from any thread.
+
+        Handlers that run finish their message. The loop stays a member of its group, commits
+        what is settled, and stops as ever. It takes effect within 0.1 s; before run() it holds
+        from the beginning, and it outlasts a run.
+        """
+        self._switch.paused = True
+
+    def resume(self) -> None:
+        """Take :meth:`pause` back; from any thread."""
+        self._switch.paused = False
+
+    def ask_group(self) -> None:
+        """Ask the group now for what has changed, as a member is known to be gone; any thread.
+
+        It matters under KIP-848, where the next heartbeat may be 5 s away.
+        """
+        if self._session is not None:
+            self._session.poller.ask_group()
+
+    def status(self) -> LoopStatus:
+        """A snapshot of the loop; from any thread."""
+        session = self._session
+        return LoopStatus(LoopState.CREATED) if session is None else session.dispatch.status()
+
+    @contextmanager
+    def _session_of_a_run(self, wake: Callable[[], None] | None = None) -> Iterator[Session]:
+        """One session at a time; afterwards the loop may run again."""
+        if not self._running.acquire(blocking=False):
+            raise ConsumerError("this loop is already running; make a second one to run twice")
+        try:
+            self._session = session = Session(self.options, self._switch, wake)
+            session.poller.before_join = self.before_join
+            yield session
+        finally:
+            paused = self._switch.paused
+            self._switch = StopSwitch(self.options.drain_timeout, paused=paused)
+            self._signals = 0
+            self._running.release()
+
+    def _on_signal(self, _signum: int) -> None:
+        """The first signal asks, the second one means now."""
+        self._signals += 1
+        self._switch.press(now=self._signals > 1, reason=EndReason.SIGNAL)

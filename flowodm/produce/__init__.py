@@ -1,0 +1,1 @@
+"""Send messages and wait for what the broker says to each."""

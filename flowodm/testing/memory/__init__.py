@@ -1,0 +1,1 @@
+"""Kafka in memory: takes the place of the connection's clients."""

@@ -1,0 +1,1 @@
+"""Proxies whose connections and answers fail when a test says so."""

@@ -1,0 +1,1 @@
+"""Changes of a running fleet: reload, restart, scale, pause; planned, then rolled out."""

@@ -1,0 +1,1 @@
+"""The command `flowodm-supervisor`."""

@@ -1,0 +1,1 @@
+"""All slots with their processes, what they reported, and how they ended."""

@@ -1,0 +1,1 @@
+"""What is shown of the fleet: status, metrics, samples and their history."""

@@ -1,0 +1,1 @@
+"""Forked workers: the fork server, forking, watching, and what the kernel knows of them."""

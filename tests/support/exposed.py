@@ -1,0 +1,19 @@
+"""The metrics that there are, for tests of what names them."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry
+
+from flowodm.metrics import PrometheusObserver
+from supervisor.instrumentation.exposition import Exposition, Fold
+
+
+def exposed() -> set[str]:
+    """Every name that a scrape of a fleet may have."""
+    registry = CollectorRegistry()
+    PrometheusObserver(registry, consumer="orders")
+    names = set()
+    for family in [*registry.collect(), *Exposition(Fold(), list).collect()]:
+        endings = {"counter": ["_total"], "histogram": ["_bucket", "_sum", "_count"]}
+        names |= {family.name + ending for ending in endings.get(family.type, [""])}
+    return names

@@ -1,0 +1,44 @@
+"""A call that may never return is waited for with a bound, whatever becomes of its thread."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+
+from flowodm import blocking as driving
+from flowodm.blocking import bounded
+
+
+def test_what_the_call_returns_or_raises_comes_through():
+    assert bounded(lambda: 5, 10.0) == 5
+    with pytest.raises(ZeroDivisionError):
+        bounded(lambda: 1 / 0, 10.0)
+
+
+def test_a_call_that_does_not_return_is_left_behind():
+    over = threading.Event()
+
+    with pytest.raises(TimeoutError, match=r"no answer within 0\.1 s"):
+        bounded(lambda: over.wait(60), 0.1)
+
+    over.set()
+
+
+def test_a_thread_that_dies_before_it_begins_is_not_waited_for(monkeypatch):
+    """As one does for which there is no memory."""
+    monkeypatch.setattr(threading, "_start_new_thread", lambda *_: 1)
+    monkeypatch.setattr(threading, "_start_joinable_thread", lambda *_, **__: 1, raising=False)
+    monkeypatch.setattr(driving, "_BEGIN", 0.01)
+
+    with pytest.raises(RuntimeError, match="has not begun"):
+        bounded(lambda: 5, 10.0)
+    threading._limbo.clear()
+
+
+def test_no_thread_is_left_behind():
+    before = set(threading.enumerate())
+
+    bounded(threading.current_thread, 10.0).join(10)
+
+    assert set(threading.enumerate()) <= before

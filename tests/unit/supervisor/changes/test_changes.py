@@ -1,0 +1,64 @@
+"""When the next worker of a rollout may be replaced."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from supervisor.changes.changes import PACE, _view
+from supervisor.config.config import SupervisorConfig
+from supervisor.fleet.member import members_of
+from supervisor.protocol import Heartbeat, Logging
+from supervisor.slot.machine import Slot, SlotState
+
+BEAT = Heartbeat(
+    joined=True,
+    assigned=[("orders", 1)],
+    in_flight=0,
+    buffered=0,
+    processed=7,
+    lag=0,
+    oldest_handler_seconds=0.0,
+    metrics=None,
+)
+KIP848 = {"kafka": {"options": {"group.protocol": "consumer"}}}
+
+
+def successor(**options):
+    """A worker that has joined at 100.0, and works."""
+    table = {"model": "shop:Order", "handler": "shop:handle", **options}
+    config = SupervisorConfig.model_validate({"consumers": {"orders": table}})
+    (member,) = members_of(config, "host", Logging(), Slot.new(0.0))
+    member.process, member.spawned = SimpleNamespace(), 2
+    member.slot = Slot.new(0.0).to(SlotState.PROCESSING, 100.0)
+    member.beat(BEAT, 100.0)
+    return member
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"partition_groups": [[0]]},
+        {"membership": "dynamic", **KIP848},
+    ],
+)
+def test_where_nobody_else_joins_again_the_next_one_follows_at_once(options):
+    assert _view(successor(**options), 100.0).at_work
+
+
+def test_where_the_whole_group_joins_again_its_clients_get_the_second_that_they_need():
+    member = successor(membership="dynamic")
+    member.beat(BEAT, 100.0 + PACE / 2)  # what counts is the first
+
+    assert not _view(member, 100.0 + PACE / 2).at_work
+    assert _view(member, 100.1 + PACE).at_work
+
+
+def test_a_worker_that_ended_does_not_lend_its_time_to_the_next_one():
+    member = successor(membership="dynamic")
+    member.lay_down()
+    member.beat(BEAT, 200.0)
+
+    assert not _view(member, 200.0).at_work

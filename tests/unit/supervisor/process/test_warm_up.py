@@ -1,0 +1,46 @@
+"""A fork server is warm when its first child was there, however that is heard of."""
+
+from __future__ import annotations
+
+import pytest
+
+from supervisor.process import warm_up as warming
+from supervisor.process.warm_up import Warming
+
+
+class NoProcess:
+    def __init__(self, *_):
+        self.abandoned = False
+
+    def abandon(self):
+        self.abandoned = True
+
+
+@pytest.fixture
+def begun(monkeypatch):
+    monkeypatch.setattr(warming, "WorkerProcess", NoProcess)
+    made = Warming(None)
+    assert made.under_way
+    return made
+
+
+@pytest.mark.parametrize(
+    "heard",
+    [
+        lambda child: child.spawned(5),
+        lambda child: child.ended(0),
+        lambda child: child.unspawned("no memory"),
+        lambda child: child.abandon(),
+    ],
+    ids=["it_has_begun", "it_is_over_already", "there_is_none", "nobody_waits"],
+)
+def test_nobody_waits_any_more(begun, heard):
+    heard(begun)
+
+    assert not begun.under_way
+
+
+def test_it_is_waited_for_with_a_bound(begun, monkeypatch):
+    monkeypatch.setattr(warming.time, "monotonic", lambda: begun._until)
+
+    assert not begun.under_way
