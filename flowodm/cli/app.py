@@ -12,18 +12,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from flowodm.cli import (
-    NO_OUTPUT,
-    NobodyReadsError,
-    broker,
-    consuming,
-    dead_letters,
-    producing,
-    schemas,
-    subjects,
-)
+from flowodm.cli import broker, consuming, dead_letters, producing, schemas, subjects
 from flowodm.cli.connecting import LastWords
-from flowodm.cli.outcome import STATUSES, ExitStatus, status_of
+from flowodm.cli.outcome import status_of
+from flowodm.cli.process import NO_OUTPUT, STATUSES, ExitStatus, OutputClosedError
 from flowodm.cli.terminal import complain
 from flowodm.exceptions import FlowODMError
 
@@ -64,7 +56,7 @@ def _endings() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
-        raise NobodyReadsError from None
+        raise OutputClosedError from None
     except KeyboardInterrupt:
         complain("interrupted")
         raise typer.Exit(ExitStatus.INTERRUPTED) from None
@@ -155,7 +147,7 @@ def run() -> None:
         last = words.text if status is ExitStatus.UNREACHABLE else ""
         complain(f"{error} (the Kafka client says: {last})" if last else str(error))
         sys.exit(status)
-    except NobodyReadsError:
+    except OutputClosedError:
         raise
     except Exception as error:
         if isinstance(error, OSError) and error.errno in NO_OUTPUT:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from flowodm.cli.outcome import ExitStatus
+from flowodm.cli.process import ExitStatus
 from flowodm.cli.terminal import AsJson, dumped, fail, line, say
 from flowodm.testing import BrokerError, EmbeddedBroker
 

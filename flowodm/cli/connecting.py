@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from confluent_kafka import KafkaException
 
-from flowodm.cli.outcome import ExitStatus, UnreachableError, status_of
+from flowodm.cli.outcome import UnreachableError, status_of
+from flowodm.cli.process import ExitStatus
 from flowodm.connection import connect, get_kafka_connection
 from flowodm.consumer.dead_letters.reader import Extent, TopicReader
 from flowodm.consumer.dead_letters.topic import partitions_of

@@ -20,7 +20,7 @@ from flowodm.cli.connecting import (
     extents_of,
     reader_of,
 )
-from flowodm.cli.outcome import STATUSES, ExitStatus
+from flowodm.cli.process import STATUSES, ExitStatus
 from flowodm.cli.records import LineError, text_of, value_of
 from flowodm.cli.references import ModelReference, model_of
 from flowodm.cli.starting import MEANINGS, beginnings, parse_from

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flowodm.cli.connecting import Properties, PropertiesFile, Servers, connected, require_topic
-from flowodm.cli.outcome import STATUSES
+from flowodm.cli.process import STATUSES
 from flowodm.cli.records import text_of
 from flowodm.cli.terminal import AsJson, answer, dumped, line, out, printable, say
 from flowodm.consumer.dead_letters.replay import Replayed, list_dead_letters, replay_dead_letters

@@ -22,7 +22,8 @@ from flowodm.cli.connecting import (
     require_address,
     require_topic,
 )
-from flowodm.cli.outcome import STATUSES, ExitStatus, status_of
+from flowodm.cli.outcome import status_of
+from flowodm.cli.process import STATUSES, ExitStatus
 from flowodm.cli.records import Line, LineError, parse
 from flowodm.cli.references import ModelReference, model_of
 from flowodm.cli.terminal import AsJson, answer, complain, counted, say

@@ -16,7 +16,8 @@ from flowodm.cli.connecting import (
     connected,
     require_registry,
 )
-from flowodm.cli.outcome import STATUSES, ExitStatus, status_of
+from flowodm.cli.outcome import status_of
+from flowodm.cli.process import STATUSES, ExitStatus
 from flowodm.cli.references import model_of, models_of, name_of
 from flowodm.cli.terminal import AsJson, answer, complain, out, say
 from flowodm.exceptions import (

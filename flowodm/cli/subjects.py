@@ -15,7 +15,7 @@ from flowodm.cli.connecting import (
     connected,
     require_registry,
 )
-from flowodm.cli.outcome import STATUSES, ExitStatus
+from flowodm.cli.process import STATUSES, ExitStatus
 from flowodm.cli.schemas import LEVELS
 from flowodm.cli.terminal import AsJson, answer, fail, line, say, show_json
 from flowodm.exceptions import ConfigurationError

@@ -14,7 +14,7 @@ import pytest
 import typer
 
 from flowodm.cli.app import app as flowodm_app
-from flowodm.cli.outcome import ExitStatus as FlowodmStatus
+from flowodm.cli.process import ExitStatus as FlowodmStatus
 from supervisor.cli.app import app as supervisor_app
 from supervisor.report import ExitStatus as SupervisorStatus
 

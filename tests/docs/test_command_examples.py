@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from flowodm.cli import connecting
-from flowodm.cli.outcome import ExitStatus
+from flowodm.cli.process import ExitStatus
 from flowodm.consumer.dead_letters import headers as letters
 from flowodm.registry.client import REQUEST_TIMEOUT
 from support.brokers.records import Raw, create_topic, produce

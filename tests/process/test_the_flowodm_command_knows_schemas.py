@@ -9,7 +9,7 @@ import uuid
 
 import pytest
 
-from flowodm.cli.outcome import ExitStatus
+from flowodm.cli.process import ExitStatus
 from flowodm.testing import RegistryProxy
 from support.brokers.jvm import free_port
 from support.commands.flowodm_command import Shop

@@ -9,7 +9,7 @@ import time
 import pytest
 from confluent_kafka import Producer
 
-from flowodm.cli.outcome import ExitStatus
+from flowodm.cli.process import ExitStatus
 from flowodm.testing import KafkaProxy
 from support.brokers.clients import admin_client
 from support.brokers.records import Raw, end_offsets, produce, read_all

@@ -6,7 +6,7 @@ import struct
 
 import pytest
 
-from flowodm.cli.outcome import ExitStatus
+from flowodm.cli.process import ExitStatus
 from flowodm.consumer.dead_letters import headers as letters
 from support.brokers.records import Raw, committed_offsets, end_offsets, produce, read_all
 from support.commands.flowodm_command import Shop

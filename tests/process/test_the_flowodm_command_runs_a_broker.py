@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from flowodm.cli.outcome import ExitStatus
+from flowodm.cli.process import ExitStatus
 from support.brokers.records import produce, read_all
 from support.waiting import wait_until
 

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flowodm.cli.outcome import ExitStatus
+from flowodm.cli.process import ExitStatus
 from support.brokers.jvm import free_port
 from support.commands.flowodm_command import COMMAND
 

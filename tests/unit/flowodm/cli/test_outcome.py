@@ -4,7 +4,8 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException
 
 from flowodm import exceptions
-from flowodm.cli.outcome import STATUSES, ExitStatus, NoError, UnreachableError, status_of
+from flowodm.cli.outcome import UnreachableError, status_of
+from flowodm.cli.process import ExitStatus
 
 
 def because(error, cause):
@@ -19,7 +20,6 @@ def kafka(code):
 @pytest.mark.parametrize(
     ("error", "status"),
     [
-        (NoError(), ExitStatus.NO),
         (exceptions.SchemaCompatibilityError("no"), ExitStatus.NO),
         (exceptions.ConfigurationError("no"), ExitStatus.CONFIGURATION),
         (exceptions.SettingsError("no"), ExitStatus.CONFIGURATION),
@@ -50,8 +50,3 @@ def kafka(code):
 )
 def test_silence_a_refusal_and_a_mistake_have_statuses_of_their_own(error, status):
     assert status_of(error) is status
-
-
-def test_help_names_every_exit_status():
-    for status in ExitStatus:
-        assert f"  {status.value:<3} " in STATUSES, status
