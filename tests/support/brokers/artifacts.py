@@ -16,6 +16,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from support.paths import ROOT
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
@@ -33,7 +35,7 @@ class ArtifactsUnavailableError(Exception):
 def cache_root() -> Path:
     """``FLOWODM_TEST_CACHE``, or ``.cache`` at the root of the repository."""
     configured = os.environ.get("FLOWODM_TEST_CACHE")
-    root = Path(configured) if configured else Path(__file__).parents[2] / ".cache"
+    root = Path(configured) if configured else ROOT / ".cache"
     root.mkdir(parents=True, exist_ok=True)
     return root.resolve()
 
@@ -60,7 +62,7 @@ def registry_application() -> Path:
     def fetch(folder: Path) -> None:
         _maven("dependency:copy", f"-Dartifact={REGISTRY_ARTIFACT}", f"-DoutputDirectory={folder}")
         (archive,) = folder.glob("*.tar.gz")
-        shutil.unpack_archive(archive, folder)
+        shutil.unpack_archive(archive, folder, filter="data")
         archive.unlink()
 
     return _fetched_once(f"registry-{REGISTRY_VERSION}", fetch)
