@@ -32,10 +32,9 @@ from flowodm.exceptions import (
     SchemaValidationError,
 )
 from flowodm.model_settings import ModelSettings, settings_of
-from flowodm.registry import turns
 from flowodm.registry.answers import UnusableSchemaError
 from flowodm.registry.references import UndefinedNameError, standalone
-from flowodm.registry.registration import Registration
+from flowodm.registry.registration import RegisteredId, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,7 +115,14 @@ class Codec(Generic[M]):
         self._own = self.schema
         own = parsed_record(self.schema)
         self.subject = subject if isinstance(subject, str) else subject(own["name"])
-        self._registration = Registration(self.subject, auto_register, use_latest_version)
+        registration = Registration(self.subject, auto_register, use_latest_version)
+        self._id = RegisteredId(
+            registry if self._framed else None,
+            registration,
+            schema=lambda: self._own,
+            frame=wire.header,
+            use_schema=self._write_with,
+        )
         self._classes = classes
         self._to_avro = compile_writer(own, classes)
         self._physical = fastavro.parse_schema(physical(own))
@@ -129,8 +135,6 @@ class Codec(Generic[M]):
                 f"{schema_path}: {error}"
             ) from error
         self._by_header: dict[bytes, Callable[[bytes], M]] = {}
-        self._header: bytes | None = None if self._framed else b""
-        self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Codec({self.model.__name__}, subject={self.subject!r})"
@@ -143,7 +147,7 @@ class Codec(Generic[M]):
     @property
     def prepared(self) -> bool:
         """Whether encode needs nothing of the registry any more, and so cannot block."""
-        return self._header is not None
+        return self._id.header is not None
 
     def decode(self, data: bytes) -> M:
         """Read one record's value. No I/O.
@@ -193,9 +197,9 @@ class Codec(Generic[M]):
             SchemaRegistryError, RegistryUnavailableError, SchemaCompatibilityError: See
                 :meth:`prepare`.
         """
-        header = self._header
+        header = self._id.header
         if header is None:
-            header = self._prepared()
+            header = self._id.get()
         stream = BytesIO()
         stream.write(header)
         self._write(stream, message)
@@ -210,8 +214,7 @@ class Codec(Generic[M]):
             SchemaValidationError: The subject's latest schema is to be used, and is no record.
             SchemaRegistryError: The registry refuses, or lacks what is not to be registered.
         """
-        if self._header is None:
-            self._prepared()
+        self._id.get()
 
     def register(self) -> int:
         """Register the model's schema, also where ``auto_register`` is off; returns its id.
@@ -250,18 +253,6 @@ class Codec(Generic[M]):
         else:
             return
         raise failure
-
-    def _prepared(self) -> bytes:
-        registry = self.registry
-        assert registry is not None, "only framed records need it"  # noqa: S101 - for the type
-        with turns.turn(self._lock, turns.WRITING_TURN, f"{registry}, subject {self.subject}"):
-            if self._header is None:
-                schema_id, schema = self._registration.obtain(registry, self._own)
-                if schema is not self._own:
-                    self._write_with(schema, schema_id)
-                # Last: who sees the header writes with the schema that it stands for.
-                self._header = wire.header(schema_id)
-            return self._header
 
     def _write_with(self, schema: Any, schema_id: int) -> None:
         """Write with another schema than the model's own from now on."""

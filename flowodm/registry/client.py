@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from flowodm.exceptions import ConfigurationError, SchemaRegistryError
-from flowodm.registry import turns
+from flowodm.registry import registration
 from flowodm.registry.answers import (
     NotThereError,
     UnknownSchemaIdError,
@@ -146,7 +146,9 @@ class SchemaRegistry:
         if known is not None:
             return known
         what = f"{self.name}, schema {schema_id}"
-        with turns.turn(self._one_at_a_time(schema_id), turns.READING_TURN, what):
+        with registration.lock_within(
+            self._one_at_a_time(schema_id), registration.READ_LOCK_TIMEOUT, what
+        ):
             if schema_id in self._schemas:
                 return self._schemas[schema_id]
             try:
@@ -245,7 +247,9 @@ class SchemaRegistry:
         text = json.dumps(schema)
         key = (subject, text, register)
         what = f"{self.name}, subject {subject}"
-        with turns.turn(self._one_at_a_time((subject, text)), turns.WRITING_TURN, what):
+        with registration.lock_within(
+            self._one_at_a_time((subject, text)), registration.WRITE_LOCK_TIMEOUT, what
+        ):
             known = self._ids.get(key)
             if known is None:
                 own = Schema(text, schema_type)

@@ -39,8 +39,7 @@ from flowodm.exceptions import (
     SchemaValidationError,
     SerializationError,
 )
-from flowodm.registry.obtained import ObtainedId
-from flowodm.registry.registration import Registration
+from flowodm.registry.registration import RegisteredId, Registration
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -121,7 +120,7 @@ class JsonCodec(Generic[M]):
         self.subject = subject if isinstance(subject, str) else subject(self._title())
         registration = Registration(self.subject, auto_register, use_latest_version, "JSON")
         by = registry if framed else None
-        self._id = ObtainedId(by, registration, self.schema, wire.header)
+        self._id = RegisteredId(by, registration, self.schema, wire.header)
         self._framed = by is not None
         for name, info in model.model_fields.items():
             _check_comes_back(model, name, info)

@@ -24,8 +24,7 @@ from flowodm.avro import wire
 from flowodm.avro.codec import Codec
 from flowodm.exceptions import SchemaValidationError, SerializationError, SettingsError
 from flowodm.model_settings import ModelSettings, settings_of
-from flowodm.registry.obtained import ObtainedId
-from flowodm.registry.registration import Registration
+from flowodm.registry.registration import RegisteredId, Registration
 from flowodm.serialization.codecs import PerConnection
 from flowodm.serialization.json import RegisteredSchema
 
@@ -94,7 +93,7 @@ class TextKeys:
 class _RegisteredKeys:
     """Keys that may be framed with the id of a schema."""
 
-    _id: ObtainedId
+    _id: RegisteredId
 
     @property
     def prepared(self) -> bool:
@@ -133,7 +132,7 @@ class JsonKeys(_RegisteredKeys):
     ) -> None:
         self._name = name
         self._adapter = TypeAdapter(annotation)
-        self._id = ObtainedId(registry, registration, self._schema, wire.header)
+        self._id = RegisteredId(registry, registration, self._schema, wire.header)
 
     def encode(self, key: Any) -> bytes:
         """The key as JSON.
@@ -186,7 +185,7 @@ class AvroKeys(_RegisteredKeys):
         self._record: type[BaseModel] = create_model(owner, **fields)
         self._codec = Codec(self._record, subject=registration.subject)
         schema = self._codec.schema["fields"][0]["type"]
-        self._id = ObtainedId(registry, registration, lambda: schema, wire.header)
+        self._id = RegisteredId(registry, registration, lambda: schema, wire.header)
 
     def encode(self, key: Any) -> bytes:
         """The key as Avro.

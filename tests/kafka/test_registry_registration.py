@@ -82,7 +82,7 @@ def test_without_auto_register_a_schema_that_is_not_there_is_an_error_that_says_
 
 def test_without_auto_register_another_schema_of_the_subject_is_not_taken(client, topic, new_order):
     registered(client, f"{topic}-value", schema_of(ID))
-    with pytest.raises(SchemaRegistryError, match="not this schema"):
+    with pytest.raises(SchemaRegistryError, match="does not have this schema"):
         codec_for(new_order(auto_register=False)).prepare()
 
     assert client.get_versions(f"{topic}-value") == [1]

@@ -17,7 +17,7 @@ from flowodm.connection import get_kafka_connection
 from flowodm.events import Failed, Outcome, Stage
 from flowodm.exceptions import DeserializationError, RegistryUnavailableError, SchemaRegistryError
 from flowodm.metrics import PrometheusObserver
-from flowodm.registry import turns
+from flowodm.registry import registration
 from flowodm.registry.client import SchemaRegistry
 from flowodm.testing import RegistryProxy
 from support.brokers.certificates import make_certificates
@@ -207,7 +207,7 @@ def test_a_silent_registry_holds_up_one_handler_and_not_those_of_known_schemas(
     """Many keys have a record of the new schema; asking for it takes as long as the test."""
     bench, seen = new_bench(), []
     through(proxy, timeout=2 * PATIENCE)
-    monkeypatch.setattr(turns, "READING_TURN", 0.05)
+    monkeypatch.setattr(registration, "READ_LOCK_TIMEOUT", 0.05)
     ids = [new_schema(bench, number) for number in range(2)]
     bench.produce_raw(Raw(framed(ids[0], 0), key=b"first", partition=0))
     options = {"ordering": "key", "max_concurrent": 3}

@@ -20,7 +20,7 @@ from flowodm.exceptions import (
     SchemaRegistryError,
 )
 from flowodm.registry import client as registry_module
-from flowodm.registry import turns
+from flowodm.registry import registration
 from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError, UnusableSchemaError
 from support.waiting import wait_until
 
@@ -92,7 +92,7 @@ def registry(server: Server) -> Iterator[SchemaRegistry]:
 
 
 def test_a_schema_is_asked_for_once_by_many_threads(server, registry, monkeypatch):
-    monkeypatch.setattr(turns, "READING_TURN", 30)
+    monkeypatch.setattr(registration, "READ_LOCK_TIMEOUT", 30)
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(registry.schema, [3] * 32))
     assert answers == [SCHEMA] * 32
@@ -103,14 +103,14 @@ def test_who_waits_for_anothers_question_gives_up_before_it_is_answered(
     server, registry, monkeypatch
 ):
     """So that one thread of many is held up by a silent registry."""
-    monkeypatch.setattr(turns, "READING_TURN", 0.02)
+    monkeypatch.setattr(registration, "READ_LOCK_TIMEOUT", 0.02)
     server.silent.set()
     patient = SchemaRegistry({"url": server.url, "timeout": 30, "max.retries": 3})
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(patient.schema, 3)
         wait_until(lambda: server.requests, 10, "the first has asked")
         for _ in range(3):
-            with pytest.raises(RegistryUnavailableError, match="schema 3: no answer yet"):
+            with pytest.raises(RegistryUnavailableError, match="schema 3: another thread"):
                 patient.schema(3)
         server.silent.clear()
         server.speak.set()
@@ -128,7 +128,7 @@ def test_threads_that_write_at_once_do_not_wait_for_each_others_questions(
     class Event(BaseModel):
         n: int
 
-    monkeypatch.setattr(turns, "WRITING_TURN", 0.02)
+    monkeypatch.setattr(registration, "WRITE_LOCK_TIMEOUT", 0.02)
     server.silent.set()
     patient = SchemaRegistry({"url": server.url, "timeout": 30})
     codec = Codec(Event, subject="events-value", registry=patient)
@@ -136,7 +136,7 @@ def test_threads_that_write_at_once_do_not_wait_for_each_others_questions(
         first = pool.submit(codec.encode, Event(n=1))
         wait_until(lambda: server.requests, 10, "the first has asked")
         for _ in range(3):
-            with pytest.raises(RegistryUnavailableError, match="events-value: no answer yet"):
+            with pytest.raises(RegistryUnavailableError, match="events-value: another thread"):
                 codec.encode(Event(n=2))
         server.body = {"id": 9}
         server.silent.clear()

@@ -11,8 +11,7 @@ import pytest
 
 from flowodm.avro import wire
 from flowodm.exceptions import RegistryUnavailableError
-from flowodm.registry.obtained import ObtainedId
-from flowodm.registry.registration import Registration
+from flowodm.registry.registration import RegisteredId, Registration
 
 
 class Registry:
@@ -28,8 +27,8 @@ class Registry:
         return 9
 
 
-def obtained(registry: Any) -> ObtainedId:
-    return ObtainedId(registry, Registration("s"), dict, wire.header)
+def obtained(registry: Any) -> RegisteredId:
+    return RegisteredId(registry, Registration("s"), dict, wire.header)
 
 
 def test_many_threads_ask_once():
