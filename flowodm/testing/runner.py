@@ -140,7 +140,7 @@ class _Drive:
         self._kafka = entered if isinstance(entered, InMemoryKafka) else InMemoryKafka()
         self._context: Any = nullcontext() if entered is self._kafka else self._kafka
         self._partitions = max(partitions, 1 + max(options.partitions or (0,)))
-        self._begun = self._kafka.count
+        self._begun = self._kafka.log.count
         self._deadline = time.monotonic() + timeout
         self._timeout = timeout
         self._real_delays = real_delays
@@ -196,7 +196,7 @@ class _Drive:
 
     def give(self, existing: Iterable[Given], records: Iterable[Given]) -> None:
         """Write all of them now; those that arrive later come when the loop has joined."""
-        self._given += self._kafka.append_all(self._written(existing))
+        self._given += self._kafka.log.append_all(self._written(existing))
         later = self._written(records)
         self._watcher = threading.Thread(
             target=self._watch, args=(later,), name="flowodm-test-watcher", daemon=True
@@ -207,7 +207,7 @@ class _Drive:
         return [(self._topic, self._placed(self._write(item))) for item in given]
 
     def _placed(self, record: Record) -> Record:
-        pinned, known = self._options.partitions, len(self._kafka.logs[self._topic])
+        pinned, known = self._options.partitions, len(self._kafka.log.topics[self._topic])
         if record.partition is None:
             return record if pinned is None else replace(record, partition=pinned[0])
         if not 0 <= record.partition < known:
@@ -224,7 +224,7 @@ class _Drive:
             return record
         if not isinstance(message, FlowBaseModel):
             raise TypeError(f"{message!r} is neither a message nor a Record nor bytes")
-        with self._kafka.staging() as staged:
+        with self._kafka.log.staging() as staged:
             message.produce_nowait(key=record.key, headers=list(record.headers) or None)
         if len(staged) != 1:
             raise ConfigurationError(
@@ -240,7 +240,7 @@ class _Drive:
         """In a thread of its own: the loop's may be busy with a handler."""
         try:
             if self._wait(self._joined):
-                self._given += self._kafka.append_all(later)
+                self._given += self._kafka.log.append_all(later)
                 self._wait(self._settled)
         finally:
             late = time.monotonic() >= self._deadline and not self._over.is_set()
@@ -251,7 +251,7 @@ class _Drive:
                 session.switch.press(now=late)
             if late:
                 self._end_hook()
-            self._kafka.nudge()
+            self._kafka.log.nudge()
 
     def _end_hook(self) -> None:
         """Cancel a hook that hangs, as a second signal does; nothing ends a plain function."""
@@ -260,12 +260,12 @@ class _Drive:
             hook.get_loop().call_soon_threadsafe(hook.cancel)
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
-        kafka = self._kafka
+        changed = self._kafka.log.changed
         while not self._over.is_set() and time.monotonic() < self._deadline:
             if condition():
                 return True
-            with kafka.changed:
-                kafka.changed.wait(_TICK)
+            with changed:
+                changed.wait(_TICK)
         return False
 
     def _joined(self) -> bool:
@@ -278,7 +278,7 @@ class _Drive:
         if not self._joined() or status.buffered or status.in_flight:
             return False
         committed = self._committed()
-        ends = {number: len(log) for number, log in enumerate(self._kafka.logs[self._topic])}
+        ends = {number: len(log) for number, log in enumerate(self._kafka.log.topics[self._topic])}
         return all(committed.get(number, 0) >= ends.get(number, 0) for _, number in status.assigned)
 
     def _missing(self) -> str:
@@ -339,7 +339,7 @@ class _Drive:
 
     def _produced(self) -> tuple[MemoryMessage, ...]:
         own = {self._topic, self._options.dead_letter_topic}
-        new = self._kafka.records_since(self._begun)
+        new = self._kafka.log.records_since(self._begun)
         return tuple(message for message in new if message.topic() not in own)
 
 

@@ -77,7 +77,7 @@ class MemoryPlace(RealPlace):
         return self.kafka.committed(self.group, self.topic)
 
     def ends(self) -> dict[int, int]:
-        logs = self.kafka.logs[self.topic]
+        logs = self.kafka.log.topics[self.topic]
         return {partition: len(log) for partition, log in enumerate(logs) if log}
 
     def holds(self, topic: str) -> list:

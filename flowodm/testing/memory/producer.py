@@ -15,32 +15,35 @@ if TYPE_CHECKING:
 
     from confluent_kafka import KafkaError
 
-    from flowodm.testing.memory.kafka import InMemoryKafka
+    from flowodm.testing.memory.log import MemoryLog
     from flowodm.testing.memory.message import MemoryMessage
     from flowodm.testing.memory.topics import MemoryCluster
 
     Report = Callable[[KafkaError | None, MemoryMessage], Any]
 
+_LONGEST_WAIT = 0.005
+"""Seconds of the longest wait of a poll; closing a producer waits for the thread that polls it."""
+
 
 class MemoryProducer:
-    """What is produced is in its topic at once; delivery is reported in poll() and flush().
+    """Appends records at once; poll() and flush() call their delivery callbacks.
 
     Args:
-        kafka: Where records go.
-        config: As for confluent_kafka.Producer; nothing of it has an effect.
+        log: The in-memory Kafka's state.
+        config: As for confluent_kafka.Producer; it has no effect.
     """
 
-    def __init__(self, kafka: InMemoryKafka, config: dict[str, Any]) -> None:
-        self._kafka = kafka
+    def __init__(self, log: MemoryLog, config: dict[str, Any]) -> None:
+        self._log = log
         self.config = config
         self._reports: deque[tuple[Report | None, KafkaError | None, MemoryMessage]] = deque()
 
     def __len__(self) -> int:
-        """How many messages have not been reported yet."""
+        """Count the records whose delivery is not reported yet."""
         return len(self._reports)
 
     def __bool__(self) -> bool:
-        """There is one, also if nothing is under way."""
+        """Be true, also while :func:`len` is 0."""
         return True
 
     def produce(
@@ -54,45 +57,48 @@ class MemoryProducer:
         timestamp: int = 0,
         headers: Mapping[str, Any] | Sequence[tuple[str, Any]] | None = None,
     ) -> None:
-        """As confluent_kafka.Producer.produce."""
-        if isinstance(value, str):
-            value = value.encode()
-        pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+        """Append a record; see confluent_kafka.Producer.produce."""
         record = Record(
-            None if value is None else bytes(value),
-            key,
-            tuple((name, text.encode() if isinstance(text, str) else text) for name, text in pairs),
-            None if partition < 0 else partition,
-            timestamp or None,
+            value=_bytes(value),
+            key=key,
+            headers=_headers(headers),
+            partition=None if partition < 0 else partition,
+            timestamp=timestamp or None,
         )
-        kafka = self._kafka
-        error, message = kafka.produced(topic, record)
-        with kafka.changed:
+        error, message = self._log.produce(topic, record)
+        with self._log.changed:
             self._reports.append((on_delivery or callback, error, message))
-            kafka.changed.notify_all()
+            self._log.changed.notify_all()
 
     def poll(self, timeout: float | None = -1) -> int:
-        """Wait for a report, shortly at most; returns how many there were."""
+        """Report deliveries; wait for one for at most a few milliseconds.
+
+        Args:
+            timeout: Seconds to wait at most; negative or None: no limit of its own.
+
+        Returns:
+            The number of deliveries reported.
+        """
         deadline = _deadline(timeout)
-        kafka = self._kafka
-        with kafka.changed:
-            if not self._reports and (left := deadline - time.monotonic()) > 0:
-                kafka.changed.wait(min(left, _LONGEST_WAIT))
+        changed = self._log.changed
+        with changed:
+            if not self._reports and (remaining := deadline - time.monotonic()) > 0:
+                changed.wait(min(remaining, _LONGEST_WAIT))
         return self._report()
 
     def flush(self, timeout: float | None = -1) -> int:
-        """Report all; returns how many are left, that is 0."""
+        """Report all deliveries; return the number of records in flight, which is 0."""
         del timeout
         self._report()
         return 0
 
     def purge(self, in_queue: bool = True, in_flight: bool = True, blocking: bool = True) -> None:
-        """Nothing is under way: there is nothing to be dropped."""
+        """Do nothing: no record is in flight."""
 
     def list_topics(self, topic: str | None = None, timeout: float = -1) -> MemoryCluster:
-        """As confluent_kafka.Producer.list_topics."""
+        """Describe the topics; see confluent_kafka.Producer.list_topics."""
         del timeout
-        return metadata_of(self._kafka, topic)
+        return metadata_of(self._log, topic)
 
     def _report(self) -> int:
         count = 0
@@ -100,17 +106,27 @@ class MemoryProducer:
             try:
                 report, error, message = self._reports.popleft()
             except IndexError:
-                break  # another thread has it
+                break  # another thread took it
             if report is not None:
                 report(error, message)
             count += 1
         return count
 
 
-#: Seconds; whoever closes a producer waits for the thread that polls it.
-_LONGEST_WAIT = 0.005
+def _bytes(value: str | bytes | None) -> bytes | None:
+    if isinstance(value, str):
+        return value.encode()
+    return None if value is None else bytes(value)
+
+
+def _headers(
+    headers: Mapping[str, Any] | Sequence[tuple[str, Any]] | None,
+) -> tuple[tuple[str, bytes | None], ...]:
+    pairs = headers.items() if isinstance(headers, Mapping) else headers or ()
+    return tuple((name, text.encode() if isinstance(text, str) else text) for name, text in pairs)
 
 
 def _deadline(timeout: float | None) -> float:
-    endless = timeout is None or timeout < 0
-    return float("inf") if endless else time.monotonic() + (timeout or 0.0)
+    if timeout is None or timeout < 0:
+        return float("inf")
+    return time.monotonic() + timeout

@@ -1,4 +1,4 @@
-"""What the in-memory Kafka says of its topics, in the words of Kafka's clients."""
+"""The in-memory Kafka's answer to list_topics, in the form of confluent_kafka's."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flowodm.testing.memory.kafka import InMemoryKafka
+    from flowodm.testing.memory.log import MemoryLog
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,14 +39,18 @@ class MemoryCluster:
     brokers: dict[int, object] = field(default_factory=dict)
 
 
-def metadata_of(kafka: InMemoryKafka, topic: str | None) -> MemoryCluster:
-    """The answer to list_topics; a topic that is named is made, as a broker does by default."""
-    with kafka.changed:
-        names = list(kafka.logs) if topic is None else [topic]
-        sizes = {name: len(kafka.topic(name)) for name in names}
-    return MemoryCluster(
-        {
-            name: MemoryTopic(name, {number: MemoryPartition(number) for number in range(size)})
-            for name, size in sizes.items()
-        }
-    )
+def metadata_of(log: MemoryLog, topic: str | None) -> MemoryCluster:
+    """Describe the topics.
+
+    Args:
+        log: The in-memory Kafka's state.
+        topic: Only this topic, created on demand as a broker does by default; None: all topics.
+    """
+    with log.changed:
+        names = list(log.topics) if topic is None else [topic]
+        sizes = {name: len(log.partitions_of(name)) for name in names}
+    return MemoryCluster({name: _topic(name, size) for name, size in sizes.items()})
+
+
+def _topic(name: str, size: int) -> MemoryTopic:
+    return MemoryTopic(name, {number: MemoryPartition(number) for number in range(size)})

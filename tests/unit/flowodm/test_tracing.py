@@ -124,7 +124,7 @@ def test_a_full_queue_makes_one_span_however_often_it_is_tried(memory):
     def produce(topic, **record):
         if refusals:
             raise refusals.pop()
-        record["on_delivery"](None, memory.kafka.produced(topic, _record())[1])
+        record["on_delivery"](None, memory.kafka.log.produce(topic, _record())[1])
 
     for _ in range(2):
         with pytest.raises(BufferError):
