@@ -11,10 +11,11 @@ import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from supervisor.changes.plan import Key, Plan, Wanted, plan
+from supervisor.changes.plan import Plan, plan
 from supervisor.changes.rollout import Begin, Free, Rollout, View, advance
 from supervisor.config.topic_size import TopicSize
 from supervisor.fleet.member import Member, slots_of
+from supervisor.fleet.wanted import Key, Wanted
 from supervisor.slot.machine import FINAL, READY, RUNNING, Slot
 from supervisor.slot.restart import ExitClass
 

@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING
 
 from supervisor.changes.changes import Change, ChangeRefusedError
-from supervisor.instrumentation.exposition import LastReload
+from supervisor.instrumentation.status import LastReload
 
 if TYPE_CHECKING:
     from collections.abc import Callable

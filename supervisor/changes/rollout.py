@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from supervisor.changes.plan import Key, Step
+    from supervisor.changes.plan import Step
+    from supervisor.fleet.wanted import Key
     from supervisor.slot.restart import ExitClass
 
 

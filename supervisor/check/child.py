@@ -8,9 +8,9 @@ import sys
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from supervisor.check.rehearsal import Broker, Rehearsal
 from supervisor.protocol import Decoder, Start
 from supervisor.redaction import Redactor
+from supervisor.worker.topic_metadata import Broker
 
 if TYPE_CHECKING:
     from typing import TextIO
@@ -43,13 +43,12 @@ def _say(answers: TextIO, answer: dict[str, object]) -> None:
 
 
 def _answer(start: Start, broker: Broker | None) -> dict[str, object]:
-    found = Rehearsal()
     try:
-        from supervisor.worker.definition import rehearse  # noqa: PLC0415 - its failure is an answer too
+        from supervisor.check.rehearsal import rehearse  # noqa: PLC0415 - its failure is an answer
 
         found = rehearse(start, broker)
     except BaseException as error:  # noqa: BLE001 - the last frame that can say what happened
-        found.errors = [error]
+        return {"facts": {}, "problems": [_problem(error, start)], "properties": {}, "seen": None}
     seen = None if found.seen is None else asdict(found.seen)
     if seen is not None:
         seen["error"] = Redactor(start.secrets)(seen["error"])

@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-import time
+import contextlib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowodm.connection.clients import Clients
+from flowodm.serialization.codecs import codec_for
 from supervisor.check.timeouts import HEARTBEAT, POLL, SESSION
-from supervisor.check.topics import Seen
+from supervisor.worker.definition import Definition, make_client
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterator, Mapping
 
-ONLINE_TIMEOUT = 15.0
-"""Seconds that all questions to brokers may take together."""
-_LONGEST = 8.0
-_SHORTEST = 0.5
+    from supervisor.config.topic_size import Seen
+    from supervisor.protocol import Start
+    from supervisor.worker.topic_metadata import Broker
+
 _TOLD = ("group.protocol", HEARTBEAT, POLL, SESSION)
-_UNKNOWN = "UNKNOWN_TOPIC_OR_PART"
 
 
 @dataclass(slots=True)
@@ -41,48 +42,42 @@ class Rehearsal:
         self.properties = {name: str(config[name]) for name in _TOLD if name in config}
 
 
-class Broker:
-    """Answers what topics there are, within a time that all consumers share."""
+def rehearse(start: Start, broker: Broker | None = None) -> Rehearsal:
+    """Do all that a start does but for the network: for `check`.
 
-    def __init__(self) -> None:
-        self._deadline = time.monotonic() + ONLINE_TIMEOUT
+    Args:
+        start: What would be started.
+        broker: Asked for the topics too, if it is given.
+    """
+    found = Rehearsal()
+    definition = Definition.resolve(start, found.errors)
+    if definition is None:
+        return found
+    with _kept(found.errors):
+        codec_for(definition.model)
+    with _kept(found.errors):
+        loop = definition.loop()
+        found.facts["loop"] = type(loop).__name__
+        source = loop.options.source()
+        found.facts["topic"], found.facts["group"] = source.topic, loop.options.group
+        found.tell(source.config)
+        _try_properties(source.config)
+        if broker is not None:
+            topics = [source.topic, start.consumer.get("dead_letter_topic") or source.topic]
+            found.seen = broker.ask(topics, make_client, source.config)
+    return found
 
-    def ask(
-        self, topics: Iterable[str], make: Callable[[dict[str, Any]], Any], config: dict[str, Any]
-    ) -> Seen:
-        """How many partitions each of the topics has.
 
-        Args:
-            topics: The one that is consumed first.
-            make: Makes a consumer of a configuration.
-            config: Its configuration; it joins no group.
-        """
-        names = list(dict.fromkeys(topics))
-        reasons: list[str] = []
-        client = make(
-            {
-                **config,
-                "log_level": 0,
-                "allow.auto.create.topics": False,
-                "error_cb": lambda error: reasons.append(error.str()),
-            }
-        )
-        counts: dict[str, int] = {}
-        try:
-            for name in names:
-                counts[name] = self._count(client, name)
-        except Exception as error:  # noqa: BLE001 - librdkafka's, which may not be imported here
-            client.poll(0)  # the reasons come this way
-            known = [reason for reason in reasons if "brokers are down" not in reason]
-            return Seen(names[0], error=known[-1] if known else str(error))
-        finally:
-            client.close()
-        return Seen(names[0], counts)
+@contextlib.contextmanager
+def _kept(errors: list[BaseException]) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
+        errors.append(error)
 
-    def _count(self, client: Any, topic: str) -> int:
-        left = self._deadline - time.monotonic()
-        timeout = max(_SHORTEST, min(left, _LONGEST))
-        found = client.list_topics(topic, timeout=timeout).topics[topic]
-        if found.error is not None and found.error.name() != _UNKNOWN:
-            raise ConnectionError(f"{topic}: {found.error.str()}")
-        return len(found.partitions)
+
+def _try_properties(config: dict[str, Any]) -> None:
+    """Let librdkafka look at every property; without a broker's address it connects to nobody."""
+    addresses = {"bootstrap.servers", "metadata.broker.list"}
+    properties = {name: value for name, value in config.items() if name not in addresses}
+    Clients().consumer({**properties, "log_level": 0}, ()).close()

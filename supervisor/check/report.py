@@ -14,8 +14,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from supervisor.check import timeouts, topics
-from supervisor.check.rehearsal import ONLINE_TIMEOUT
-from supervisor.check.topics import Seen
+from supervisor.config.topic_size import ONLINE_TIMEOUT, Seen
+from supervisor.config.values import seconds
 from supervisor.fleet.member import start_frame
 from supervisor.protocol import Identity, Logging, encode
 
@@ -168,8 +168,8 @@ def _facts(table: ConsumerTable, seen: Seen | None) -> dict[str, str]:
 def _stop(config: SupervisorConfig, name: str) -> str:
     drain, kill = config.drain_timeout_of(name), config.supervisor.kill_delay
     return (
-        f"handlers get {timeouts.seconds(drain)} to finish, SIGTERM comes after that, and SIGKILL "
-        f"{timeouts.seconds(kill)} later"
+        f"handlers get {seconds(drain)} to finish, SIGTERM comes after that, and SIGKILL "
+        f"{seconds(kill)} later"
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from supervisor.config.toml import Problem
+from supervisor.config.values import seconds
 from supervisor.slot.machine import SlotPolicy
 
 if TYPE_CHECKING:
@@ -133,8 +134,3 @@ def _seconds(properties: Mapping[str, str], name: str) -> float:
         return float(properties[name]) / 1000
     except (KeyError, ValueError):
         return _LIBRDKAFKAS[name] / 1000
-
-
-def seconds(length: float) -> str:
-    """A length of time as the file has it."""
-    return f"{length:g}s" if length >= 1 or length == 0 else f"{length * 1000:g}ms"

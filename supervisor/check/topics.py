@@ -2,32 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from supervisor.config.toml import Problem
-from supervisor.config.topic_size import fewest, too_many
+from supervisor.config.topic_size import Seen, fewest, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from supervisor.config.config import SupervisorConfig
     from supervisor.config.consumer import ConsumerTable
-
-
-@dataclass(frozen=True, slots=True)
-class Seen:
-    """What a broker answered for one consumer.
-
-    Attributes:
-        topic: The topic that it consumes.
-        partitions: By topic, how many there are; 0: there is no such topic.
-        error: Why there is no answer; "" if there is one.
-    """
-
-    topic: str = ""
-    partitions: dict[str, int] = field(default_factory=dict)
-    error: str = ""
 
 
 def wrong(config: SupervisorConfig, name: str, seen: Seen) -> Iterator[Problem]:

@@ -16,10 +16,10 @@ from rich.text import Text
 from typer.core import TyperGroup
 
 from supervisor import logs
-from supervisor.cli import check as cli_check
-from supervisor.cli import control as cli_control
+from supervisor.cli import check, control
 from supervisor.cli.check import ConfigFile, errors, load
 from supervisor.cli.pid1 import serve_as_init
+from supervisor.cli.process import NobodyReadsError
 from supervisor.config.toml import ConfigError, Problem, load_config
 from supervisor.redaction import of_environment
 from supervisor.report import ExitStatus
@@ -70,10 +70,6 @@ otherwise.
 """
 
 
-class NobodyReadsError(Exception):
-    """What reads the output has closed it."""
-
-
 class _Commands(TyperGroup):
     """Tells of a closed pipe; click would end with status 1 and say nothing."""
 
@@ -103,13 +99,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-
-
-def main() -> None:
-    """Run the command, as `supervisor.__main__` does."""
-    from supervisor.__main__ import main as begin  # noqa: PLC0415 - it imports this module
-
-    begin()
 
 
 def _version(asked: bool) -> None:
@@ -193,8 +182,8 @@ def _valid(file: Path) -> SupervisorConfig:
     return config
 
 
-cli_check.register(app)
-cli_control.register(app)
+check.register(app)
+control.register(app)
 
 
 @app.command()

@@ -13,10 +13,10 @@ from typing import Any, get_args
 
 from pydantic import SecretStr
 
-from supervisor.check.timeouts import seconds
 from supervisor.config.config import SupervisorConfig, SupervisorTable
 from supervisor.config.consumer import PROFILES, ConsumerTable
 from supervisor.config.kafka import KafkaTable
+from supervisor.config.values import seconds
 from supervisor.slot.restart import RestartPolicy
 
 Schema = dict[str, Any]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from supervisor.config.consumer import MOST_WORKERS
@@ -60,3 +60,22 @@ def too_many(per_worker: int, partitions: int, topic: str) -> str | None:
 def fewest(partitions: int) -> int:
     """The smallest number for each worker with which there are not too many workers."""
     return -(-partitions // MOST_WORKERS)
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a broker answered for one consumer.
+
+    Attributes:
+        topic: The topic that it consumes.
+        partitions: By topic, how many there are; 0: there is no such topic.
+        error: Why there is no answer; "" if there is one.
+    """
+
+    topic: str = ""
+    partitions: dict[str, int] = field(default_factory=dict)
+    error: str = ""
+
+
+ONLINE_TIMEOUT = 15.0
+"""Seconds that all questions to brokers may take together."""

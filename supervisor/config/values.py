@@ -338,3 +338,8 @@ class Table(BaseModel):
     model_config = ConfigDict(
         extra="forbid", frozen=True, hide_input_in_errors=True, validate_default=True
     )
+
+
+def seconds(length: float) -> str:
+    """A length of time as the file has it."""
+    return f"{length:g}s" if length >= 1 or length == 0 else f"{length * 1000:g}ms"

@@ -9,11 +9,11 @@ import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
+from supervisor.fleet.fold import Fold
 from supervisor.fleet.group_removal import Removals
 from supervisor.fleet.member import explain
 from supervisor.fleet.outcomes import Endings
 from supervisor.fleet.state_log import StateLog
-from supervisor.instrumentation.exposition import Fold
 from supervisor.link import Died, Forked, Garbage, Link, Report, Unforked
 from supervisor.process.oom import OomKills
 from supervisor.process.warm_up import Warming
@@ -70,8 +70,8 @@ from supervisor.slot.machine import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from supervisor.changes.plan import Key
     from supervisor.fleet.member import Member
+    from supervisor.fleet.wanted import Key
     from supervisor.process.fork_server import ForkServer
     from supervisor.slot.hang import Hang
     from supervisor.slot.restart import ExitClass

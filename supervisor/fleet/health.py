@@ -16,9 +16,9 @@ from supervisor.slot.recycling import Used
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from supervisor.changes.plan import Key
     from supervisor.fleet.fleet import Fleet
     from supervisor.fleet.member import Member
+    from supervisor.fleet.wanted import Key
     from supervisor.slot.hang import Hang, Watch
 
 log = logging.getLogger("supervisor")

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from supervisor import redaction
-from supervisor.changes.plan import Key, Wanted
+from supervisor.fleet.wanted import Key, Wanted
 from supervisor.protocol import Heartbeat, Identity, Logging, Start
 from supervisor.slot.dead_members import Departed
 from supervisor.slot.events import Beat

@@ -7,8 +7,8 @@ import time
 from typing import TYPE_CHECKING
 
 from supervisor.failures import Failures
+from supervisor.fleet.drains import Drains
 from supervisor.fleet.member import Ended, Failure
-from supervisor.instrumentation.exposition import Drains
 from supervisor.slot.restart import ExitClass
 
 if TYPE_CHECKING:

@@ -1,141 +1,29 @@
-"""One exposition for the whole fleet, folded from the workers' snapshots.
-
-A worker sends all its families once a second. Counters and histograms of workers that ended
-are added up and kept, so that they never go down; a dead worker's gauges disappear.
-"""
+"""The fleet's /metrics: what the workers counted, and the supervisor's own metrics."""
 
 from __future__ import annotations
 
 import logging
 import platform
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, Histogram
+from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import choose_encoder
 from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from supervisor.instrumentation.status import Measured
-from supervisor.protocol import ProtocolError, unpack
+from supervisor.fleet.drains import Drains
+from supervisor.instrumentation.status import LastReload, Measured
 from supervisor.slot.machine import FINAL, SlotState
 from supervisor.slot.restart import ExitClass
 from supervisor.version import VERSION
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from supervisor.fleet.fold import Fold
     from supervisor.fleet.member import Member
-    from supervisor.protocol import Family
 
 log = logging.getLogger("supervisor")
-
-_ADDITIVE = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
-_SampleKey = tuple[str, tuple[tuple[str, str], ...]]
-
-
-class _Folded:
-    """One family under construction; samples keep the order in which they first appear."""
-
-    def __init__(self, kind: str, text: str) -> None:
-        self.kind = kind
-        self.text = text
-        self.samples: dict[_SampleKey, float] = {}
-
-    def add(self, family: Family) -> None:
-        for name, labels, value in family[3]:
-            if name.endswith("_created"):
-                continue  # a moment, not an amount; and the next worker's is another
-            key = (name, tuple(labels.items()))
-            before = self.samples.get(key, 0.0) if self.kind in _ADDITIVE else 0.0
-            self.samples[key] = before + value
-
-    def metric(self, name: str) -> Metric:
-        metric = Metric(name, self.text, self.kind)
-        for (sample, labels), value in self.samples.items():
-            metric.add_sample(sample, dict(labels), value)
-        return metric
-
-
-class Fold:
-    """Adds up what workers report, over all the processes that a slot has had."""
-
-    def __init__(self) -> None:
-        self._ended: dict[str, _Folded] = {}
-        self._live: dict[object, str] = {}
-
-    def update(self, worker: object, metrics: str) -> None:
-        """Take a living worker's snapshot, a heartbeat's, in place of its last one."""
-        self._live[worker] = metrics
-
-    def ended(self, worker: object) -> None:
-        """Keep what the worker counted; forget what it measured."""
-        if (metrics := self._live.pop(worker, None)) is not None:
-            _add(self._ended, (f for f in _families(metrics) if f[1] in _ADDITIVE))
-
-    def collect(self) -> Iterator[Metric]:
-        """The families, folded as of now."""
-        total: dict[str, _Folded] = {}
-        for name, ended in self._ended.items():
-            total[name] = _Folded(ended.kind, ended.text)
-            total[name].samples = dict(ended.samples)
-        for metrics in self._live.values():
-            _add(total, _families(metrics))
-        return (folded.metric(name) for name, folded in total.items())
-
-
-def _families(metrics: str) -> list[Family]:
-    try:
-        return unpack(metrics)
-    except ProtocolError as error:
-        log.error("a worker's metrics are left out: %s", error)  # noqa: TRY400 - it says it all
-        return []
-
-
-def _add(total: dict[str, _Folded], families: Iterable[Family]) -> None:
-    for family in families:
-        name, kind, text, _ = family
-        total.setdefault(name, _Folded(kind, text)).add(family)
-
-
-@dataclass(frozen=True, slots=True)
-class LastReload:
-    """How the latest reload ended.
-
-    Attributes:
-        successful: Whether it was accepted.
-        succeeded_at: When the latest that was accepted was (seconds since the epoch).
-        at: When the latest ended.
-        error: Why it was refused; "" if it was not.
-    """
-
-    successful: bool = True
-    succeeded_at: float = 0.0
-    at: float = 0.0
-    error: str = ""
-
-
-class Drains(Collector):
-    """How long workers took to end once they were to."""
-
-    def __init__(self) -> None:
-        self._seconds = Histogram(
-            "flowodm_worker_drain_seconds",
-            "From the moment that a worker was to end until its end.",
-            ["consumer"],
-            registry=None,
-            buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),
-        )
-
-    def add(self, consumer: str, seconds: float) -> None:
-        """Take the drain of one worker."""
-        self._seconds.labels(consumer).observe(seconds)
-
-    def collect(self) -> Iterator[Metric]:
-        """The histogram, without its moments of creation, as in `Fold`."""
-        for metric in self._seconds.collect():
-            metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
-            yield metric
 
 
 class Exposition(Collector):

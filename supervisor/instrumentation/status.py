@@ -59,12 +59,28 @@ if TYPE_CHECKING:
 
     from supervisor.failures import BadEnd
     from supervisor.fleet.member import Member
-    from supervisor.instrumentation.exposition import LastReload
     from supervisor.slot.restart import ExitClass
 
 
 SILENCE = 10.0
 """Seconds without a heartbeat, of which there is one a second, that make a worker not ready."""
+
+
+@dataclass(frozen=True, slots=True)
+class LastReload:
+    """How the latest reload ended.
+
+    Attributes:
+        successful: Whether it was accepted.
+        succeeded_at: When the latest that was accepted was (seconds since the epoch).
+        at: When the latest ended.
+        error: Why it was refused; "" if it was not.
+    """
+
+    successful: bool = True
+    succeeded_at: float = 0.0
+    at: float = 0.0
+    error: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
@@ -14,15 +13,13 @@ from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
 from flowodm.consumer.options.signatures import is_async
 from flowodm.exceptions import ConfigurationError
 from flowodm.model import FlowBaseModel
-from flowodm.serialization.codecs import codec_for
-from supervisor.check.rehearsal import Broker, Rehearsal
 from supervisor.config.consumer import EXCEPTIONS, FUNCTIONS, PROFILES
 from supervisor.config.values import parse_start
 from supervisor.worker.partition_count import Counting
 from supervisor.worker.references import DefinitionError, Names, here_first
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from flowodm.events import Observer
     from flowodm.tracing import Tracing
@@ -102,7 +99,7 @@ class Definition:
     def counting(self, per_worker: int) -> Counting:
         """What counts the topic's partitions."""
         source = self.loop().options.source()
-        return Counting(source.topic, per_worker, _client, source.config)
+        return Counting(source.topic, per_worker, make_client, source.config)
 
     def loop(self, observers: tuple[Observer, ...] = ()) -> ConsumerLoop | AsyncConsumerLoop:
         """The loop, not yet running. Signals are the worker's business, not the loop's.
@@ -202,46 +199,6 @@ def resolved(start: Start) -> Definition:
     raise errors[0]
 
 
-def rehearse(start: Start, broker: Broker | None = None) -> Rehearsal:
-    """Do all that a start does but for the network: for `check`.
-
-    Args:
-        start: What would be started.
-        broker: Asked for the topics too, if it is given.
-    """
-    found = Rehearsal()
-    definition = Definition.resolve(start, found.errors)
-    if definition is None:
-        return found
-    with _kept(found.errors):
-        codec_for(definition.model)
-    with _kept(found.errors):
-        loop = definition.loop()
-        found.facts["loop"] = type(loop).__name__
-        source = loop.options.source()
-        found.facts["topic"], found.facts["group"] = source.topic, loop.options.group
-        found.tell(source.config)
-        _try_properties(source.config)
-        if broker is not None:
-            topics = [source.topic, start.consumer.get("dead_letter_topic") or source.topic]
-            found.seen = broker.ask(topics, _client, source.config)
-    return found
-
-
-@contextlib.contextmanager
-def _kept(errors: list[BaseException]) -> Iterator[None]:
-    try:
-        yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
-        errors.append(error)
-
-
-def _client(config: dict[str, Any]) -> Any:
+def make_client(config: dict[str, Any]) -> Any:
+    """Make a consumer of this configuration that joins no group."""
     return Clients().consumer(config, ())
-
-
-def _try_properties(config: dict[str, Any]) -> None:
-    """Let librdkafka look at every property; without a broker's address it connects to nobody."""
-    addresses = {"bootstrap.servers", "metadata.broker.list"}
-    properties = {name: value for name, value in config.items() if name not in addresses}
-    Clients().consumer({**properties, "log_level": 0}, ()).close()

@@ -11,14 +11,14 @@ import logging
 import threading
 from typing import TYPE_CHECKING, Final
 
-from supervisor.check.rehearsal import Broker
 from supervisor.config.topic_size import fewest, too_many
+from supervisor.worker.topic_metadata import Broker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from supervisor.check.topics import Seen
+    from supervisor.config.topic_size import Seen
 
 REFRESH: Final = "topic.metadata.refresh.interval.ms"
 """How often a client asks for a topic's partitions; a new one is found as late (librdkafka)."""

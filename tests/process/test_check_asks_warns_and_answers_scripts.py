@@ -167,7 +167,7 @@ def test_a_run_names_it_in_the_log(command, supervisord):
 
 def test_if_it_has_overwritten_our_files_that_is_what_is_said(command, supervisord):
     shutil.copytree(Path(supervisor.__file__).parent, supervisord / "supervisor")
-    (supervisord / "supervisor/http.py").write_text("class deferring_http_channel: ...\n")
+    (supervisord / "supervisor/protocol.py").write_text("class deferring_http_channel: ...\n")
     done = command(NOBODY + CONSUMER, "run", PYTHONPATH=str(supervisord))
     assert done.returncode == ExitStatus.UNAVAILABLE
     assert done.stderr.startswith('flowodm-supervisor: supervisor 4.2.5 also installs "supervis')

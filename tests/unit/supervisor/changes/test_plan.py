@@ -6,7 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.changes.plan import Key, Wanted, plan
+from supervisor.changes.plan import plan
+from supervisor.fleet.wanted import Key, Wanted
 from supervisor.protocol import Identity, Logging, Start
 from supervisor.slot.machine import SlotPolicy
 

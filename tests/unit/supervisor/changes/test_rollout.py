@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.changes.plan import Key
+from supervisor.fleet.wanted import Key
 from supervisor.changes.rollout import Begin, Free, Rollout, View, advance
 from supervisor.slot.restart import ExitClass
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from supervisor.check.report import failures, guarantee, start, workers
-from supervisor.check.topics import Seen
+from supervisor.config.topic_size import Seen
 from supervisor.config.consumer import ConsumerTable
 
 SEEN = Seen("t", {"t": 3})

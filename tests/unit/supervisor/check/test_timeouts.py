@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.check.timeouts import of_consumer, of_fleet, seconds, stop_seconds
+from supervisor.check.timeouts import of_consumer, of_fleet, stop_seconds
+from supervisor.config.values import seconds
 from supervisor.config.config import SupervisorConfig
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from supervisor.check.topics import Seen, doubtful, wrong
+from supervisor.check.topics import doubtful, wrong
+from supervisor.config.topic_size import Seen
 from supervisor.config.config import SupervisorConfig
 
 

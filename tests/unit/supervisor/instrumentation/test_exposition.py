@@ -16,7 +16,9 @@ from flowodm.events import Handled, LoopState, LoopStatus, Outcome
 from flowodm.metrics import PrometheusObserver
 from supervisor.config.config import SupervisorConfig
 from supervisor.fleet.member import members_of
-from supervisor.instrumentation.exposition import Drains, Exposition, Fold
+from supervisor.instrumentation.exposition import Exposition
+from supervisor.fleet.drains import Drains
+from supervisor.fleet.fold import Fold
 from supervisor.instrumentation.status import Measured
 from supervisor.protocol import Logging, pack
 from supervisor.slot.machine import Slot, SlotState
