@@ -15,7 +15,7 @@ import pytest
 from supervisor import StartError
 from supervisor.report import ExitStatus
 from support.fleets.fleets import alive, embedded, slots, until
-from support.paths import SHOPS
+from support.paths import SHOPS, TESTS
 from support.waiting import wait_until
 
 HANDLED = [s for s in signal.Signals if s not in {signal.SIGKILL, signal.SIGSTOP}]
@@ -148,7 +148,7 @@ async def test_what_the_body_raises_goes_on_after_the_drain():
 def run_host(tmp_path, program):
     (tmp_path / "host.py").write_text(textwrap.dedent(program))
     done = subprocess.run(
-        [sys.executable, tmp_path / "host.py", SHOPS],
+        [sys.executable, tmp_path / "host.py", TESTS, SHOPS],
         capture_output=True,
         text=True,
         timeout=60,
@@ -163,7 +163,7 @@ def test_the_hosts_main_module_is_not_imported_again(tmp_path):
         """
         import sys
         print("imported as", __name__, flush=True)
-        sys.path.insert(0, sys.argv[1])
+        sys.path[:0] = sys.argv[1:]
         from support.fleets.fleets import embedded
         from support.waiting import wait_until
         # No "if __name__" here on purpose.
@@ -181,7 +181,7 @@ def test_a_failed_consumer_does_not_exit_the_host(tmp_path):
         tmp_path,
         """
         import asyncio, sys
-        sys.path.insert(0, sys.argv[1])
+        sys.path[:0] = sys.argv[1:]
         from support.fleets.fleets import embedded
         report = asyncio.run(embedded({"bad": "misconfigured"}).run())
         print("still here:", report.status.name)
