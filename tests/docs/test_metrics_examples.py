@@ -20,7 +20,8 @@ from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from flowodm.metrics import PrometheusObserver
-from supervisor.instrumentation.exposition import Exposition, Fold
+from supervisor.fleet.fold import Fold
+from supervisor.instrumentation.exposition import Exposition
 from support.brokers.records import Raw, create_topic, end_offsets, produce
 from support.waiting import wait_until
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from prometheus_client import CollectorRegistry
 
 from flowodm.metrics import PrometheusObserver
-from supervisor.instrumentation.exposition import Exposition, Fold
+from supervisor.fleet.fold import Fold
+from supervisor.instrumentation.exposition import Exposition
 
 
 def exposed() -> set[str]:
