@@ -20,7 +20,12 @@ def make_certificates(folder: Path, *names: str) -> None:
     def openssl(command: str) -> None:
         subprocess.run(["openssl", *command.split()], cwd=folder, check=True, capture_output=True)
 
-    openssl("req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca")
+    # Python 3.13 and newer verify strictly, by RFC 5280: an authority says what its key is for,
+    # and a certificate names its authority's key.
+    openssl(
+        "req -x509 -newkey rsa:2048 -nodes -keyout ca.key -out ca.pem -subj /CN=ca "
+        "-addext keyUsage=critical,keyCertSign,cRLSign"
+    )
     for name in names:
         openssl(
             f"req -newkey rsa:2048 -nodes -keyout {name}.key -out {name}.csr "

@@ -13,9 +13,9 @@ from flowodm.consumer.loop.coroutines import cancelled_from_within, completed
 VARIABLE = contextvars.ContextVar("variable", default="unset")
 
 
-def in_new_context(function, limit=None):
+async def in_new_context(function, limit=None):
     context = contextvars.copy_context()
-    return completed(context.run(function), context, limit)
+    return await completed(context.run(function), context, limit)
 
 
 def test_a_variable_keeps_its_value_over_every_await_and_ends_with_the_coroutine():
