@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from flowodm.consumer.engine.engine import Engine
-    from flowodm.consumer.engine.lanes import Run
     from flowodm.consumer.engine.retry import Verdict
+    from flowodm.consumer.engine.run import Run
     from flowodm.events import TP, Observer, Stage
 
 #: The observers are told at the poller's next turn, at most 0.1 s later; before that if there is as

@@ -12,6 +12,7 @@ import pytest
 from flowodm import RecordError
 from flowodm.consumer.dead_letters import headers as letters
 from flowodm.consumer.dead_letters import topic as dead_letter
+from flowodm.consumer.engine.dead_letter_limit import WINDOW
 from flowodm.consumer.options.options import Options
 from flowodm.events import DeadLettered, Failed, Outcome, Stage
 from support.brokers.records import (
@@ -150,7 +151,7 @@ def test_the_numbers_and_names_of_the_text_are_those_of_the_code():
     assert f"cut to {letters.MESSAGE_BYTES:,} bytes" in words
     assert f"the last {letters.STACK_TRACE_BYTES:,} bytes" in words
     assert f"within {dead_letter.SEND_TIMEOUT:g} s" in words
-    assert f"of any {letters.WINDOW} records" in words
+    assert f"of any {WINDOW} records" in words
     assert f"`{letters.REPLAYS}`" in words
     defaults = {field.name: field.default for field in dataclasses.fields(Options)}
     assert f"`dead_letter_limit={defaults['dead_letter_limit']}`" in words

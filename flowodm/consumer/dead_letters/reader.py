@@ -12,7 +12,6 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from flowodm.blocking import bounded
 from flowodm.connection import get_kafka_connection
 from flowodm.consumer.dead_letters.topic import ANSWER_TIMEOUT, partitions_of
-from flowodm.consumer.kafka.committer import CALL_TIMEOUT
 from flowodm.exceptions import ConfigurationError, ConsumerError, summary
 
 if TYPE_CHECKING:
@@ -23,6 +22,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("flowodm.consumer")
 
 T = TypeVar("T")
+
+CALL_TIMEOUT = 10.0
+"""Seconds for a call into the client that takes no time-out."""
 
 #: Seconds without a record after which reading gives up, and in which an error may pass.
 READ_TIMEOUT = 30.0

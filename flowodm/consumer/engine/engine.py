@@ -10,19 +10,20 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.dead_letters.headers import WINDOW
-from flowodm.consumer.engine.lanes import take
+from flowodm.consumer.engine.dead_letter_limit import WINDOW
 from flowodm.consumer.engine.partition import Partition
 from flowodm.consumer.engine.retry import Retry, SendToDeadLetters, Skip, Stop, Verdict
+from flowodm.consumer.engine.run import take
 from flowodm.consumer.engine.state import State
 from flowodm.events import Outcome, Stage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from flowodm.consumer.engine.lanes import Record, Run
+    from flowodm.consumer.engine.lanes import Record
     from flowodm.consumer.engine.offsets import Position
     from flowodm.consumer.engine.partition import LogEnd
+    from flowodm.consumer.engine.run import Run
     from flowodm.consumer.engine.window import Window
     from flowodm.events import TP
 
@@ -290,7 +291,7 @@ class Engine(State):
 
     def _book(self, run: Run) -> None:
         first = run.booked
-        seconds = run.partition.book(run)
+        seconds = run.book()
         if not seconds:
             return
         others = run.others(first)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter, deque
+from collections import deque
 from dataclasses import dataclass
 from enum import Enum
-from types import MappingProxyType
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from flowodm.consumer.engine.partition import Partition
-    from flowodm.events import Outcome
-
-NONE: Mapping[Outcome, int] = MappingProxyType({})
+    from collections.abc import Sequence
 
 
 class Ordering(Enum):
@@ -151,105 +145,13 @@ class ReadyLanes:
                 self._filling.append((due, lane))
 
 
-class Run:
-    """Consecutive records of one lane, handled one after the other by one handler.
-
-    The handler's side counts ``done`` up and appends the time to ``ticks`` after every record;
-    the engine reads both when it books, also while the run goes on. That is the whole
-    bookkeeping a record costs.
-
-    Attributes:
-        lane: Where the records come from.
-        records: The records, in offset order.
-        partition: The partition's state at the time; its identity is the epoch.
-        done: How many of them are settled, from the front.
-        booked: How many of them the engine has accounted for.
-        started: When the run was handed out, or again after a retry's wait; monotonic seconds.
-        ticks: When each record was settled, in monotonic seconds, one entry a settled record.
-        halted: Set by the engine: no further record of this run may start.
-        interrupted: It is only halted for as long as the loop is paused.
-        failures: How often the record at ``done`` has failed in a row.
-        failed_at: The value of ``done`` that ``failures`` belongs to.
-        whole: The records are one batch: the handler has begun all of them.
-        outcomes: The outcome of settled records that is not plain success, by index.
-    """
-
-    __slots__ = (
-        "booked",
-        "done",
-        "failed_at",
-        "failures",
-        "halted",
-        "interrupted",
-        "lane",
-        "outcomes",
-        "partition",
-        "records",
-        "started",
-        "ticks",
-        "whole",
-    )
-
-    def __init__(
-        self, lane: Lane, records: Sequence[Record], now: float, *, whole: bool = False
-    ) -> None:
-        self.lane = lane
-        self.partition = lane.owner.partition
-        self.records = records
-        self.done = 0
-        self.booked = 0
-        self.started = now
-        self.ticks: list[float] = []
-        self.halted = False
-        self.interrupted = False
-        self.failures = 0
-        self.failed_at = -1
-        self.whole = whole
-        self.outcomes: dict[int, Outcome] = {}
-
-    @property
-    def last_activity(self) -> float:
-        """When the record that runs now was started, in monotonic seconds."""
-        return max(self.ticks[-1], self.started) if self.ticks else self.started
-
-    @property
-    def begun(self) -> int:
-        """Records that the handler has begun and that are not booked yet."""
-        begun = len(self.records) if self.whole else min(self.done + 1, len(self.records))
-        return begun - self.booked
-
-    @property
-    def left(self) -> int:
-        """Records that the handler has not begun."""
-        return 0 if self.whole else max(len(self.records) - self.done - 1, 0)
-
-    @property
-    def attempt(self) -> int:
-        """The number of the present attempt at the record at ``done``, from 1."""
-        return self.failures + 1 if self.failed_at == self.done else 1
-
-    def others(self, first: int) -> Mapping[Outcome, int]:
-        """How many booked records, from this one on, did not end well, by their outcome."""
-        if not self.outcomes:
-            return NONE
-        outcomes = self.outcomes.copy()  # the handler may be adding to it
-        return Counter(what for at, what in outcomes.items() if first <= at < self.booked)
-
-    def count_failure(self) -> int:
-        """One more failure of the record at ``done``; returns how many in a row."""
-        if self.failed_at != self.done:
-            self.failed_at, self.failures = self.done, 0
-        self.failures += 1
-        return self.failures
-
-
 class Lanes:
     """The records of one partition that wait for a handler.
 
     Args:
         ordering: What keeps two records from running at the same time.
         ready: Where lanes that may start queue up.
-        partition: Whose records these are.
+        partition: Whose records these are; opaque here.
 
     Attributes:
         hurried: Batches are not waited for any more: the partition is about to end.
@@ -257,7 +159,7 @@ class Lanes:
 
     __slots__ = ("_by_key", "_open", "_ordering", "_ready", "hurried", "partition")
 
-    def __init__(self, ordering: Ordering, ready: ReadyLanes, partition: Partition) -> None:
+    def __init__(self, ordering: Ordering, ready: ReadyLanes, partition: Any) -> None:
         self.partition = partition
         self.hurried = False
         self._ordering = ordering
@@ -329,15 +231,3 @@ class Lanes:
     def _offer(self, lane: Lane) -> None:
         if not lane.busy:
             self._ready.offer(lane, hurried=self.hurried)
-
-
-def take(lane: Lane, most: int, now: float, *, whole: bool = False) -> Run:
-    """The next records of a ready lane as one run."""
-    lane.taken = True
-    backlog = lane.backlog
-    if len(backlog) <= most:
-        records = list(backlog)
-        backlog.clear()
-    else:
-        records = [backlog.popleft() for _ in range(most)]
-    return Run(lane, records, now, whole=whole)

@@ -10,11 +10,11 @@ from flowodm.consumer.engine.offsets import Position, Watermark, settled_beyond
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from flowodm.consumer.engine.lanes import ReadyLanes, Record, Run
+    from flowodm.consumer.engine.lanes import ReadyLanes, Record
     from flowodm.events import TP
 
-    #: Where a partition's log ends, as far as that is known.
     LogEnd = Callable[[TP], int | None]
+    """Where a partition's log ends, as far as that is known."""
 
 
 class Buffer:
@@ -175,24 +175,14 @@ class Partition:
         self.let_go(waiting)
         return len(waiting)
 
-    def book(self, run: Run) -> list[float]:
-        """Account for what the run has settled since it was last booked.
-
-        Returns:
-            The seconds that each of these records took.
-        """
-        first, end = run.booked, run.done
-        if first == end:
-            return []
-        run.booked = end
-        settled = run.records[first:end]
-        self.let_go(settled)
+    def settle(self, records: Sequence[Record]) -> None:
+        """Account for records of one run that were settled, in offset order."""
+        self.let_go(records)
         if self._in_order:
-            self.watermark.settle_through(_offset(settled[-1]))
+            self.watermark.settle_through(_offset(records[-1]))
         else:
-            for record in settled:
+            for record in records:
                 self.watermark.settle(_offset(record))
-        return _seconds(run, first, end)
 
 
 def _offset(record: Record) -> int:
@@ -218,13 +208,3 @@ def _ascending(records: Sequence[Record], expected: int) -> list[Record]:
             kept.append(record)
             expected = offset + 1
     return kept
-
-
-def _seconds(run: Run, first: int, end: int) -> list[float]:
-    """Durations from the ticks; a wait before a retry does not count as handling."""
-    previous = max(run.ticks[first - 1], run.started) if first else run.started
-    seconds = []
-    for tick in run.ticks[first:end]:
-        seconds.append(max(tick - previous, 0.0))
-        previous = tick
-    return seconds

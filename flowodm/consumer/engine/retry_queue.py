@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flowodm.consumer.engine.lanes import Run
+    from flowodm.consumer.engine.run import Run
 
 
 class ParkedRuns:

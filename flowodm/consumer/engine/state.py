@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.dead_letters.headers import DeadLetterLimit
 from flowodm.consumer.engine.backpressure import Pressure
 from flowodm.consumer.engine.commit import MOST_AHEAD, CommitAhead, CommitSchedule, CommitStrategy
+from flowodm.consumer.engine.dead_letter_limit import DeadLetterLimit
 from flowodm.consumer.engine.lanes import Ordering, ReadyLanes
 from flowodm.consumer.engine.partition import Buffer, Partition
 from flowodm.consumer.engine.reports import Reports
@@ -16,8 +16,8 @@ from flowodm.consumer.engine.window import InHand, Intake, quotas
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from flowodm.consumer.engine.lanes import Run
     from flowodm.consumer.engine.rules import Rules
+    from flowodm.consumer.engine.run import Run
     from flowodm.events import TP
 
 #: How many fetches the buffer holds while handlers have nothing to do. What Kafka sends in one

@@ -12,8 +12,9 @@ from flowodm.consumer.engine.offsets import Position
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
 
-    from flowodm.consumer.engine.lanes import Lane, Record, Run
+    from flowodm.consumer.engine.lanes import Lane, Record
     from flowodm.consumer.engine.partition import Partition
+    from flowodm.consumer.engine.run import Run
     from flowodm.events import TP
 
 

@@ -2,37 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from flowodm.consumer.handling.calls import Failure, failure_of
+from flowodm.consumer.handling.attempt import Batch, Failure
+from flowodm.consumer.handling.calls import failure_of
 from flowodm.events import Outcome, Stage
 from flowodm.exceptions import BatchError
 
 if TYPE_CHECKING:
-    from flowodm.consumer.engine.lanes import Run
-    from flowodm.consumer.handling.recovery import Recipe
-
-
-@dataclass(slots=True)
-class Batch:
-    """Consecutive records of one run.
-
-    Attributes:
-        end: The index behind its last one.
-        messages: Those that the handler gets.
-        places: The index of each message's record in the run.
-        left_out: The outcome of those that it does not get: tombstones, filtered records.
-    """
-
-    end: int
-    messages: list[Any] = field(default_factory=list)
-    places: list[int] = field(default_factory=list)
-    left_out: dict[int, Outcome] = field(default_factory=dict)
-
-    def message(self, place: int) -> Any:
-        """The message of the record at this index of the run."""
-        return self.messages[self.places.index(place)]
+    from flowodm.consumer.engine.run import Run
+    from flowodm.consumer.handling.recipe import Recipe
 
 
 def gather(recipe: Recipe, run: Run) -> tuple[Batch, Failure | None]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from flowodm.consumer.handling.attempt import Failure
 from flowodm.consumer.handling.context import MessageContext, headers_of
 from flowodm.events import Stage
 
@@ -15,31 +15,11 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from flowodm.consumer.engine.lanes import Run
-    from flowodm.consumer.handling.batch import Batch
+    from flowodm.consumer.engine.run import Run
+    from flowodm.consumer.handling.recipe import Call
 
     #: Makes the context of a record of a run.
     MakeContext = Callable[[Message, Run], MessageContext]
-    #: Calls the handler inside a contextvars.Context with a message and its record in a run, or
-    #: with a batch's messages and the batch.
-    Call = Callable[[Context, Any, Any, Run], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Failure:
-    """A failed attempt, the argument of `recovery.recover`.
-
-    Attributes:
-        stage: What failed.
-        error: What it failed with.
-        message: What decoding gave; None if it did not come to that.
-        batch: The batch that failed as a whole, if it is not the failure of one record.
-    """
-
-    stage: Stage
-    error: Exception
-    message: object | None = None
-    batch: Batch | None = None
 
 
 class FilterError(Exception):

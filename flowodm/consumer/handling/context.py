@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from flowodm.consumer.engine.lanes import Run
-    from flowodm.consumer.loop.stop import StopSwitch
+    from flowodm.consumer.engine.run import Run
+    from flowodm.consumer.stop import StopSwitch
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -7,80 +7,24 @@ or without ``await``, and sends the result or throws the exception back in.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NoReturn, assert_never
+from typing import TYPE_CHECKING, NoReturn, assert_never
 
 from flowodm.avro.codec import SchemaNotLoadedError
 from flowodm.consumer.dead_letters.topic import LoopEndedError
 from flowodm.consumer.engine.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
+from flowodm.consumer.handling.recipe import Blocking, Recipe, Recovery, UserCode
 from flowodm.events import DeadLettered, Outcome, Stage
 from flowodm.exceptions import DeserializationError, RecordError, SchemaRegistryError, summary
 
 if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.engine.lanes import Run
     from flowodm.consumer.engine.retry import Verdict
-    from flowodm.consumer.handling.calls import Call, Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Blocking:
-    """Call this; it may block on the network."""
-
-    call: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class UserCode:
-    """Call this; it is the user's and may return an awaitable."""
-
-    call: Callable[[], Any]
+    from flowodm.consumer.engine.run import Run
+    from flowodm.consumer.handling.attempt import Failure
 
 
 class _LoopFailedError(Exception):
     """The record that is being recovered ends the loop."""
-
-
-Step = Blocking | UserCode
-#: Ends with whether the run goes on with the caller.
-Recovery = Generator[Step, Any, bool]
-
-
-@dataclass(frozen=True, slots=True)
-class Recipe:
-    """What to do with a record.
-
-    Attributes:
-        decode: Bytes to message, without I/O.
-        load_schema: Fetches the writer's schema of an id; blocks.
-        call: Calls the handler, in the contextvars.Context given to it.
-        give_up: Told the error that ends the loop.
-        accepts: Whether the record's headers let it through; None: every record's do.
-        tombstone: Calls the tombstone handler; None: tombstones are counted and that is all.
-        error_handler: The user's error handler, if there is one.
-        dead_letter: Copies a record to the dead-letter topic and waits for the broker's
-            acknowledgement; blocks. None: there is no such topic.
-        dead_letter_topic: Its name.
-        attempt_timeout: Seconds that one attempt of an async handler may take.
-        batches: Whether the handler takes lists of messages.
-        recover: What follows a failed record: :func:`recover`, or that with something around it.
-    """
-
-    decode: Callable[[bytes], Any]
-    load_schema: Callable[[int], None]
-    call: Call
-    give_up: Callable[[BaseException], None]
-    accepts: Callable[[Any], bool] | None = None
-    tombstone: Call | None = None
-    error_handler: Callable[[Exception, Any, Any], Any] | None = None
-    dead_letter: Callable[[Any, Exception], None] | None = None
-    dead_letter_topic: str = ""
-    attempt_timeout: float | None = None
-    batches: bool = False
-    recover: Callable[[Recipe, Dispatch, Run, Failure], Recovery] = field(
-        default_factory=lambda: recover
-    )
 
 
 def recover(recipe: Recipe, dispatch: Dispatch, run: Run, failure: Failure) -> Recovery:

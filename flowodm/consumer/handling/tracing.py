@@ -23,7 +23,8 @@ from flowodm import tracing as names
 from flowodm.consumer.dead_letters.headers import class_name
 from flowodm.consumer.engine.retry import Retry
 from flowodm.consumer.handling.context import headers_of
-from flowodm.consumer.handling.recovery import Blocking, recover
+from flowodm.consumer.handling.recipe import Blocking
+from flowodm.consumer.handling.recovery import recover
 from flowodm.events import Outcome
 from flowodm.exceptions import summary
 
@@ -34,11 +35,10 @@ if TYPE_CHECKING:
     from confluent_kafka import Message
 
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.engine.lanes import Run
     from flowodm.consumer.engine.retry import Verdict
-    from flowodm.consumer.handling.batch import Batch
-    from flowodm.consumer.handling.calls import Call, Failure
-    from flowodm.consumer.handling.recovery import Recipe, Recovery, Step
+    from flowodm.consumer.engine.run import Run
+    from flowodm.consumer.handling.attempt import Batch, Failure
+    from flowodm.consumer.handling.recipe import Call, Recipe, Recovery, Step
     from flowodm.events import Stage
     from flowodm.tracing import Tracing
 

@@ -29,8 +29,8 @@ if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.engine.start import Start
     from flowodm.consumer.kafka.committer import Committer
-    from flowodm.consumer.kafka.poller import Source
-    from flowodm.consumer.loop.stop import StopSwitch
+    from flowodm.consumer.kafka.source import Source
+    from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
 #: Seconds for the commit before the member leaves.

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
@@ -29,8 +28,8 @@ if TYPE_CHECKING:
 
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.engine.offsets import Position
-    from flowodm.consumer.engine.start import Start
-    from flowodm.consumer.loop.stop import StopSwitch
+    from flowodm.consumer.kafka.source import Source
+    from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
 #: The longest time, in seconds, that the poller is out of reach: how late it sees a stop.
@@ -44,28 +43,6 @@ CLIENTS_TURN = 0.5
 URGENT_TIMEOUT = 2.0
 
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """What is consumed, and with which consumer.
-
-    Attributes:
-        config: librdkafka's configuration, complete but for the callbacks.
-        topic: The topic.
-        partitions: Exactly these partitions (no group membership), or None to join the group.
-        fetch_size: The most records of one fetch.
-        poll_timeout: The most seconds of one poll.
-        start: Where to begin with a partition for which the group has committed nothing; None:
-            where ``auto.offset.reset`` says.
-    """
-
-    config: dict[str, Any] = field(repr=False)  # it holds the password
-    topic: str
-    partitions: tuple[int, ...] | None
-    fetch_size: int
-    poll_timeout: float
-    start: Start | None = None
 
 
 class Poller:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowodm.consumer.loop.session import Session
-from flowodm.consumer.loop.stop import StopSwitch
+from flowodm.consumer.stop import StopSwitch
 from flowodm.events import EndReason, LoopState, LoopStatus
 from flowodm.exceptions import ConsumerError
 

@@ -11,7 +11,8 @@ from flowodm.consumer.dispatch import Dispatch
 from flowodm.consumer.engine.engine import Engine
 from flowodm.consumer.handling.calls import acceptor, batch_caller, caller, tombstone_caller
 from flowodm.consumer.handling.context import MessageContext
-from flowodm.consumer.handling.recovery import Recipe
+from flowodm.consumer.handling.recipe import Recipe
+from flowodm.consumer.handling.recovery import recover
 from flowodm.consumer.kafka.poller import Poller
 from flowodm.consumer.loop.log import Journal
 from flowodm.events import Ended, EndReason, LoopState
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from flowodm.consumer.engine.lanes import Run
-    from flowodm.consumer.loop.stop import StopSwitch
+    from flowodm.consumer.engine.run import Run
     from flowodm.consumer.options.options import Options
+    from flowodm.consumer.stop import StopSwitch
 
 _log = logging.getLogger("flowodm.consumer")
 
@@ -88,6 +89,7 @@ class Session:
             load_schema=codec.load_schema,
             call=call(options.handler, context),
             give_up=self.fail,
+            recover=recover,
             accepts=None if header_filter is None else acceptor(header_filter),
             tombstone=None if tombstone is None else tombstone_caller(tombstone, context),
             error_handler=options.error_handler,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Unpack, assert_never
 
 from flowodm.consumer.handling.batch import batch_failure, gather, settle_batch
 from flowodm.consumer.handling.calls import failure_of
-from flowodm.consumer.handling.recovery import Blocking, UserCode
+from flowodm.consumer.handling.recipe import Blocking, UserCode
 from flowodm.consumer.loop.lifecycle import Loop
 from flowodm.consumer.loop.signals import stop_on_signals
 from flowodm.consumer.options.arguments import make_options, refuse_what_only_async_can
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Message
 
-    from flowodm.consumer.engine.lanes import Run
-    from flowodm.consumer.handling.batch import Batch
-    from flowodm.consumer.handling.calls import Failure
+    from flowodm.consumer.engine.run import Run
+    from flowodm.consumer.handling.attempt import Batch, Failure
     from flowodm.consumer.handling.context import Handler
     from flowodm.consumer.loop.session import Session
     from flowodm.consumer.options.arguments import SyncOptions

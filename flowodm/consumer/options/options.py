@@ -13,7 +13,7 @@ from flowodm.consumer.engine.retry import FailurePolicy, OnFailure
 from flowodm.consumer.engine.rules import Rules
 from flowodm.consumer.engine.start import parse
 from flowodm.consumer.handling.calls import wants_context
-from flowodm.consumer.kafka.poller import Source
+from flowodm.consumer.kafka.source import Source
 from flowodm.consumer.options.signatures import check_function, describe, is_async
 from flowodm.exceptions import ConfigurationError, SettingsError
 from flowodm.model import settings_of

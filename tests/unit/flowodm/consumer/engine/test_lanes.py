@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowodm.consumer.engine.lanes import BatchRule, Lanes, Ordering, ReadyLanes, take
+from flowodm.consumer.engine.lanes import BatchRule, Lanes, Ordering, ReadyLanes
+from flowodm.consumer.engine.run import take
 from support.fake_records import FakeRecord, fake_records
 
 

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowodm.consumer.engine.lanes import Lane, Run
+from flowodm.consumer.engine.lanes import Lane
+from flowodm.consumer.engine.run import Run
 from flowodm.consumer.handling.batch import batch_failure, gather, settle_batch
-from flowodm.consumer.handling.recovery import Recipe
+from flowodm.consumer.handling.recipe import Recipe
 from flowodm.events import Outcome, Stage
 from flowodm.exceptions import BatchError
 from support.fake_records import FakeRecord
@@ -37,6 +38,7 @@ def recipe(*, tombstones: bool = False) -> Recipe:
         load_schema=print,
         call=print,
         give_up=print,
+        recover=print,
         accepts=lambda record: record.value() != UNWANTED,
         tombstone=print if tombstones else None,
         batches=True,

@@ -15,7 +15,7 @@ from flowodm import AsyncConsumerLoop, BatchError, ConsumerLoop, FlowBaseModel, 
 from flowodm.avro.codec import codec_for
 from flowodm.consumer.handling.recovery import recover
 from flowodm.consumer.loop.session import Session
-from flowodm.consumer.loop.stop import StopSwitch
+from flowodm.consumer.stop import StopSwitch
 from flowodm.events import Outcome
 from flowodm.testing import InMemoryKafka, Record, run_loop, tombstone
 from support.tracers import HEADER, SENDER, TRACE, BrokenProvider, TracedMemory

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from flowodm.consumer.loop.stop import StopSwitch
+from flowodm.consumer.stop import StopSwitch
 from flowodm.events import EndReason
 
 

@@ -1,0 +1,70 @@
+"""What a loop does with a record, as calls that either loop can make."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from contextvars import Context
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from flowodm.consumer.engine.run import Run
+
+if TYPE_CHECKING:
+    from flowodm.consumer.dispatch import Dispatch
+    from flowodm.consumer.handling.attempt import Failure
+
+
+@dataclass(frozen=True, slots=True)
+class Blocking:
+    """Call this; it may block on the network."""
+
+    call: Callable[[], Any]
+
+
+@dataclass(frozen=True, slots=True)
+class UserCode:
+    """Call this; it is the user's and may return an awaitable."""
+
+    call: Callable[[], Any]
+
+
+Call = Callable[[Context, Any, Any, Run], Any]
+"""Calls the handler inside a contextvars.Context with a message and its record in a run, or with a
+batch's messages and the batch."""
+Step = Blocking | UserCode
+Recovery = Generator[Step, Any, bool]
+"""Yields what has to be called; returns whether the run goes on with the caller."""
+
+
+@dataclass(frozen=True, slots=True)
+class Recipe:
+    """What to do with a record.
+
+    Attributes:
+        decode: Bytes to message, without I/O.
+        load_schema: Fetches the writer's schema of an id; blocks.
+        call: Calls the handler, in the contextvars.Context given to it.
+        give_up: Told the error that ends the loop.
+        recover: What follows a failed record: `recovery.recover`, or that with a span around it.
+        accepts: Whether the record's headers let it through; None: every record's do.
+        tombstone: Calls the tombstone handler; None: tombstones are counted and that is all.
+        error_handler: The user's error handler, if there is one.
+        dead_letter: Copies a record to the dead-letter topic and waits for the broker's
+            acknowledgement; blocks. None: there is no such topic.
+        dead_letter_topic: Its name.
+        attempt_timeout: Seconds that one attempt of an async handler may take.
+        batches: Whether the handler takes lists of messages.
+    """
+
+    decode: Callable[[bytes], Any]
+    load_schema: Callable[[int], None]
+    call: Call
+    give_up: Callable[[BaseException], None]
+    recover: Callable[[Recipe, Dispatch, Run, Failure], Recovery]
+    accepts: Callable[[Any], bool] | None = None
+    tombstone: Call | None = None
+    error_handler: Callable[[Exception, Any, Any], Any] | None = None
+    dead_letter: Callable[[Any, Exception], None] | None = None
+    dead_letter_topic: str = ""
+    attempt_timeout: float | None = None
+    batches: bool = False
