@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from supervisor import logs
 from supervisor.changes.changes import Changes
-from supervisor.changes.requests import Request, Requests
+from supervisor.changes.requests import ChangeRequest, Requests
 from supervisor.control.server import ControlSocket, ControlSocketError
 from supervisor.embedding import Embeddable
 from supervisor.fleet.fleet import WORKER, Fleet, preloaded
@@ -107,7 +107,7 @@ class Supervisor(Embeddable):
         instance_id = table.own_name
         logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
         members = members_of(config, instance_id, logging_of_workers, Slot.new(time.monotonic()))
-        self._inbox: Inbox[_StopRequest | Request | tuple[Member, Report]] = Inbox()
+        self._inbox: Inbox[_StopRequest | ChangeRequest | tuple[Member, Report]] = Inbox()
         server = ForkServer(preloaded(entry, table.preload))
         self._instance_id = instance_id
         self._fleet = Fleet(members, server, entry, self._post)
@@ -227,7 +227,7 @@ class Supervisor(Embeddable):
             match message:
                 case _StopRequest(now):
                     self._stop(now=now)
-                case Request() as request:
+                case ChangeRequest() as request:
                     self._requests.carry_out(request)
                     self.config = self._changes.config
                 case member, report:

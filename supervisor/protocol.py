@@ -22,9 +22,9 @@ MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
 
 _STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="strings", val_json_bytes="utf8")
 
-Sample = tuple[str, dict[str, str], float]
+MetricSample = tuple[str, dict[str, str], float]
 """Name, labels and value of one sample."""
-Family = tuple[str, str, str, list[Sample]]
+Family = tuple[str, str, str, list[MetricSample]]
 """Name, type, help and samples of one metric family, as prometheus_client names them."""
 
 
@@ -146,7 +146,7 @@ class Hello:
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
-class State:
+class Stage:
     """The worker reached a stage: it imports and joins, it consumes, it drains."""
 
     state: Literal["starting", "running", "draining"]
@@ -195,7 +195,7 @@ class Counted:
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
-class Failed:
+class WorkerFailed:
     """The worker is about to end because of this.
 
     Attributes:
@@ -216,11 +216,11 @@ class Bye:
     type: Literal["bye"] = "bye"
 
 
-Order = Start | Drain | Abort | Pause | Resume | Dump | AskGroup
+Command = Start | Drain | Abort | Pause | Resume | Dump | AskGroup
 """What a worker is told."""
-Report = Hello | State | Heartbeat | Counted | Failed | Bye
+Report = Hello | Stage | Heartbeat | Counted | WorkerFailed | Bye
 """What a worker tells."""
-Frame = Order | Report
+Frame = Command | Report
 
 
 @validated(frozen=True, slots=True, config=_STRICT)

@@ -12,10 +12,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from supervisor.changes.plan import Plan, plan
-from supervisor.changes.rollout import Begin, Free, Rollout, View, advance
+from supervisor.changes.rollout import BeginReplacement, ReleaseSlot, Rollout, SlotView, advance
 from supervisor.config.topic_size import TopicSize
 from supervisor.fleet.member import Member, slots_of
-from supervisor.fleet.wanted import Key, Wanted
+from supervisor.fleet.wanted import SlotKey, SlotSpec
 from supervisor.slot.machine import FINAL, READY, RUNNING, Slot
 from supervisor.slot.restart import ExitClass
 
@@ -185,7 +185,7 @@ class Changes:
         told = tuple(map(str, keys))
         return Change(paused=told) if paused else Change(resumed=told)
 
-    def recycle(self, key: Key) -> None:
+    def recycle(self, key: SlotKey) -> None:
         """Replace one process that has reached its age, number of records or size."""
         if key not in self.rollout.slots:
             self._roll([frozenset({key})], ExitClass.RECYCLED)
@@ -203,9 +203,9 @@ class Changes:
             self.rollout, orders = advance(before, self._views(now), now, PATIENCE)
             for order in orders:
                 match order:
-                    case Begin(key, reason, hold):
+                    case BeginReplacement(key, reason, hold):
                         self._fleet.replace(key, reason, hold=hold)
-                    case Free(key):
+                    case ReleaseSlot(key):
                         self._fleet.release(key)
             if self.rollout.halted and not before.halted:
                 log.error("the rollout is given up: %s", self.rollout.halted)
@@ -251,7 +251,7 @@ class Changes:
         for key in members.keys() & wanted.keys():
             if _waits_for(members[key], wanted[key].start):
                 self._fleet.pin(members[key], wanted[key].start)
-        running = {key: Wanted(m.running or m.start, m.policy) for key, m in members.items()}
+        running = {key: SlotSpec(m.running or m.start, m.policy) for key, m in members.items()}
         made = plan(running, wanted)
         self.config = config
         for key, what in wanted.items():
@@ -272,18 +272,18 @@ class Changes:
         self._roll(made.steps, ExitClass.RELOADED)
         return Change.of(made)
 
-    def _revive(self, made: Plan, members: Mapping[Key, Member]) -> None:
+    def _revive(self, made: Plan, members: Mapping[SlotKey, Member]) -> None:
         """Whatever failed for good is tried again after a reload, changed or not."""
         changed = {key for step in made.steps for key in step}
         for key, member in members.items():
             if key not in changed and not member.retired and member.slot.state in FINAL:
                 self._fleet.replace(key, ExitClass.RELOADED, hold=False)
 
-    def _roll(self, steps: Sequence[frozenset[Key]], reason: ExitClass) -> Change:
+    def _roll(self, steps: Sequence[frozenset[SlotKey]], reason: ExitClass) -> Change:
         self.rollout = self.rollout.then(steps, reason)
         return Change(replaced=tuple(str(key) for step in steps for key in sorted(step)))
 
-    def _views(self, now: float) -> dict[Key, View]:
+    def _views(self, now: float) -> dict[SlotKey, SlotView]:
         return {member.name: _view(member, now) for member in self._fleet.members}
 
     def _require(self, consumer: str | None) -> None:
@@ -308,7 +308,7 @@ def _waits_for(member: Member, wanted: Start) -> bool:
     return same and "partitions" in running.consumer
 
 
-def _view(member: Member, now: float) -> View:
+def _view(member: Member, now: float) -> SlotView:
     beat, state = member.heartbeat, member.slot.state
     paced = member.joined_at is not None and now - member.joined_at >= PACE
     at_work = (
@@ -325,4 +325,4 @@ def _view(member: Member, now: float) -> View:
         )
     )
     alive = member.process is not None
-    return View(member.spawned if alive else 0, at_work, over=state in FINAL)
+    return SlotView(member.spawned if alive else 0, at_work, over=state in FINAL)

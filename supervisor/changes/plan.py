@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from supervisor.fleet.wanted import Key, Wanted
+from supervisor.fleet.wanted import SlotKey, SlotSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-Step = frozenset[Key]
+RolloutStep = frozenset[SlotKey]
 """Slots that are replaced together: no successor starts before the last predecessor has ended."""
 
 
@@ -27,9 +27,9 @@ class Plan:
             or others for them.
     """
 
-    added: tuple[Key, ...]
-    removed: tuple[Key, ...]
-    steps: tuple[Step, ...]
+    added: tuple[SlotKey, ...]
+    removed: tuple[SlotKey, ...]
+    steps: tuple[RolloutStep, ...]
 
     @property
     def nothing(self) -> bool:
@@ -37,7 +37,7 @@ class Plan:
         return not (self.added or self.removed or self.steps)
 
 
-def plan(running: Mapping[Key, Wanted], wanted: Mapping[Key, Wanted]) -> Plan:
+def plan(running: Mapping[SlotKey, SlotSpec], wanted: Mapping[SlotKey, SlotSpec]) -> Plan:
     """Compare what runs with what is wanted.
 
     A pinned partition belongs to one process at a time, and nobody but this plan sees to that:
@@ -51,8 +51,8 @@ def plan(running: Mapping[Key, Wanted], wanted: Mapping[Key, Wanted]) -> Plan:
     added = tuple(key for key in wanted if key not in running)
     removed = tuple(key for key in running if key not in wanted)
     changed = [key for key in wanted if key in running and wanted[key].start != running[key].start]
-    together: list[Step] = []
-    one_by_one: list[Step] = []
+    together: list[RolloutStep] = []
+    one_by_one: list[RolloutStep] = []
     for consumer in dict.fromkeys(key.consumer for key in (*changed, *added, *removed)):
         mine = [key for key in changed if key.consumer == consumer]
         if _layout(running, consumer) != _layout(wanted, consumer):
@@ -64,7 +64,7 @@ def plan(running: Mapping[Key, Wanted], wanted: Mapping[Key, Wanted]) -> Plan:
     return Plan(added, removed, (*together, *one_by_one))
 
 
-def _layout(slots: Mapping[Key, Wanted], consumer: str) -> dict[Key, frozenset[int]]:
+def _layout(slots: Mapping[SlotKey, SlotSpec], consumer: str) -> dict[SlotKey, frozenset[int]]:
     """Which slot of a consumer holds which pinned partitions."""
     mine = {key: what.pinned for key, what in slots.items() if key.consumer == consumer}
     return {key: pinned for key, pinned in mine.items() if pinned}

@@ -31,7 +31,7 @@ def _succeeded() -> LastReload:
 
 
 @dataclass(frozen=True, slots=True)
-class Request:
+class ChangeRequest:
     """A change that waits for its turn of the main loop."""
 
     change: Callable[[], Change]
@@ -55,7 +55,7 @@ class Requests:
         self,
         changes: Changes,
         read: Callable[[], SupervisorConfig] | None,
-        post: Callable[[Request], None],
+        post: Callable[[ChangeRequest], None],
     ) -> None:
         self._changes = changes
         self._read = read
@@ -96,7 +96,7 @@ class Requests:
         """See `Supervisor.pause` and `Supervisor.resume`."""
         return self._ask(lambda: self._changes.pause(consumer, paused=paused))
 
-    def carry_out(self, request: Request) -> None:
+    def carry_out(self, request: ChangeRequest) -> None:
         """On the main loop: change the fleet, and answer."""
         if self._closed:
             return  # answered by `close`
@@ -118,7 +118,7 @@ class Requests:
         self, change: Callable[[], Change], answer: Future[Change] | None = None
     ) -> Future[Change]:
         answer = answer or self._new()
-        self._post(Request(change, answer))
+        self._post(ChangeRequest(change, answer))
         if self._closed:
             self.close()
         return answer

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from supervisor.changes.plan import Step
-    from supervisor.fleet.wanted import Key
+    from supervisor.changes.plan import RolloutStep
+    from supervisor.fleet.wanted import SlotKey
     from supervisor.slot.restart import ExitClass
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class SlotView:
     """What a rollout looks at in a slot.
 
     Attributes:
@@ -37,27 +37,27 @@ class Replaceable:
         reason: What their ends are counted under.
     """
 
-    step: Step
+    step: RolloutStep
     reason: ExitClass
 
 
 @dataclass(frozen=True, slots=True)
-class Begin:
-    """Replace this slot's process now; its successor waits for `Free` if it is to hold."""
+class BeginReplacement:
+    """Replace this slot's process now; its successor waits for `ReleaseSlot` if it is to hold."""
 
-    key: Key
+    key: SlotKey
     reason: ExitClass
     hold: bool
 
 
 @dataclass(frozen=True, slots=True)
-class Free:
+class ReleaseSlot:
     """This slot's successor may start."""
 
-    key: Key
+    key: SlotKey
 
 
-Order = Begin | Free
+RolloutAction = BeginReplacement | ReleaseSlot
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +74,8 @@ class Rollout:
     """
 
     waiting: tuple[Replaceable, ...] = ()
-    current: Step | None = None
-    before: Mapping[Key, int] = field(default_factory=dict)
+    current: RolloutStep | None = None
+    before: Mapping[SlotKey, int] = field(default_factory=dict)
     freed: bool = False
     deadline: float = 0.0
     halted: str = ""
@@ -86,12 +86,12 @@ class Rollout:
         return self.current is not None or bool(self.waiting)
 
     @property
-    def slots(self) -> frozenset[Key]:
+    def slots(self) -> frozenset[SlotKey]:
         """The slots that are or will be replaced."""
         keys = {key for waiting in self.waiting for key in waiting.step}
         return frozenset(keys | (self.current or frozenset()))
 
-    def then(self, steps: Iterable[Step], reason: ExitClass) -> Rollout:
+    def then(self, steps: Iterable[RolloutStep], reason: ExitClass) -> Rollout:
         """The same with more to do; a slot that waits already is not replaced twice."""
         known = {key for waiting in self.waiting for key in waiting.step}
         more = [Replaceable(step, reason) for step in steps if not step <= known]
@@ -103,8 +103,8 @@ class Rollout:
 
 
 def advance(
-    rollout: Rollout, views: Mapping[Key, View], now: float, patience: float
-) -> tuple[Rollout, tuple[Order, ...]]:
+    rollout: Rollout, views: Mapping[SlotKey, SlotView], now: float, patience: float
+) -> tuple[Rollout, tuple[RolloutAction, ...]]:
     """Go on as far as the slots allow.
 
     Args:
@@ -121,7 +121,7 @@ def advance(
         if any(views[key].process == rollout.before.get(key) != 0 for key in present):
             return rollout, ()
         freed = replace(rollout, freed=True, deadline=now + patience)
-        return freed, tuple(Free(key) for key in present)
+        return freed, tuple(ReleaseSlot(key) for key in present)
     late = [key for key in present if not _renewed(rollout, key, views[key])]
     if not late:
         return replace(rollout, current=None), ()
@@ -134,8 +134,8 @@ def advance(
 
 
 def _begin(
-    rollout: Rollout, views: Mapping[Key, View], now: float, patience: float
-) -> tuple[Rollout, tuple[Order, ...]]:
+    rollout: Rollout, views: Mapping[SlotKey, SlotView], now: float, patience: float
+) -> tuple[Rollout, tuple[RolloutAction, ...]]:
     following, *waiting = rollout.waiting
     present = [key for key in sorted(following.step) if key in views]
     hold = len(present) > 1
@@ -147,8 +147,8 @@ def _begin(
         freed=not hold,
         deadline=now + patience,
     )
-    return begun, tuple(Begin(key, following.reason, hold) for key in present)
+    return begun, tuple(BeginReplacement(key, following.reason, hold) for key in present)
 
 
-def _renewed(rollout: Rollout, key: Key, view: View) -> bool:
+def _renewed(rollout: Rollout, key: SlotKey, view: SlotView) -> bool:
     return view.at_work and view.process != rollout.before.get(key)

@@ -25,30 +25,30 @@ from supervisor.protocol import (
     Counted,
     Drain,
     Dump,
-    Failed,
     Frame,
     Heartbeat,
     Hello,
     Pause,
     Resume,
+    Stage,
     Start,
-    State,
+    WorkerFailed,
 )
 from supervisor.slot.events import (
+    Abandon,
     Action,
-    Command,
+    CompleteReplacement,
     DrainBegun,
     Event,
     Exited,
     Fail,
     Finish,
-    Garbled,
     Hung,
-    LeaveBehind,
-    Release,
-    Renew,
-    Replace,
-    Retry,
+    ProcessAction,
+    ProtocolViolation,
+    Released,
+    ReplacementRequested,
+    ScheduleRestart,
     SendDrain,
     SendDump,
     SendKill,
@@ -57,7 +57,7 @@ from supervisor.slot.events import (
     Spawn,
     Spawned,
     SpawnFailed,
-    Stop,
+    StopRequested,
     Tick,
 )
 from supervisor.slot.machine import (
@@ -71,7 +71,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from supervisor.fleet.member import Member
-    from supervisor.fleet.wanted import Key
+    from supervisor.fleet.wanted import SlotKey
     from supervisor.process.fork_server import ForkServer
     from supervisor.slot.hang import Hang
     from supervisor.slot.restart import ExitClass
@@ -88,11 +88,11 @@ def preloaded(entry: str, preload: Sequence[str]) -> list[str]:
 
 
 _WHY = {
-    "Stop": "it is not wanted any more",
-    "Replace": "it is replaced",
+    "StopRequested": "it is not wanted any more",
+    "ReplacementRequested": "it is replaced",
     "Hung": "it hangs",
     "DrainBegun": "it drains by itself",
-    "Garbled": "it does not keep to the protocol",
+    "ProtocolViolation": "it does not keep to the protocol",
 }
 """What an event says to people, where the worker itself has said nothing."""
 
@@ -152,30 +152,30 @@ class Fleet:
     def stop(self, *, now: bool) -> None:
         """Tell every slot that it is not wanted any more."""
         for member in self.members:
-            self._advance(member, Stop(now=now))
+            self._advance(member, StopRequested(now=now))
 
     def add(self, member: Member) -> None:
         """One slot more; its first process starts at its deadline."""
         self.members = (*self.members, member)
 
-    def retire(self, key: Key) -> None:
+    def retire(self, key: SlotKey) -> None:
         """Drain a slot that is not wanted any more; `sweep` forgets it once it has ended."""
         member = self._named(key)
         member.retired = True
-        self._advance(member, Stop())
+        self._advance(member, StopRequested())
 
-    def replace(self, key: Key, reason: ExitClass, *, hold: bool) -> None:
+    def replace(self, key: SlotKey, reason: ExitClass, *, hold: bool) -> None:
         """Drain a slot's process; its successor starts then, or when it is released."""
-        self._advance(self._named(key), Replace(reason, hold))
+        self._advance(self._named(key), ReplacementRequested(reason, hold))
 
     def hung(self, member: Member, hang: Hang) -> None:
         """A slot's process lives and does not do its work: it is made to end."""
         member.complaint = member.complaint or hang.why
         self._advance(member, Hung(hang.reason))
 
-    def release(self, key: Key) -> None:
+    def release(self, key: SlotKey) -> None:
         """Let a slot that holds start its process."""
-        self._advance(self._named(key), Release())
+        self._advance(self._named(key), Released())
 
     def pin(self, member: Member, start: Start) -> None:
         """Tell a worker that counted its topic's partitions, and waits, which are its own."""
@@ -183,7 +183,7 @@ class Fleet:
         if member.process is not None:
             member.process.send(start)
 
-    def pause(self, key: Key, *, paused: bool) -> None:
+    def pause(self, key: SlotKey, *, paused: bool) -> None:
         """Have a slot's worker, and those that follow it, fetch nothing; or go on."""
         member = self._named(key)
         if member.paused is not paused:
@@ -223,7 +223,7 @@ class Fleet:
         """Whether the next workers would have to wait for their fork server's imports."""
         return self._warming is not None and self._warming.under_way
 
-    def _named(self, key: Key) -> Member:
+    def _named(self, key: SlotKey) -> Member:
         return next(member for member in self.members if member.name == key)
 
     def take(self, member: Member, report: Report) -> None:
@@ -256,12 +256,12 @@ class Fleet:
                 if frame.metrics is not None:
                     self.fold.update(member.key, frame.metrics)
                 self._advance(member, member.beat(frame, time.monotonic()))
-            case State():
+            case Stage():
                 if frame.state == "draining":
                     self._advance(member, DrainBegun())
             case Counted():
                 member.counted = frame.partitions
-            case Failed():
+            case WorkerFailed():
                 member.complaint = frame.message
                 self._advance(member, DrainBegun())
             case Bye():
@@ -283,7 +283,7 @@ class Fleet:
     def _distrust(self, member: Member, message: str) -> None:
         member.complaint = message
         log.error("a worker does not keep to the protocol: %s", message, extra=member.fields)
-        self._advance(member, Garbled())
+        self._advance(member, ProtocolViolation())
 
     def _advance(self, member: Member, event: Event) -> None:
         before = member.slot
@@ -296,7 +296,7 @@ class Fleet:
     def _tell(self, member: Member, before: SlotState, event: Event) -> None:
         state = member.slot.state
         why = member.complaint or _WHY.get(type(event).__name__, "")
-        why += f": {event.reason.value}" if isinstance(event, Replace) else ""
+        why += f": {event.reason.value}" if isinstance(event, ReplacementRequested) else ""
         self.states.add(member.key, member.pid, before, state, at=time.time(), why=why)
         if state in READY and before not in READY and member.heartbeat is not None:
             partitions = [f"{topic}/{number}" for topic, number in member.heartbeat.assigned]
@@ -308,20 +308,20 @@ class Fleet:
         match action:
             case Spawn():
                 self._spawn(member)
-            case Retry():
+            case ScheduleRestart():
                 self._endings.retrying(member, action)
-            case Renew(reason, seconds):
+            case CompleteReplacement(reason, seconds):
                 self._endings.renewed(member, reason, seconds)
             case Fail(reason, why):
                 self._endings.failed(member, reason, why)
             case Finish(reason):
                 self._endings.gone(member, reason)
-            case SendStart() | SendDump() | SendDrain() | SendTerm() | SendKill() | LeaveBehind():
+            case SendStart() | SendDump() | SendDrain() | SendTerm() | SendKill() | Abandon():
                 self._command(member, action)
             case _:
                 assert_never(action)
 
-    def _command(self, member: Member, action: Command) -> None:
+    def _command(self, member: Member, action: ProcessAction) -> None:
         process = member.process
         if process is None:
             return
@@ -343,7 +343,7 @@ class Fleet:
             case SendKill():
                 log.warning("SIGKILL", extra=member.fields)
                 process.signal(signal.SIGKILL)
-            case LeaveBehind():
+            case Abandon():
                 process.abandon()
                 self.fold.ended(member.key)
             case _:

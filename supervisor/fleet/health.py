@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from supervisor.process.launch import DUMP_SIGNAL
 from supervisor.process.proc_stat import is_stopped, usage_of
-from supervisor.slot.hang import Attention, Sight, look
+from supervisor.slot.hang import AttentionClock, Observation, detect_hang
 from supervisor.slot.machine import FINAL, READY, RUNNING, SlotState
 from supervisor.slot.recycling import Used
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from supervisor.fleet.fleet import Fleet
     from supervisor.fleet.member import Member
-    from supervisor.fleet.wanted import Key
-    from supervisor.slot.hang import Hang, Watch
+    from supervisor.fleet.wanted import SlotKey
+    from supervisor.slot.hang import Hang, HangWatch
 
 log = logging.getLogger("supervisor")
 
@@ -35,7 +35,7 @@ def _chance() -> float:
 
 @dataclass(slots=True)
 class _Seen:
-    watch: Watch
+    watch: HangWatch
     chance: float
     due: bool = False
 
@@ -49,11 +49,11 @@ class Health:
             same one again changes nothing.
     """
 
-    def __init__(self, fleet: Fleet, recycle: Callable[[Key], None]) -> None:
+    def __init__(self, fleet: Fleet, recycle: Callable[[SlotKey], None]) -> None:
         self._fleet = fleet
         self._recycle = recycle
-        self._attention = Attention()
-        self._seen: dict[Key, _Seen] = {}
+        self._attention = AttentionClock()
+        self._seen: dict[SlotKey, _Seen] = {}
         self._looked: float | None = None
 
     def look(self, now: float) -> None:
@@ -73,7 +73,7 @@ class Health:
     def _look_at(self, member: Member, now: float, at: float) -> None:
         seen = self._seen.get(member.name)
         before = None if seen is None else seen.watch
-        watch, hang = look(before, _sight(member), member.policy.limits, at)
+        watch, hang = detect_hang(before, _sight(member), member.policy.limits, at)
         if seen is None or seen.watch.process != watch.process:
             seen = self._seen[member.name] = _Seen(watch, _chance())
         seen.watch = watch
@@ -127,11 +127,11 @@ def _is_blocked(member: Member, now: float) -> bool:
     return done and draining and now - (slot.asked or now) >= BLOCKED
 
 
-def _sight(member: Member) -> Sight:
+def _sight(member: Member) -> Observation:
     beat = member.heartbeat
     if beat is None:
-        return Sight(member.spawned)
-    return Sight(
+        return Observation(member.spawned)
+    return Observation(
         member.spawned,
         member.heard_at,
         beat.joined,

@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from supervisor import redaction
-from supervisor.fleet.wanted import Key, Wanted
+from supervisor.fleet.wanted import SlotKey, SlotSpec
 from supervisor.protocol import Heartbeat, Identity, Logging, Start
-from supervisor.slot.dead_members import Departed
-from supervisor.slot.events import Beat
+from supervisor.slot.dead_members import DeadMembers
+from supervisor.slot.events import HeartbeatReceived
 from supervisor.slot.machine import SlotPolicy
 from supervisor.slot.restart import ExitClass, ExitCode
 
@@ -119,7 +119,7 @@ class Member:
     complaint: str = ""
     last_failure: Failure | None = None
     ended: Ended | None = None
-    departed: Departed = field(default_factory=Departed)
+    departed: DeadMembers = field(default_factory=DeadMembers)
     counted: int | None = None
 
     @property
@@ -128,9 +128,9 @@ class Member:
         return self.consumer, self.index
 
     @property
-    def name(self) -> Key:
+    def name(self) -> SlotKey:
         """The same as plans have it."""
-        return Key(self.consumer, self.index)
+        return SlotKey(self.consumer, self.index)
 
     @property
     def fields(self) -> dict[str, object]:
@@ -160,7 +160,7 @@ class Member:
         heard_at = self.heard_at  # once: /status may ask from another thread
         return None if heard_at is None else max(0.0, now - heard_at)
 
-    def beat(self, heartbeat: Heartbeat, now: float) -> Beat:
+    def beat(self, heartbeat: Heartbeat, now: float) -> HeartbeatReceived:
         """Take a heartbeat, and say what it means to the state machine."""
         self.heard_at = now
         before = self.heartbeat.processed if self.heartbeat else 0
@@ -169,7 +169,7 @@ class Member:
             self.joined_at = self.joined_at or now
             self.departed = self.departed.succeeded()
         busy = heartbeat.in_flight > 0 or heartbeat.processed > before
-        return Beat(joined=heartbeat.joined, busy=busy)
+        return HeartbeatReceived(joined=heartbeat.joined, busy=busy)
 
     def died(self, status: int | None) -> None:
         """Its process is dead, beyond doubt: what it was in its group may be evicted."""
@@ -216,7 +216,7 @@ def slots_of(
     logging: Logging,
     scaled: Mapping[str, int] | None = None,
     sizes: Mapping[str, TopicSize] | None = None,
-) -> dict[Key, Wanted]:
+) -> dict[SlotKey, SlotSpec]:
     """Every slot that a configuration asks for, and what it is to run.
 
     Args:
@@ -228,7 +228,7 @@ def slots_of(
     """
     known = sizes or {}
     return {
-        Key(name, index): Wanted(
+        SlotKey(name, index): SlotSpec(
             start_frame(
                 config, Identity(instance_id, name, index), partitions, logging, known.get(name)
             ),

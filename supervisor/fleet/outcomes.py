@@ -14,7 +14,7 @@ from supervisor.slot.restart import ExitClass
 if TYPE_CHECKING:
     from supervisor.fleet.group_removal import Removals
     from supervisor.fleet.member import Member
-    from supervisor.slot.events import Retry
+    from supervisor.slot.events import ScheduleRestart
 
 log = logging.getLogger("supervisor")
 
@@ -31,7 +31,7 @@ class Endings:
         self.drains = Drains()
         self._removals = removals
 
-    def retrying(self, member: Member, retry: Retry) -> None:
+    def retrying(self, member: Member, retry: ScheduleRestart) -> None:
         """It ended although it is wanted; another one follows after a delay."""
         member.restarts[retry.reason] += 1
         self._remember(member, retry.reason, f"next start after {retry.delay:.3g} s")

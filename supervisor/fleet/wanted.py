@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Key:
+class SlotKey:
     """A slot's name: the consumer's, and its number there."""
 
     consumer: str
@@ -22,7 +22,7 @@ class Key:
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class SlotSpec:
     """What a slot is to run, and with which time-outs and restart policy."""
 
     start: Start

@@ -14,7 +14,7 @@ _MOST: Final = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Departed:
+class DeadMembers:
     """The members of a slot's processes whose death is confirmed.
 
     Attributes:
@@ -27,7 +27,7 @@ class Departed:
     dead: tuple[str, ...] = ()
     left: str | None = None
 
-    def after(self, member_id: str | None, status: int | None) -> Departed:
+    def after(self, member_id: str | None, status: int | None) -> DeadMembers:
         """One more process is dead.
 
         Args:
@@ -40,9 +40,9 @@ class Departed:
             return replace(self, left=member_id)
         return replace(self, dead=(*self.dead, member_id)[-_MOST:])
 
-    def succeeded(self) -> Departed:
+    def succeeded(self) -> DeadMembers:
         """A successor has joined: nobody has to be evicted for it any more."""
-        return Departed() if self.dead or self.left else self
+        return DeadMembers() if self.dead or self.left else self
 
     def to_remove(self, *, static: bool) -> list[str]:
         """Whom to take out of the group where no successor follows."""

@@ -29,7 +29,7 @@ class SpawnFailed:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class HeartbeatReceived:
     """A heartbeat: whether the worker is assigned, and whether records move."""
 
     joined: bool
@@ -42,12 +42,12 @@ class DrainBegun:
 
 
 @dataclass(frozen=True, slots=True)
-class Garbled:
+class ProtocolViolation:
     """The worker wrote something that is no frame: it cannot be relied on any more."""
 
 
 @dataclass(frozen=True, slots=True)
-class Stop:
+class StopRequested:
     """The slot is not wanted any more.
 
     Attributes:
@@ -73,12 +73,12 @@ class Exited:
 
 
 @dataclass(frozen=True, slots=True)
-class Replace:
+class ReplacementRequested:
     """Another process takes the place of this one, which has done nothing wrong.
 
     Attributes:
         reason: What it is counted under.
-        hold: The successor waits for `Release`: what this slot has may be another one's then.
+        hold: The successor waits for `Released`: what this slot has may be another one's then.
     """
 
     reason: ExitClass
@@ -86,7 +86,7 @@ class Replace:
 
 
 @dataclass(frozen=True, slots=True)
-class Release:
+class Released:
     """A slot that holds may start its process."""
 
 
@@ -105,13 +105,13 @@ Event = (
     Tick
     | Spawned
     | SpawnFailed
-    | Beat
+    | HeartbeatReceived
     | DrainBegun
-    | Garbled
-    | Stop
+    | ProtocolViolation
+    | StopRequested
     | Exited
-    | Replace
-    | Release
+    | ReplacementRequested
+    | Released
     | Hung
 )
 
@@ -150,12 +150,12 @@ class SendKill:
 
 
 @dataclass(frozen=True, slots=True)
-class LeaveBehind:
+class Abandon:
     """Stop waiting for a process that SIGKILL did not end."""
 
 
 @dataclass(frozen=True, slots=True)
-class Retry:
+class ScheduleRestart:
     """Another process follows in `delay` seconds; count the restart under `reason`."""
 
     reason: ExitClass
@@ -178,7 +178,7 @@ class Finish:
 
 
 @dataclass(frozen=True, slots=True)
-class Renew:
+class CompleteReplacement:
     """The process was replaced as planned; the next one starts now, or when it is released.
 
     Attributes:
@@ -190,5 +190,5 @@ class Renew:
     seconds: float
 
 
-Command = SendStart | SendDump | SendDrain | SendTerm | SendKill | LeaveBehind
-Action = Spawn | Command | Retry | Fail | Finish | Renew
+ProcessAction = SendStart | SendDump | SendDrain | SendTerm | SendKill | Abandon
+Action = Spawn | ProcessAction | ScheduleRestart | Fail | Finish | CompleteReplacement

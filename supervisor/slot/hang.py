@@ -46,7 +46,7 @@ class Limits:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class Observation:
     """What there is to see of a worker.
 
     Attributes:
@@ -65,7 +65,7 @@ class Sight:
 
 
 @dataclass(frozen=True, slots=True)
-class Watch:
+class HangWatch:
     """What is remembered of a worker between two looks.
 
     Attributes:
@@ -100,7 +100,7 @@ class Hang:
     deaf: bool = False
 
 
-class Attention:
+class AttentionClock:
     """A clock that stands still while its owner does."""
 
     def __init__(self) -> None:
@@ -116,17 +116,19 @@ class Attention:
         return self._seconds
 
 
-def look(watch: Watch | None, sight: Sight, limits: Limits, at: float) -> tuple[Watch, Hang | None]:
+def detect_hang(
+    watch: HangWatch | None, sight: Observation, limits: Limits, at: float
+) -> tuple[HangWatch, Hang | None]:
     """Look at a worker that is meant to run.
 
     Args:
         watch: What was remembered at the last look; None at the first.
         sight: What there is to see.
         limits: What it may do for how long.
-        at: Seconds of attention by now, see `Attention`.
+        at: Seconds of attention by now, see `AttentionClock`.
     """
     if watch is None or watch.process != sight.process:
-        watch = Watch(sight.process, heard=at)
+        watch = HangWatch(sight.process, heard=at)
     if sight.beat is None or sight.beat == watch.beat:
         return watch, _silent(watch, limits, at)
     began = None
@@ -134,7 +136,7 @@ def look(watch: Watch | None, sight: Sight, limits: Limits, at: float) -> tuple[
         began = at - sight.handler_seconds
         # A later one's beginning is later, so the clocks differ by a pause of the machine.
         began = began if watch.handling_since is None else max(began, watch.handling_since)
-    watch = Watch(
+    watch = HangWatch(
         sight.process,
         heard=at,
         beat=sight.beat,
@@ -145,14 +147,14 @@ def look(watch: Watch | None, sight: Sight, limits: Limits, at: float) -> tuple[
     return watch, _overdue(watch, limits, at) or _stalled(watch, limits, at)
 
 
-def _silent(watch: Watch, limits: Limits, at: float) -> Hang | None:
+def _silent(watch: HangWatch, limits: Limits, at: float) -> Hang | None:
     limit = limits.silence if watch.settled else max(limits.silence, STARTUP)
     if not limits.silence or at - watch.heard <= limit:
         return None
     return Hang(ExitClass.HUNG, f"no heartbeat for {at - watch.heard:.3g} s", deaf=True)
 
 
-def _overdue(watch: Watch, limits: Limits, at: float) -> Hang | None:
+def _overdue(watch: HangWatch, limits: Limits, at: float) -> Hang | None:
     if not limits.handler or watch.handling_since is None:
         return None
     seconds = at - watch.handling_since
@@ -162,7 +164,7 @@ def _overdue(watch: Watch, limits: Limits, at: float) -> Hang | None:
     return Hang(ExitClass.HUNG, why)
 
 
-def _stalled(watch: Watch, limits: Limits, at: float) -> Hang | None:
+def _stalled(watch: HangWatch, limits: Limits, at: float) -> Hang | None:
     if not limits.stall or not watch.behind:
         return None
     (topic, partition, offset), since = min(watch.behind.items(), key=lambda item: item[1])

@@ -13,18 +13,18 @@ from enum import Enum
 from typing import TYPE_CHECKING, TypeAlias, assert_never
 
 from supervisor.slot.events import (
-    Beat,
+    Abandon,
+    CompleteReplacement,
     DrainBegun,
     Exited,
     Fail,
     Finish,
-    Garbled,
+    HeartbeatReceived,
     Hung,
-    LeaveBehind,
-    Release,
-    Renew,
-    Replace,
-    Retry,
+    ProtocolViolation,
+    Released,
+    ReplacementRequested,
+    ScheduleRestart,
     SendDrain,
     SendDump,
     SendKill,
@@ -33,7 +33,7 @@ from supervisor.slot.events import (
     Spawn,
     Spawned,
     SpawnFailed,
-    Stop,
+    StopRequested,
     Tick,
 )
 from supervisor.slot.hang import Limits
@@ -41,9 +41,9 @@ from supervisor.slot.recycling import Lifespan
 from supervisor.slot.restart import (
     ExitClass,
     GiveUp,
-    History,
     LeaveEnded,
     Restart,
+    RestartHistory,
     RestartPolicy,
     classify,
     decide,
@@ -77,7 +77,7 @@ READY = frozenset({SlotState.ASSIGNED, SlotState.PROCESSING})
 FINAL = frozenset({SlotState.GONE, SlotState.FAILED})
 
 
-class Pressure(Enum):
+class Escalation(Enum):
     """What has been done so far to make the process end."""
 
     NONE = 0
@@ -126,17 +126,17 @@ class Slot:
         history: What restart decisions remember.
         planned: Why the current process is being replaced as planned, if it is.
         fault: What is wrong with the current process although it lives, if something is.
-        hold: The next process waits for `Release`.
+        hold: The next process waits for `Released`.
     """
 
     state: SlotState
     since: float
     deadline: float | None
     wanted: bool = True
-    pressure: Pressure = Pressure.NONE
+    pressure: Escalation = Escalation.NONE
     started: float | None = None
     asked: float | None = None
-    history: History = field(default_factory=History)
+    history: RestartHistory = field(default_factory=RestartHistory)
     planned: ExitClass | None = None
     fault: ExitClass | None = None
     hold: bool = False
@@ -154,7 +154,7 @@ class Slot:
     @property
     def killed(self) -> bool:
         """Whether the current, or the latest, process was sent SIGKILL."""
-        return self.pressure is Pressure.KILL
+        return self.pressure is Escalation.KILL
 
     def to(self, state: SlotState, now: float, deadline: float | None = None) -> Slot:
         """The slot in another state; `since` stays if the state is the same."""
@@ -162,33 +162,38 @@ class Slot:
         return replace(self, state=state, since=since, deadline=deadline)
 
 
-Step: TypeAlias = "tuple[Slot, tuple[Action, ...]]"
+Transition: TypeAlias = "tuple[Slot, tuple[Action, ...]]"
 
 
-def step(slot: Slot, event: Event, now: float, policy: SlotPolicy) -> Step:
+def step(slot: Slot, event: Event, now: float, policy: SlotPolicy) -> Transition:
     """Take one event: the slot's next state, and what has to be done, in order."""
     if slot.state in FINAL:
         return _after_the_end(slot, event, now), ()
     match event:
         case Tick():
             return _tick(slot, now, policy)
-        case Stop() | Replace() | Release():
+        case StopRequested() | ReplacementRequested() | Released():
             return _asked(slot, event, now, policy)
         case SpawnFailed() | Exited():
             return _ended(slot, event, now, policy)
-        case Spawned() | Beat() | DrainBegun() | Garbled() | Hung():
+        case Spawned() | HeartbeatReceived() | DrainBegun() | ProtocolViolation() | Hung():
             return _reported(slot, event, now, policy)
         case _:
             assert_never(event)
 
 
-def _asked(slot: Slot, event: Stop | Replace | Release, now: float, policy: SlotPolicy) -> Step:
+def _asked(
+    slot: Slot,
+    event: StopRequested | ReplacementRequested | Released,
+    now: float,
+    policy: SlotPolicy,
+) -> Transition:
     match event:
-        case Stop():
+        case StopRequested():
             return _stop(slot, event, now, policy)
-        case Replace():
+        case ReplacementRequested():
             return _replace(slot, event, now, policy)
-        case Release():
+        case Released():
             return _release(slot, now), ()
         case _:
             assert_never(event)
@@ -196,18 +201,18 @@ def _asked(slot: Slot, event: Stop | Replace | Release, now: float, policy: Slot
 
 def _reported(
     slot: Slot,
-    event: Spawned | Beat | DrainBegun | Garbled | Hung,
+    event: Spawned | HeartbeatReceived | DrainBegun | ProtocolViolation | Hung,
     now: float,
     policy: SlotPolicy,
-) -> Step:
+) -> Transition:
     match event:
         case Spawned():
             return slot, ((SendStart(),) if slot.state is SlotState.STARTING else ())
-        case Beat():
+        case HeartbeatReceived():
             return _beat(slot, event, now), ()
         case DrainBegun():
             return (_drain(slot, now, policy) if slot.state in RUNNING else slot), ()
-        case Garbled():
+        case ProtocolViolation():
             return _kill(slot, now, policy)
         case Hung():
             return _hung(slot, event, now, policy)
@@ -215,7 +220,7 @@ def _reported(
             assert_never(event)
 
 
-def _tick(slot: Slot, now: float, policy: SlotPolicy) -> Step:
+def _tick(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
     if slot.deadline is None or now < slot.deadline:
         return slot, ()
     if slot.state is SlotState.BACKING_OFF:
@@ -223,30 +228,30 @@ def _tick(slot: Slot, now: float, policy: SlotPolicy) -> Step:
     return _escalate(slot, now, policy)
 
 
-def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Step:
+def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
     match slot.pressure:
-        case Pressure.NONE:
+        case Escalation.NONE:
             return slot, ()
-        case Pressure.DUMP:
+        case Escalation.DUMP:
             deadline = now + policy.drain_timeout
-            return replace(slot, pressure=Pressure.DRAIN, deadline=deadline), (SendDrain(),)
-        case Pressure.DRAIN:
+            return replace(slot, pressure=Escalation.DRAIN, deadline=deadline), (SendDrain(),)
+        case Escalation.DRAIN:
             deadline = now + policy.kill_delay
-            return replace(slot, pressure=Pressure.TERM, deadline=deadline), (SendTerm(),)
-        case Pressure.TERM:
+            return replace(slot, pressure=Escalation.TERM, deadline=deadline), (SendTerm(),)
+        case Escalation.TERM:
             return _kill(slot, now, policy)
-        case Pressure.KILL:
+        case Escalation.KILL:
             if not slot.wanted:
-                return slot.to(SlotState.GONE, now), (LeaveBehind(), Finish(ExitClass.KILLED))
+                return slot.to(SlotState.GONE, now), (Abandon(), Finish(ExitClass.KILLED))
             # A successor would share its group.instance.id with a process that may still live.
             fail = Fail(ExitClass.KILLED, "the kernel does not end it, even by SIGKILL")
             slot = replace(slot, wanted=False)  # nor may anybody revive this slot
-            return slot.to(SlotState.FAILED, now), (LeaveBehind(), fail)
+            return slot.to(SlotState.FAILED, now), (Abandon(), fail)
         case _:
             assert_never(slot.pressure)
 
 
-def _beat(slot: Slot, event: Beat, now: float) -> Slot:
+def _beat(slot: Slot, event: HeartbeatReceived, now: float) -> Slot:
     if slot.state not in RUNNING:
         return slot
     if not event.joined:
@@ -255,35 +260,35 @@ def _beat(slot: Slot, event: Beat, now: float) -> Slot:
 
 
 def _drain(slot: Slot, now: float, policy: SlotPolicy) -> Slot:
-    draining = replace(slot, pressure=Pressure.DRAIN, asked=now)
+    draining = replace(slot, pressure=Escalation.DRAIN, asked=now)
     return draining.to(SlotState.DRAINING, now, now + policy.drain_timeout)
 
 
-def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Step:
-    if slot.state is SlotState.BACKING_OFF or slot.pressure is Pressure.KILL:
+def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
+    if slot.state is SlotState.BACKING_OFF or slot.pressure is Escalation.KILL:
         return slot, ()
     asked = now if slot.asked is None else slot.asked
-    killed = replace(slot, pressure=Pressure.KILL, asked=asked)
+    killed = replace(slot, pressure=Escalation.KILL, asked=asked)
     return killed.to(SlotState.DRAINING, now, now + policy.reap_timeout), (SendKill(),)
 
 
 def _after_the_end(slot: Slot, event: Event, now: float) -> Slot:
     """A slot that had ended, for good or well, is tried again if the operator asks for it."""
     match event:
-        case Stop():
+        case StopRequested():
             return replace(slot, wanted=False)
-        case Replace(_, hold) if slot.wanted:
+        case ReplacementRequested(_, hold) if slot.wanted:
             return _afresh(slot, now, hold=hold)
         case _:
             return slot
 
 
 def _afresh(slot: Slot, now: float, *, hold: bool) -> Slot:
-    fresh = replace(slot, history=History(), pressure=Pressure.NONE, asked=None, hold=hold)
+    fresh = replace(slot, history=RestartHistory(), pressure=Escalation.NONE, asked=None, hold=hold)
     return fresh.to(SlotState.BACKING_OFF, now, None if hold else now)
 
 
-def _replace(slot: Slot, event: Replace, now: float, policy: SlotPolicy) -> Step:
+def _replace(slot: Slot, event: ReplacementRequested, now: float, policy: SlotPolicy) -> Transition:
     if slot.state is SlotState.BACKING_OFF:
         return _afresh(slot, now, hold=event.hold), ()
     slot = replace(slot, planned=event.reason, hold=event.hold)
@@ -299,14 +304,14 @@ def _release(slot: Slot, now: float) -> Slot:
     return released.to(slot.state, now, now) if slot.state is SlotState.BACKING_OFF else released
 
 
-def _hung(slot: Slot, event: Hung, now: float, policy: SlotPolicy) -> Step:
+def _hung(slot: Slot, event: Hung, now: float, policy: SlotPolicy) -> Transition:
     if slot.state not in RUNNING:
         return slot, ()
-    hung = replace(slot, fault=event.reason, pressure=Pressure.DUMP, asked=now)
+    hung = replace(slot, fault=event.reason, pressure=Escalation.DUMP, asked=now)
     return hung.to(SlotState.DRAINING, now, now + policy.dump_delay), (SendDump(),)
 
 
-def _stop(slot: Slot, event: Stop, now: float, policy: SlotPolicy) -> Step:
+def _stop(slot: Slot, event: StopRequested, now: float, policy: SlotPolicy) -> Transition:
     slot = replace(slot, wanted=False)
     if slot.state is SlotState.BACKING_OFF:
         return slot.to(SlotState.GONE, now), (Finish(ExitClass.DONE),)
@@ -317,7 +322,7 @@ def _stop(slot: Slot, event: Stop, now: float, policy: SlotPolicy) -> Step:
     return slot, ()
 
 
-def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPolicy) -> Step:
+def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPolicy) -> Transition:
     if slot.state is SlotState.BACKING_OFF:
         return slot, ()
     reason = _reason(slot, event)
@@ -327,17 +332,21 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
         return slot.to(SlotState.GONE, now), (Finish(reason),)
     if planned is not None:
         seconds = 0.0 if slot.asked is None else now - slot.asked
-        renewed = replace(slot, pressure=Pressure.NONE, asked=None)
+        renewed = replace(slot, pressure=Escalation.NONE, asked=None)
         deadline = None if slot.hold else now
-        return renewed.to(SlotState.BACKING_OFF, now, deadline), (Renew(planned, seconds),)
+        return renewed.to(SlotState.BACKING_OFF, now, deadline), (
+            CompleteReplacement(planned, seconds),
+        )
     uptime = 0.0 if slot.started is None else now - slot.started
     decision = decide(
         policy.restart, slot.history, reason, uptime=uptime, now=now, random=event.random
     )
     match decision:
         case Restart(delay, history):
-            waiting = replace(slot, history=history, pressure=Pressure.NONE, asked=None)
-            return waiting.to(SlotState.BACKING_OFF, now, now + delay), (Retry(reason, delay),)
+            waiting = replace(slot, history=history, pressure=Escalation.NONE, asked=None)
+            return waiting.to(SlotState.BACKING_OFF, now, now + delay), (
+                ScheduleRestart(reason, delay),
+            )
         case GiveUp(why):
             return slot.to(SlotState.FAILED, now), (Fail(reason, why),)
         case LeaveEnded():
@@ -353,4 +362,4 @@ def _reason(slot: Slot, event: SpawnFailed | Exited) -> ExitClass:
         return slot.fault
     if event.out_of_memory:
         return ExitClass.OUT_OF_MEMORY
-    return classify(event.status, killed_by_us=slot.pressure in {Pressure.TERM, Pressure.KILL})
+    return classify(event.status, killed_by_us=slot.pressure in {Escalation.TERM, Escalation.KILL})

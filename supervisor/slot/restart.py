@@ -143,7 +143,7 @@ class RestartPolicy:
 
 
 @dataclass(frozen=True, slots=True)
-class History:
+class RestartHistory:
     """What restart decisions remember of a slot.
 
     Attributes:
@@ -160,7 +160,7 @@ class Restart:
     """Start the next worker in `delay` seconds; `history` replaces the slot's."""
 
     delay: float
-    history: History
+    history: RestartHistory
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ Decision = Restart | GiveUp | LeaveEnded
 
 def decide(
     policy: RestartPolicy,
-    history: History,
+    history: RestartHistory,
     ended: ExitClass,
     *,
     uptime: float,
@@ -215,4 +215,4 @@ def decide(
     if policy.limit and len(ends) > policy.limit:
         return GiveUp(f"it ended {len(ends)} times within {policy.window:g} s")
     streak = 0 if uptime >= policy.stable else history.streak
-    return Restart(policy.delay(streak, random), History(streak + 1, ends))
+    return Restart(policy.delay(streak, random), RestartHistory(streak + 1, ends))

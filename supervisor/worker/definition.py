@@ -16,7 +16,7 @@ from flowodm.model import FlowBaseModel
 from supervisor.config.consumer import EXCEPTIONS, FUNCTIONS, PROFILES
 from supervisor.config.values import parse_start
 from supervisor.worker.partition_count import Counting
-from supervisor.worker.references import DefinitionError, Names, here_first
+from supervisor.worker.references import DefinitionError, References, here_first
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,7 +57,7 @@ class Definition:
                 if there are any.
         """
         here_first()
-        names = Names(_place(start))
+        names = References(_place(start))
         options = dict(start.consumer)
         if not options.get("partitions"):
             options.pop("partitions", None)  # not known yet
@@ -156,7 +156,7 @@ def _profile(found: object, where: str) -> profiles.BaseSettings:
         raise DefinitionError(f"{where} cannot be made: {error}") from error
 
 
-def _tracing(names: Names, said: bool | str) -> Tracing | None:
+def _tracing(names: References, said: bool | str) -> Tracing | None:
     if not said:
         return None
     try:

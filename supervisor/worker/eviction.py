@@ -24,7 +24,7 @@ from kafka.net.compat import KafkaNetClient
 from kafka.net.sasl.oauth import AbstractTokenProvider
 
 from flowodm.blocking import bounded
-from supervisor.worker.group_member import Membership
+from supervisor.worker.group_member import GroupMember
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -194,7 +194,7 @@ def evict_dead(
     Returns:
         Whether none of them is a member any more, or none had to be evicted.
     """
-    membership = Membership.of(consumer)
+    membership = GroupMember.of(consumer)
     if not member_ids or (successor and membership.inherits):
         return True
     facts = {"group": membership.group, "members": list(member_ids)}
@@ -221,7 +221,7 @@ def _told(error: BaseException) -> str:
     return f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
 
 
-def _remove(config: dict[str, Any], membership: Membership, member_ids: Sequence[str]) -> str:
+def _remove(config: dict[str, Any], membership: GroupMember, member_ids: Sequence[str]) -> str:
     """Ask the coordinator; returns why it refused, or "" if they are not in the group now."""
     provider = config.get("sasl_oauth_token_provider")
     if isinstance(provider, Oidc):

@@ -23,7 +23,7 @@ STATIC_MS: Final = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Membership:
+class GroupMember:
     """How a consumer is a member of its group.
 
     Attributes:
@@ -39,7 +39,7 @@ class Membership:
     session: str
 
     @classmethod
-    def of(cls, consumer: Mapping[str, Any]) -> Membership:
+    def of(cls, consumer: Mapping[str, Any]) -> GroupMember:
         """The membership that a librdkafka configuration describes."""
         coordinated = str(consumer.get("group.protocol", "classic")).lower() == "consumer"
         milliseconds = int(consumer.get("session.timeout.ms", 45_000))
@@ -71,6 +71,6 @@ def brisk(options: Options) -> Options:
     given = {**options.settings.extra_config, **options.consumer_config}
     if HEARTBEAT not in config or HEARTBEAT in given or options.partitions is not None:
         return options
-    most = STATIC_MS if Membership.of(config).instance_id else DYNAMIC_MS
+    most = STATIC_MS if GroupMember.of(config).instance_id else DYNAMIC_MS
     interval = min(int(config[HEARTBEAT]), most)
     return replace(options, consumer_config={**options.consumer_config, HEARTBEAT: interval})

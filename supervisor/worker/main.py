@@ -30,7 +30,7 @@ from flowodm.exceptions import (
 )
 from flowodm.metrics import PrometheusObserver
 from supervisor import logs
-from supervisor.protocol import Bye, Counted, Failed, Family, Heartbeat, Start, State, pack
+from supervisor.protocol import Bye, Counted, Family, Heartbeat, Stage, Start, WorkerFailed, pack
 from supervisor.redaction import Redactor, of_options
 from supervisor.slot.restart import ExitClass, ExitCode, classify
 from supervisor.worker.definition import resolved
@@ -134,11 +134,11 @@ class _Worker:
         text = str(error) if expected else f"{type(error).__name__}: {error}"
         text = "; ".join([text, *getattr(error, "__notes__", ())])
         message = _cut(self._redact(text)).encode(errors="replace").decode()
-        self._channel.send(Failed(kind=kind.value, message=message))
+        self._channel.send(WorkerFailed(kind=kind.value, message=message))
         return code
 
     def _consume(self) -> None:
-        self._channel.send(State("starting"))
+        self._channel.send(Stage("starting"))
         tracing = _tracing(self._start)
         if tracing is not None and self._start.consumer["tracing"] is True:
             tracing.set_up()
@@ -159,7 +159,7 @@ class _Worker:
         self._loop.before_join = self._evict
         if self._control.stopping:
             return
-        self._channel.send(State("running"))
+        self._channel.send(Stage("running"))
         if isinstance(self._loop, AsyncConsumerLoop):
             asyncio.run(self._loop.run())
         else:

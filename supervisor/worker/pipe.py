@@ -31,8 +31,8 @@ from supervisor.protocol import (
     Pause,
     ProtocolError,
     Resume,
+    Stage,
     Start,
-    State,
     encode,
 )
 from supervisor.slot.restart import ExitCode
@@ -249,7 +249,7 @@ class Control:
                 self._obey(frame)
             if (self.stopping or self._draining) and not self._said_draining:
                 self._said_draining = True
-                self._channel.send(State("draining"))
+                self._channel.send(Stage("draining"))
             if self._orphaned_at is None:
                 self._beat()  # also when woken: then an assignment has changed
                 next_beat = time.monotonic() + HEARTBEAT_INTERVAL

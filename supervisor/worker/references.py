@@ -55,7 +55,7 @@ def resolve(reference: str, key: str) -> object:
     return found
 
 
-class Names:
+class References:
     """All that one definition names, imported; what is wrong is kept, not raised.
 
     Args:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from supervisor import logs
-from supervisor.protocol import Bye, Counted, Failed, Heartbeat, Start, pack
+from supervisor.protocol import Bye, Counted, Heartbeat, Start, WorkerFailed, pack
 from supervisor.slot.restart import ExitCode
 from supervisor.worker.pipe import Channel, Control, SupervisorLostError
 
@@ -120,13 +120,13 @@ def slow_to_stop(loop: StandInLoop, control: Control, channel: Channel) -> int:
 
 def crash(_loop: StandInLoop, _control: Control, channel: Channel) -> int:
     """Fails at once."""
-    channel.send(Failed(kind="crash", message="RuntimeError: no database"))
+    channel.send(WorkerFailed(kind="crash", message="RuntimeError: no database"))
     return ExitCode.CRASH
 
 
 def misconfigured(_loop: StandInLoop, _control: Control, channel: Channel) -> int:
     """Can never work."""
-    channel.send(Failed(kind="configuration", message="there is no module shop"))
+    channel.send(WorkerFailed(kind="configuration", message="there is no module shop"))
     return ExitCode.CONFIGURATION
 
 
@@ -227,7 +227,7 @@ def ended_by_itself(loop: StandInLoop, control: Control, channel: Channel) -> in
 
 def failed_and_stays(loop: StandInLoop, control: Control, channel: Channel) -> int:
     """Says that it has failed, and its process stays."""
-    failed = Failed(kind="record", message="RecordError: orders/0")
+    failed = WorkerFailed(kind="record", message="RecordError: orders/0")
     return _stays(loop, control, channel, lambda: channel.send(failed))
 
 
@@ -269,5 +269,5 @@ MARKUP = "<img src=x onerror=\"document.title='owned'\"><script>alert(1)</script
 
 def crash_with_markup(_loop: StandInLoop, _control: Control, channel: Channel) -> int:
     """Fails with a message that a browser would run if it took it for HTML."""
-    channel.send(Failed(kind="crash", message=MARKUP))
+    channel.send(WorkerFailed(kind="crash", message=MARKUP))
     return ExitCode.CRASH

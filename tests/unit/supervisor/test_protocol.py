@@ -15,14 +15,14 @@ from supervisor.protocol import (
     Bye,
     Decoder,
     Drain,
-    Failed,
     Heartbeat,
     Hello,
     Identity,
     Logging,
     ProtocolError,
+    Stage,
     Start,
-    State,
+    WorkerFailed,
     decode,
     encode,
     pack,
@@ -57,7 +57,7 @@ frames = st.one_of(
     st.just(Drain()),
     st.just(Abort()),
     st.builds(Hello, counts),
-    st.builds(State, st.sampled_from(["starting", "running", "draining"])),
+    st.builds(Stage, st.sampled_from(["starting", "running", "draining"])),
     st.builds(
         Heartbeat,
         joined=st.booleans(),
@@ -69,7 +69,7 @@ frames = st.one_of(
         oldest_handler_seconds=st.floats(0, 1e9),
         metrics=st.none() | st.lists(families, max_size=2).map(pack),
     ),
-    st.builds(Failed, text, text),
+    st.builds(WorkerFailed, text, text),
     st.builds(Bye, st.integers(-64, 255)),
 )
 
@@ -152,7 +152,7 @@ def test_an_endless_line_is_an_error_and_not_endless_memory(monkeypatch):
 def test_a_frame_that_the_other_end_would_refuse_is_not_sent(monkeypatch):
     monkeypatch.setattr(protocol, "MAX_FRAME_BYTES", 1000)
     with pytest.raises(ProtocolError, match=r"failed frame of .* bytes is longer"):
-        encode(Failed("crash", "x" * 1000))
+        encode(WorkerFailed("crash", "x" * 1000))
 
 
 def test_secrets_do_not_show_in_a_frames_repr():

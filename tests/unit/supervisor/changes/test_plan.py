@@ -7,12 +7,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.changes.plan import plan
-from supervisor.fleet.wanted import Key, Wanted
+from supervisor.fleet.wanted import SlotKey, SlotSpec
 from supervisor.protocol import Identity, Logging, Start
 from supervisor.slot.machine import SlotPolicy
 
 
-def wanted(key: Key, *, policy=None, **consumer) -> Wanted:
+def wanted(key: SlotKey, *, policy=None, **consumer) -> SlotSpec:
     start = Start(
         identity=Identity("test", key.consumer, key.index),
         consumer=consumer,
@@ -21,17 +21,17 @@ def wanted(key: Key, *, policy=None, **consumer) -> Wanted:
         logging=Logging(),
         drain_timeout=30.0,
     )
-    return Wanted(start, policy or SlotPolicy())
+    return SlotSpec(start, policy or SlotPolicy())
 
 
-def slots(**consumers) -> dict[Key, Wanted]:
+def slots(**consumers) -> dict[SlotKey, SlotSpec]:
     """Of name to (count, options), or to (list of partition lists, options)."""
     made = {}
     for name, (how_many, options) in consumers.items():
         groups = [None] * how_many if isinstance(how_many, int) else how_many
         for index, partitions in enumerate(groups):
             pinned = {} if partitions is None else {"partitions": partitions}
-            key = Key(name, index)
+            key = SlotKey(name, index)
             made[key] = wanted(key, **options, **pinned)
     return made
 
@@ -64,7 +64,7 @@ def test_another_number_of_workers_only_adds_or_removes_the_last_ones():
 
 
 def test_another_restart_policy_replaces_no_process():
-    key = Key("orders", 0)
+    key = SlotKey("orders", 0)
     patient = SlotPolicy(kill_delay=99.0)
 
     assert plan({key: wanted(key)}, {key: wanted(key, policy=patient)}).nothing

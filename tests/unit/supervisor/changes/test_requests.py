@@ -8,9 +8,9 @@ import pytest
 
 from supervisor.changes.changes import Change, ChangeRefusedError
 from supervisor.changes.requests import Requests
+from supervisor.fleet.fold import Fold
 from supervisor.instrumentation import status
 from supervisor.instrumentation.exposition import Exposition
-from supervisor.fleet.fold import Fold
 
 NEW = object()
 

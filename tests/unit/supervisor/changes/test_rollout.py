@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.fleet.wanted import Key
-from supervisor.changes.rollout import Begin, Free, Rollout, View, advance
+from supervisor.changes.rollout import BeginReplacement, ReleaseSlot, Rollout, SlotView, advance
+from supervisor.fleet.wanted import SlotKey
 from supervisor.slot.restart import ExitClass
 
-A, B, C = (Key("orders", n) for n in range(3))
+A, B, C = (SlotKey("orders", n) for n in range(3))
 PATIENCE = 60.0
 REASON = ExitClass.RELOADED
 
@@ -19,14 +19,14 @@ def rollout(*steps) -> Rollout:
     return Rollout().then([frozenset(step) for step in steps], REASON)
 
 
-def view(process=1, at_work=True, over=False) -> View:
-    return View(process, at_work, over)
+def view(process=1, at_work=True, over=False) -> SlotView:
+    return SlotView(process, at_work, over)
 
 
 def test_the_first_one_begins_alone():
     going, orders = advance(rollout({A}, {B}), {A: view(), B: view()}, 0.0, PATIENCE)
 
-    assert orders == (Begin(A, REASON, hold=False),)
+    assert orders == (BeginReplacement(A, REASON, hold=False),)
     assert going.under_way
 
 
@@ -47,7 +47,7 @@ def test_the_next_one_waits_until_the_successor_is_at_work(successor):
 
     going, _ = advance(going, {**views, A: view(process=2)}, 11.0, PATIENCE)
     _, orders = advance(going, {**views, A: view(process=2)}, 11.0, PATIENCE)
-    assert orders == (Begin(B, REASON, hold=False),)
+    assert orders == (BeginReplacement(B, REASON, hold=False),)
 
 
 @pytest.mark.parametrize(
@@ -69,14 +69,17 @@ def test_a_successor_that_does_not_work_halts_it_before_it_reaches_the_others(la
 def test_slots_of_one_step_end_together_before_any_successor_starts():
     views = {A: view(), B: view()}
     going, orders = advance(rollout({A, B}), views, 0.0, PATIENCE)
-    assert orders == (Begin(A, REASON, hold=True), Begin(B, REASON, hold=True))
+    assert orders == (
+        BeginReplacement(A, REASON, hold=True),
+        BeginReplacement(B, REASON, hold=True),
+    )
 
     going, orders = advance(going, {A: view(process=0), B: view()}, 1.0, PATIENCE)
     assert orders == ()
 
     none = view(process=0, at_work=False)
     going, orders = advance(going, {A: none, B: none}, 2.0, PATIENCE)
-    assert orders == (Free(A), Free(B))
+    assert orders == (ReleaseSlot(A), ReleaseSlot(B))
 
 
 def test_a_slot_that_is_new_holds_nobody_up_and_waits_with_the_others():
@@ -84,7 +87,7 @@ def test_a_slot_that_is_new_holds_nobody_up_and_waits_with_the_others():
     going, _ = advance(rollout({A, B}), {A: view(), B: none}, 0.0, PATIENCE)
 
     going, orders = advance(going, {A: none, B: none}, 1.0, PATIENCE)
-    assert orders == (Free(A), Free(B))
+    assert orders == (ReleaseSlot(A), ReleaseSlot(B))
 
 
 def test_a_slot_that_is_gone_holds_nobody_up():
@@ -93,7 +96,7 @@ def test_a_slot_that_is_gone_holds_nobody_up():
     going, _ = advance(going, {B: view()}, 1.0, PATIENCE)
     _, orders = advance(going, {B: view()}, 1.0, PATIENCE)
 
-    assert orders == (Begin(B, REASON, hold=False),)
+    assert orders == (BeginReplacement(B, REASON, hold=False),)
 
 
 def test_what_waits_already_is_not_replaced_twice():
@@ -110,7 +113,7 @@ def test_steps_that_are_planned_anew_are_left_out_and_others_stay():
 
 @given(st.data())
 def test_it_ends_and_never_has_two_steps_under_way(data):
-    keys = [Key("orders", n) for n in range(6)]
+    keys = [SlotKey("orders", n) for n in range(6)]
     steps = [{key} for key in keys[:3]] + [set(keys[3:])]
     going = rollout(*data.draw(st.permutations(steps)))
     processes = dict.fromkeys(keys, 1)
@@ -122,7 +125,7 @@ def test_it_ends_and_never_has_two_steps_under_way(data):
         going, orders = advance(going, views, now, PATIENCE)
         for order in orders:
             number += 1
-            if isinstance(order, Begin):
+            if isinstance(order, BeginReplacement):
                 assert order.key in (going.current or ())
                 processes[order.key] = 0 if order.hold else number
                 holding |= {order.key} if order.hold else set()

@@ -8,26 +8,34 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from supervisor.slot.hang import ABSENCE, STARTUP, STEP, Attention, Limits, Sight, look
+from supervisor.slot.hang import (
+    ABSENCE,
+    STARTUP,
+    STEP,
+    AttentionClock,
+    Limits,
+    Observation,
+    detect_hang,
+)
 from supervisor.slot.restart import ExitClass
 
 LIMITS = Limits(silence=30, handler=60, stall=300)
-IDLE = Sight(process=1, joined=True)
+IDLE = Observation(process=1, joined=True)
 
 
 def watch(sights, limits=LIMITS, step=1.0):
     """Look at one sight after the other, a heartbeat each, a second apart; all that was found."""
     memory, found = None, []
     for number, sight in enumerate(sights):
-        memory, hang = look(memory, replace(sight, beat=number), limits, number * step)
+        memory, hang = detect_hang(memory, replace(sight, beat=number), limits, number * step)
         found.append(hang)
     return found
 
 
 def silent_after(sight, seconds, limits=LIMITS):
     """What is found when nothing follows this sight for so long."""
-    memory, _ = look(None, sight, limits, 0.0)
-    return look(memory, sight, limits, seconds)[1]
+    memory, _ = detect_hang(None, sight, limits, 0.0)
+    return detect_hang(memory, sight, limits, seconds)[1]
 
 
 def test_a_worker_that_falls_silent_hangs_and_cannot_take_commands():
@@ -38,7 +46,7 @@ def test_a_worker_that_falls_silent_hangs_and_cannot_take_commands():
 
 @pytest.mark.parametrize("beat", [None, 1])
 def test_until_it_is_assigned_for_the_first_time_silence_has_more_time(beat):
-    importing = Sight(process=1, beat=beat)
+    importing = Observation(process=1, beat=beat)
     assert silent_after(importing, 60) is None
     assert silent_after(importing, STARTUP) is None
     assert silent_after(importing, STARTUP + 1).reason is ExitClass.HUNG
@@ -47,14 +55,16 @@ def test_until_it_is_assigned_for_the_first_time_silence_has_more_time(beat):
 
 
 def test_in_a_later_rebalance_silence_counts_as_ever():
-    memory, _ = look(None, replace(IDLE, beat=1), LIMITS, 0)
-    memory, _ = look(memory, Sight(process=1, beat=2, joined=False), LIMITS, 1)
-    assert look(memory, Sight(process=1, beat=2, joined=False), LIMITS, 32)[1] is not None
+    memory, _ = detect_hang(None, replace(IDLE, beat=1), LIMITS, 0)
+    memory, _ = detect_hang(memory, Observation(process=1, beat=2, joined=False), LIMITS, 1)
+    assert (
+        detect_hang(memory, Observation(process=1, beat=2, joined=False), LIMITS, 32)[1] is not None
+    )
 
 
 def test_the_next_process_of_the_slot_begins_anew():
-    memory, _ = look(None, replace(IDLE, beat=1), LIMITS, 0)
-    assert look(memory, Sight(process=2), LIMITS, 100)[1] is None
+    memory, _ = detect_hang(None, replace(IDLE, beat=1), LIMITS, 0)
+    assert detect_hang(memory, Observation(process=2), LIMITS, 100)[1] is None
 
 
 def test_a_handler_past_its_limit_hangs():
@@ -71,12 +81,12 @@ def test_many_handlers_one_after_the_other_are_not_one_long_one():
 
 
 def test_a_handler_that_stood_still_with_the_whole_machine_is_not_past_its_limit():
-    memory, _ = look(None, replace(IDLE, beat=1, handler_seconds=5), LIMITS, 10)
+    memory, _ = detect_hang(None, replace(IDLE, beat=1, handler_seconds=5), LIMITS, 10)
     thawed = replace(IDLE, beat=2, handler_seconds=3606)
-    memory, hang = look(memory, thawed, LIMITS, 11)
+    memory, hang = detect_hang(memory, thawed, LIMITS, 11)
     assert hang is None
     later = replace(IDLE, beat=3, handler_seconds=3662)
-    assert look(memory, later, LIMITS, 67)[1] is not None, "62 s of them were seen"
+    assert detect_hang(memory, later, LIMITS, 67)[1] is not None, "62 s of them were seen"
 
 
 def test_a_partition_that_stands_still_for_too_long_is_stalled():
@@ -109,14 +119,14 @@ def test_a_limit_of_nought_is_none():
 
 
 def test_attention_does_not_count_the_watchers_own_absence():
-    attention = Attention()
+    attention = AttentionClock()
     moments = (100.0, 101.0, 3701.0, 3702.0)
     assert [attention.at(now) for now in moments] == [0, 1, 1 + ABSENCE, 2 + ABSENCE]
 
 
 @given(st.lists(st.floats(0, 1e5), max_size=200))
 def test_attention_never_runs_backwards_nor_faster_than_the_clock(gaps):
-    attention, now, before = Attention(), 0.0, None
+    attention, now, before = AttentionClock(), 0.0, None
     for gap in gaps:
         now += gap
         at = attention.at(now)
@@ -145,8 +155,8 @@ def test_nothing_is_found_while_everything_stays_within_its_limits(steps):
         if came or quiet > 20:
             beat, quiet = beat + 1, 0.0
         places = tuple(("orders", n, number) for n in range(behind))
-        sight = Sight(1, beat, joined, handling if quiet == 0 else 0, places)
-        memory, hang = look(memory, sight, Limits(silence=41, handler=50, stall=60), at)
+        sight = Observation(1, beat, joined, handling if quiet == 0 else 0, places)
+        memory, hang = detect_hang(memory, sight, Limits(silence=41, handler=50, stall=60), at)
         assert hang is None or hang.reason is ExitClass.STALLED
         if hang is not None:
             pytest.fail(hang.why)
@@ -154,9 +164,9 @@ def test_nothing_is_found_while_everything_stays_within_its_limits(steps):
 
 @given(st.floats(0.1, 1e4), st.floats(0.1, STEP), st.booleans())
 def test_silence_is_found_at_the_first_look_past_its_limit(limit, step, settled):
-    sight = Sight(1, 1.0, joined=settled)
+    sight = Observation(1, 1.0, joined=settled)
     limits = Limits(silence=limit)
     allowed = limit if settled else max(limit, STARTUP)
-    memory, _ = look(None, sight, limits, 0.0)
-    assert look(memory, sight, limits, allowed)[1] is None
-    assert look(memory, sight, limits, allowed + step)[1] is not None
+    memory, _ = detect_hang(None, sight, limits, 0.0)
+    assert detect_hang(memory, sight, limits, allowed)[1] is None
+    assert detect_hang(memory, sight, limits, allowed + step)[1] is not None

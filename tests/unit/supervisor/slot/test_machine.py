@@ -10,18 +10,18 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from supervisor.slot.events import (
-    Beat,
+    Abandon,
+    CompleteReplacement,
     DrainBegun,
     Exited,
     Fail,
     Finish,
-    Garbled,
+    HeartbeatReceived,
     Hung,
-    LeaveBehind,
-    Release,
-    Renew,
-    Replace,
-    Retry,
+    ProtocolViolation,
+    Released,
+    ReplacementRequested,
+    ScheduleRestart,
     SendDrain,
     SendDump,
     SendKill,
@@ -30,12 +30,12 @@ from supervisor.slot.events import (
     Spawn,
     Spawned,
     SpawnFailed,
-    Stop,
+    StopRequested,
     Tick,
 )
 from supervisor.slot.machine import (
     FINAL,
-    Pressure,
+    Escalation,
     Slot,
     SlotPolicy,
     SlotState,
@@ -62,7 +62,7 @@ def drive(*events, policy=POLICY, slot=None):
 
 
 def running():
-    return drive((0, Tick()), (0.1, Spawned()), (1, Beat(joined=True, busy=False)))[0]
+    return drive((0, Tick()), (0.1, Spawned()), (1, HeartbeatReceived(joined=True, busy=False)))[0]
 
 
 def test_a_new_slot_spawns_at_its_first_tick_and_starts_once_the_process_is_held():
@@ -72,19 +72,30 @@ def test_a_new_slot_spawns_at_its_first_tick_and_starts_once_the_process_is_held
 
 
 def test_heartbeats_tell_starting_assigned_and_processing_apart():
-    slot, _ = drive((0, Tick()), (0.1, Spawned()), (0.2, Beat(joined=False, busy=False)))
+    slot, _ = drive(
+        (0, Tick()), (0.1, Spawned()), (0.2, HeartbeatReceived(joined=False, busy=False))
+    )
     assert slot.state is SlotState.STARTING
-    slot, _ = drive((1, Beat(joined=True, busy=False)), slot=slot)
+    slot, _ = drive((1, HeartbeatReceived(joined=True, busy=False)), slot=slot)
     assert slot.state is SlotState.ASSIGNED
-    slot, _ = drive((2, Beat(joined=True, busy=True)), (3, Beat(joined=True, busy=True)), slot=slot)
+    slot, _ = drive(
+        (2, HeartbeatReceived(joined=True, busy=True)),
+        (3, HeartbeatReceived(joined=True, busy=True)),
+        slot=slot,
+    )
     assert (slot.state, slot.since) == (SlotState.PROCESSING, 2)
-    slot, _ = drive((4, Beat(joined=False, busy=False)), slot=slot)
+    slot, _ = drive((4, HeartbeatReceived(joined=False, busy=False)), slot=slot)
     assert slot.state is SlotState.STARTING
 
 
 def test_a_stop_drains_then_terms_then_kills_each_at_its_deadline():
     slot, done = drive(
-        (10, Stop()), (39.9, Tick()), (40, Tick()), (44.9, Tick()), (45, Tick()), slot=running()
+        (10, StopRequested()),
+        (39.9, Tick()),
+        (40, Tick()),
+        (44.9, Tick()),
+        (45, Tick()),
+        slot=running(),
     )
     assert done == [(10, SendDrain()), (40, SendTerm()), (45, SendKill())]
     assert slot.killed
@@ -94,29 +105,29 @@ def test_a_stop_drains_then_terms_then_kills_each_at_its_deadline():
 
 
 def test_a_process_that_survives_sigkill_is_left_behind_in_the_end():
-    slot, done = drive((10, Stop(now=True)), (20, Tick()), slot=running())
+    slot, done = drive((10, StopRequested(now=True)), (20, Tick()), slot=running())
     assert [action for _, action in done] == [
         SendKill(),
-        LeaveBehind(),
+        Abandon(),
         Finish(ExitClass.KILLED),
     ]
     assert slot.state is SlotState.GONE
 
 
 def test_no_successor_follows_a_process_that_may_still_live():
-    slot, done = drive((10, Garbled()), (20, Tick()), slot=running())
-    assert [type(action) for _, action in done] == [SendKill, LeaveBehind, Fail]
+    slot, done = drive((10, ProtocolViolation()), (20, Tick()), slot=running())
+    assert [type(action) for _, action in done] == [SendKill, Abandon, Fail]
     assert slot.state is SlotState.FAILED
 
 
 def test_stop_now_kills_at_once_also_in_the_middle_of_a_drain():
-    _, done = drive((10, Stop()), (11, Stop(now=True)), slot=running())
+    _, done = drive((10, StopRequested()), (11, StopRequested(now=True)), slot=running())
     assert done == [(10, SendDrain()), (11, SendKill())]
 
 
 def test_a_crash_backs_off_and_starts_again():
     slot, done = drive((10, Exited(70, 0.5)), (10.9, Tick()), (11, Tick()), slot=running())
-    assert done == [(10, Retry(ExitClass.CRASH, 1.0)), (11, Spawn())]
+    assert done == [(10, ScheduleRestart(ExitClass.CRASH, 1.0)), (11, Spawn())]
     assert slot.state is SlotState.STARTING
 
 
@@ -135,24 +146,24 @@ def test_a_wrong_configuration_fails_at_the_first_time():
 
 def test_a_failed_spawn_is_retried_with_backoff():
     slot, done = drive((0, Tick()), (0.5, SpawnFailed(0.5)))
-    assert done[-1] == (0.5, Retry(ExitClass.SPAWN, 1.0))
+    assert done[-1] == (0.5, ScheduleRestart(ExitClass.SPAWN, 1.0))
     assert slot.state is SlotState.BACKING_OFF
 
 
 def test_a_stop_while_backing_off_needs_no_process():
-    slot, done = drive((10, Exited(70, 0.5)), (10.5, Stop()), slot=running())
+    slot, done = drive((10, Exited(70, 0.5)), (10.5, StopRequested()), slot=running())
     assert done[-1] == (10.5, Finish(ExitClass.DONE))
     assert slot.state is SlotState.GONE
 
 
 def test_a_stop_before_the_process_is_held_never_starts_it():
-    _, done = drive((0, Tick()), (0.1, Stop()), (0.2, Spawned()))
+    _, done = drive((0, Tick()), (0.1, StopRequested()), (0.2, Spawned()))
     assert [action for _, action in done] == [Spawn(), SendDrain()]
 
 
 def test_a_worker_that_drains_by_itself_is_bounded_and_followed_by_another():
     _, done = drive((10, DrainBegun()), (20, Exited(0, 0.5)), slot=running())
-    assert done == [(20, Retry(ExitClass.DONE, 1.0))]
+    assert done == [(20, ScheduleRestart(ExitClass.DONE, 1.0))]
     _, done = drive((10, DrainBegun()), (40, Tick()), slot=running())
     assert done == [(40, SendTerm())]
 
@@ -164,7 +175,7 @@ def test_a_clean_end_stays_one_if_the_policy_says_on_failure():
 
 
 def test_the_drains_length_can_be_told_after_the_end():
-    slot, _ = drive((10, Stop()), (12, Exited(0, 0.5)), slot=running())
+    slot, _ = drive((10, StopRequested()), (12, Exited(0, 0.5)), slot=running())
     assert slot.asked == 10
 
 
@@ -172,12 +183,12 @@ events = st.one_of(
     st.just(Tick()),
     st.just(Spawned()),
     st.builds(SpawnFailed, st.floats(0, 0.99)),
-    st.builds(Beat, st.booleans(), st.booleans()),
+    st.builds(HeartbeatReceived, st.booleans(), st.booleans()),
     st.just(DrainBegun()),
-    st.just(Garbled()),
-    st.builds(Stop, st.booleans()),
-    st.builds(Replace, st.just(ExitClass.RELOADED), st.booleans()),
-    st.just(Release()),
+    st.just(ProtocolViolation()),
+    st.builds(StopRequested, st.booleans()),
+    st.builds(ReplacementRequested, st.just(ExitClass.RELOADED), st.booleans()),
+    st.just(Released()),
     st.just(Hung(ExitClass.HUNG)),
     st.builds(Exited, st.sampled_from([None, 0, 1, 65, 70, 75, 78, -9, -15]), st.floats(0, 0.99)),
 )
@@ -190,14 +201,16 @@ def test_in_any_order_of_events_the_machine_never_fails_and_a_final_state_is_fin
         now += pause
         before = slot
         slot, actions = step(slot, event, now, POLICY)
-        if before.state in FINAL and not (isinstance(event, Replace) and before.wanted):
+        if before.state in FINAL and not (
+            isinstance(event, ReplacementRequested) and before.wanted
+        ):
             assert (slot, actions) == (replace(before, wanted=slot.wanted), ())
         assert slot.deadline is None or slot.deadline >= slot.since
         if slot.state is SlotState.DRAINING:
             assert slot.deadline is not None, "a drain without a deadline could last for ever"
         if slot.state is SlotState.BACKING_OFF:
             assert (slot.deadline is None) == slot.hold, "what has no deadline must be released"
-            assert slot.pressure is Pressure.NONE, "what was done to the last process"
+            assert slot.pressure is Escalation.NONE, "what was done to the last process"
 
 
 class World(RuleBasedStateMachine):
@@ -229,7 +242,7 @@ class World(RuleBasedStateMachine):
                 self.told = True
             elif isinstance(action, SendDump | SendDrain | SendTerm | SendKill):
                 assert self.alive, "a signal for a dead process"
-            elif isinstance(action, LeaveBehind):
+            elif isinstance(action, Abandon):
                 self.alive = False
 
     @rule(seconds=st.floats(0.01, 40))
@@ -252,10 +265,10 @@ class World(RuleBasedStateMachine):
     @precondition(lambda self: self.alive and self.told)
     @rule(joined=st.booleans(), busy=st.booleans())
     def a_heartbeat_comes(self, joined, busy):
-        self.feed(Beat(joined, busy))
+        self.feed(HeartbeatReceived(joined, busy))
 
     @precondition(lambda self: self.alive and self.told)
-    @rule(event=st.sampled_from([DrainBegun(), Garbled()]))
+    @rule(event=st.sampled_from([DrainBegun(), ProtocolViolation()]))
     def the_worker_surprises(self, event):
         self.feed(event)
 
@@ -273,17 +286,17 @@ class World(RuleBasedStateMachine):
     @rule(hold=st.booleans())
     def the_operator_replaces(self, hold):
         self.held = hold and not self.stopped
-        self.feed(Replace(ExitClass.RESTARTED, hold))
+        self.feed(ReplacementRequested(ExitClass.RESTARTED, hold))
 
     @rule()
     def the_operator_releases(self):
         self.held = False
-        self.feed(Release())
+        self.feed(Released())
 
     @rule(now=st.booleans())
     def the_operator_stops(self, now):
         self.stopped = True
-        self.feed(Stop(now))
+        self.feed(StopRequested(now))
 
     @invariant()
     def a_stopped_slot_ends_within_its_deadlines(self):
@@ -311,9 +324,14 @@ TestWorld.settings = settings(max_examples=100, stateful_step_count=40, deadline
 
 
 def test_a_replaced_worker_drains_and_its_successor_starts_at_once():
-    slot, done = drive((10, Replace(ExitClass.RELOADED)), (12, Exited(0, 0.5)), slot=running())
+    slot, done = drive(
+        (10, ReplacementRequested(ExitClass.RELOADED)), (12, Exited(0, 0.5)), slot=running()
+    )
 
-    assert [action for _, action in done] == [SendDrain(), Renew(ExitClass.RELOADED, 2)]
+    assert [action for _, action in done] == [
+        SendDrain(),
+        CompleteReplacement(ExitClass.RELOADED, 2),
+    ]
     assert (slot.state, slot.deadline) == (SlotState.BACKING_OFF, 12)
     assert drive((12, Tick()), slot=slot)[1] == [(12, Spawn())]
 
@@ -322,25 +340,26 @@ def test_replacements_never_count_as_failures():
     slot = running()
     for now in range(10, 100, 10):
         slot, _ = drive(
-            (now, Replace(ExitClass.RECYCLED)), (now + 1, Exited(0, 0.5)), (now + 1, Tick()),
-            (now + 1, Spawned()), (now + 2, Beat(joined=True, busy=False)), slot=slot,
+            (now, ReplacementRequested(ExitClass.RECYCLED)), (now + 1, Exited(0, 0.5)), (now + 1, Tick()),
+            (now + 1, Spawned()), (now + 2, HeartbeatReceived(joined=True, busy=False)),
+            slot=slot,
         )  # fmt: skip
     assert slot.state is SlotState.ASSIGNED
     assert slot.history.ends == ()
 
 
 def test_a_held_slot_starts_when_it_is_released_and_not_before():
-    held = Replace(ExitClass.RELOADED, hold=True)
+    held = ReplacementRequested(ExitClass.RELOADED, hold=True)
     slot, done = drive((10, held), (12, Exited(0, 0.5)), (99, Tick()), slot=running())
     assert not any(isinstance(action, Spawn) for _, action in done)
 
-    assert drive((100, Release()), (100, Tick()), slot=slot)[1] == [(100, Spawn())]
+    assert drive((100, Released()), (100, Tick()), slot=slot)[1] == [(100, Spawn())]
 
 
 def test_a_release_before_the_end_of_the_old_process_waits_for_that_end():
-    held = Replace(ExitClass.RELOADED, hold=True)
+    held = ReplacementRequested(ExitClass.RELOADED, hold=True)
     _, done = drive(
-        (10, held), (11, Release()), (11, Tick()), (12, Exited(0, 0.5)), (12, Tick()),
+        (10, held), (11, Released()), (11, Tick()), (12, Exited(0, 0.5)), (12, Tick()),
         slot=running(),
     )  # fmt: skip
     assert [when for when, action in done if isinstance(action, Spawn)] == [12]
@@ -350,15 +369,20 @@ def test_a_slot_that_failed_for_good_is_tried_again_when_somebody_asks():
     slot, _ = drive((10, Exited(78, 0.5)), slot=running())
     assert slot.state is SlotState.FAILED
 
-    assert drive((20, Replace(ExitClass.RELOADED)), (20, Tick()), slot=slot)[1] == [(20, Spawn())]
+    assert drive((20, ReplacementRequested(ExitClass.RELOADED)), (20, Tick()), slot=slot)[1] == [
+        (20, Spawn())
+    ]
 
 
 def test_a_slot_whose_process_the_kernel_keeps_is_never_tried_again():
     ticks = [(now, Tick()) for now in (40, 45, 55)]
-    slot, _ = drive((10, Replace(ExitClass.RESTARTED)), *ticks, slot=running())
+    slot, _ = drive((10, ReplacementRequested(ExitClass.RESTARTED)), *ticks, slot=running())
     assert slot.state is SlotState.FAILED
 
-    assert drive((60, Replace(ExitClass.RESTARTED)), (60, Tick()), slot=slot) == (slot, [])
+    assert drive((60, ReplacementRequested(ExitClass.RESTARTED)), (60, Tick()), slot=slot) == (
+        slot,
+        [],
+    )
 
 
 def test_a_worker_that_hangs_is_dumped_drained_terminated_killed_and_replaced():
@@ -371,27 +395,27 @@ def test_a_worker_that_hangs_is_dumped_drained_terminated_killed_and_replaced():
         (11, SendDrain()),
         (41, SendTerm()),
         (46, SendKill()),
-        (47, Retry(ExitClass.HUNG, 1)),
+        (47, ScheduleRestart(ExitClass.HUNG, 1)),
     ]
     assert slot.state is SlotState.BACKING_OFF
 
 
 def test_a_worker_that_hung_before_its_planned_replacement_counts_as_hung():
     slot, done = drive(
-        (10, Hung(ExitClass.HUNG)), (10.5, Replace(ExitClass.RELOADED, hold=True)),
+        (10, Hung(ExitClass.HUNG)), (10.5, ReplacementRequested(ExitClass.RELOADED, hold=True)),
         (12, Exited(0, 0.5)), slot=running(),
     )  # fmt: skip
-    assert done == [(10, SendDump()), (12, Renew(ExitClass.HUNG, 2))]
+    assert done == [(10, SendDump()), (12, CompleteReplacement(ExitClass.HUNG, 2))]
     assert slot.hold
 
 
 @pytest.mark.parametrize("state", sorted(FINAL, key=str))
 def test_nothing_happens_in_a_final_state(state):
     slot = running().to(state, 5.0)
-    assert step(slot, Stop(now=True), 6.0, POLICY) == (replace(slot, wanted=False), ())
+    assert step(slot, StopRequested(now=True), 6.0, POLICY) == (replace(slot, wanted=False), ())
 
 
 def test_a_slot_that_failed_for_good_is_not_tried_again_once_the_fleet_stops():
-    slot, _ = drive((10, Exited(78, 0.5)), (11, Stop()), slot=running())
+    slot, _ = drive((10, Exited(78, 0.5)), (11, StopRequested()), slot=running())
 
-    assert drive((20, Replace(ExitClass.RELOADED)), slot=slot) == (slot, [])
+    assert drive((20, ReplacementRequested(ExitClass.RELOADED)), slot=slot) == (slot, [])

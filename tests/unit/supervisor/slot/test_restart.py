@@ -10,9 +10,9 @@ from supervisor.slot.restart import (
     ExitClass,
     ExitCode,
     GiveUp,
-    History,
     LeaveEnded,
     Restart,
+    RestartHistory,
     RestartMode,
     RestartPolicy,
     classify,
@@ -33,7 +33,7 @@ rolls = st.floats(0, 1, exclude_max=True)
 
 
 def crash(policy, history=None, *, now=1000.0, uptime=0.0, random=0.5):
-    history = history or History()
+    history = history or RestartHistory()
     return decide(policy, history, ExitClass.CRASH, uptime=uptime, now=now, random=random)
 
 
@@ -59,7 +59,7 @@ def test_jitter_moves_the_delay_by_its_share_at_most(policy, streak):
 
 def test_one_failure_more_than_the_limit_within_the_window_is_the_last():
     policy = RestartPolicy(limit=3, window=60, jitter=0)
-    history, now = History(), 0.0
+    history, now = RestartHistory(), 0.0
     for _ in range(3):
         decision = crash(policy, history, now=now)
         assert isinstance(decision, Restart)
@@ -69,14 +69,14 @@ def test_one_failure_more_than_the_limit_within_the_window_is_the_last():
 
 def test_failures_older_than_the_window_are_forgotten():
     policy = RestartPolicy(limit=2, window=60)
-    history = History(streak=2, ends=(0.0, 30.0))
+    history = RestartHistory(streak=2, ends=(0.0, 30.0))
     assert isinstance(crash(policy, history, now=59.9), GiveUp)
     assert isinstance(crash(policy, history, now=60.0), Restart)
 
 
 def test_a_limit_of_zero_is_no_limit():
     policy = RestartPolicy(limit=0)
-    history = History()
+    history = RestartHistory()
     for number in range(500):
         decision = crash(policy, history, now=float(number))
         assert isinstance(decision, Restart)
@@ -85,18 +85,18 @@ def test_a_limit_of_zero_is_no_limit():
 
 def test_a_stable_run_resets_the_delay_but_not_the_count():
     policy = RestartPolicy(initial=0.1, stable=60, jitter=0, limit=5, window=1000)
-    tired = History(streak=8, ends=(100.0, 200.0))
+    tired = RestartHistory(streak=8, ends=(100.0, 200.0))
     after_short = crash(policy, tired, uptime=59.9)
     after_stable = crash(policy, tired, uptime=60.0)
     assert isinstance(after_short, Restart)
     assert isinstance(after_stable, Restart)
     assert after_short.delay > after_stable.delay == pytest.approx(0.1)
-    assert after_stable.history == History(streak=1, ends=(100.0, 200.0, 1000.0))
+    assert after_stable.history == RestartHistory(streak=1, ends=(100.0, 200.0, 1000.0))
 
 
 @given(policies, st.lists(st.floats(0, 1000), max_size=50), rolls)
 def test_the_history_never_grows_beyond_the_limit(policy, ends, random):
-    history = History(0, tuple(sorted(ends)))
+    history = RestartHistory(0, tuple(sorted(ends)))
     decision = crash(policy, history, now=1000.0, random=random)
     if isinstance(decision, Restart) and policy.limit:
         assert len(decision.history.ends) <= policy.limit
@@ -105,7 +105,7 @@ def test_the_history_never_grows_beyond_the_limit(policy, ends, random):
 @given(policies)
 def test_a_wrong_configuration_is_never_started_again(policy):
     ended = ExitClass.CONFIGURATION
-    decision = decide(policy, History(), ended, uptime=0, now=0, random=0)
+    decision = decide(policy, RestartHistory(), ended, uptime=0, now=0, random=0)
     assert isinstance(decision, GiveUp)
 
 
@@ -121,7 +121,7 @@ def test_a_wrong_configuration_is_never_started_again(policy):
     ],
 )
 def test_the_mode_says_which_ends_are_followed_by_a_start(mode, ended, expected):
-    decision = decide(RestartPolicy(mode=mode), History(), ended, uptime=0, now=0, random=0)
+    decision = decide(RestartPolicy(mode=mode), RestartHistory(), ended, uptime=0, now=0, random=0)
     assert isinstance(decision, expected)
 
 
@@ -158,7 +158,7 @@ def test_a_worker_that_ends_well_after_our_signal_was_not_killed():
 @pytest.mark.parametrize("passing", [ExitClass.SPAWN, ExitClass.FENCED])
 def test_a_start_that_is_refused_for_now_is_tried_again_for_ever_and_ever_more_slowly(passing):
     policy = RestartPolicy(initial=1, jitter=0, cap=30, limit=2, window=1e6)
-    history, delays = History(), []
+    history, delays = RestartHistory(), []
     for now in range(20):
         decision = decide(policy, history, passing, uptime=0, now=now, random=0.5)
         history = decision.history

@@ -6,7 +6,7 @@ import pytest
 import shop
 
 from flowodm import ConsumerLoop, LongRunningSettings, connect
-from supervisor.worker.group_member import DYNAMIC_MS, HEARTBEAT, STATIC_MS, Membership, brisk
+from supervisor.worker.group_member import DYNAMIC_MS, HEARTBEAT, STATIC_MS, GroupMember, brisk
 
 
 def options(**more):
@@ -52,4 +52,4 @@ def test_pinned_partitions_have_no_heartbeats_to_speed_up():
     ],
 )
 def test_the_session_that_counts_is_named(more, words):
-    assert words in Membership.of({"group.id": "orders", **more}).session
+    assert words in GroupMember.of({"group.id": "orders", **more}).session

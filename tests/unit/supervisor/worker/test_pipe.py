@@ -6,7 +6,7 @@ import socket
 
 import pytest
 
-from supervisor.protocol import Drain, Failed, encode
+from supervisor.protocol import Drain, WorkerFailed, encode
 from supervisor.worker import pipe as control
 from supervisor.worker.pipe import Channel, SupervisorLostError
 
@@ -21,7 +21,7 @@ def pipe(monkeypatch):
 
 def test_a_supervisor_that_does_not_read_counts_as_lost_once(pipe):
     channel = Channel(pipe[0], None)
-    channel.send(Failed(kind="crash", message="x" * 4_000_000))
+    channel.send(WorkerFailed(kind="crash", message="x" * 4_000_000))
     with pytest.raises(SupervisorLostError, match="does not read"):
         channel.receive(10)
     assert channel.receive(0) == []
@@ -29,7 +29,7 @@ def test_a_supervisor_that_does_not_read_counts_as_lost_once(pipe):
 
 def test_a_supervisor_that_reads_is_heard(pipe):
     channel = Channel(pipe[0], None)
-    channel.send(Failed(kind="crash", message="x"))
+    channel.send(WorkerFailed(kind="crash", message="x"))
     pipe[1].sendall(encode(Drain()))
     assert channel.receive(10) == [Drain()]
 
