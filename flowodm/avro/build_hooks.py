@@ -1,17 +1,18 @@
-"""What fastavro is told to make of records beyond Avro's own types. Pure.
+"""Mark the places of a schema where fastavro calls back, and what it calls. Pure.
 
-fastavro calls a function after each value whose schema bears a mark, and passes the schema on.
-So a schema that is only ever read with gets our mark where the plain value would not do:
+fastavro calls a function after each value whose schema has a logical type that it has a function
+for, and passes the schema on. A schema that is only used for reading gets our own logical type
+where the plain value would not do:
 
-- a record among several in a union becomes its model at once, since Pydantic would have to guess
-  from the fields which one it was; an enum beside a string becomes its member;
-- a symbol that is the name of a member, and not its value, becomes the member;
-- a record that stands for a tuple becomes the tuple;
-- a decimal is exact: fastavro would round one that is longer than its schema allows;
-- ``timedelta-micros`` is unknown to fastavro;
-- a long is not promoted to the double that stands before a long in the model's union.
+- A record among several in a union becomes its model at once, since Pydantic would have to guess
+  from the fields which one it was. An enum beside a string becomes its member.
+- A symbol that is the name of a member, and not its value, becomes the member.
+- A record that stands for a tuple becomes the tuple.
+- A decimal is exact: fastavro would round one that is longer than its schema allows.
+- A ``timedelta-micros``, which fastavro does not know, becomes a timedelta.
+- A long is not promoted to the double that stands before a long in the model's union.
 
-The mark never leaves this process: nothing of it is in a published schema.
+The mark never leaves this process: no published schema has it.
 """
 
 from __future__ import annotations
@@ -20,45 +21,52 @@ from enum import Enum
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from fastavro.read import LOGICAL_READERS
-
 from flowodm.avro.logical_types import EXACT, TIMEDELTA, decimal_of, timedelta_of
 from flowodm.avro.names import symbol_of
+from flowodm.avro.parsing import nested_schemas
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Mapping
 
 MARK = "flowodm"
-"""The logical type of what is to become more than Avro's plain value."""
+"""The logical type of a value that becomes more than Avro's plain value."""
 
 BUILD = "flowodm.build"
-"""Beside the mark of a record or an enum: the function that is given the plain value."""
+"""The key, beside the mark of a record or an enum, of the function that gets the plain value."""
 
 _RECORDS = frozenset({"record", "error"})
 _TEXTS = frozenset({"string", "bytes", "enum"})
 
 
 def classes_to_build(schema: Any, classes: Mapping[str, type]) -> dict[str, type]:
-    """The named types of a model's schema that Pydantic cannot be left alone with.
+    """Return the classes of a model's schema that Pydantic cannot be left alone with.
 
     Args:
         schema: The model's own schema, with full names.
         classes: The Python class behind each of its named types.
     """
-    wanted = {name for name, cls in classes.items() if _is_always_built(cls)}
-    for union in _unions(schema):
-        kinds = {name: _kind(branch, classes) for branch in union for name in (_name(branch),)}
-        records = [name for name, kind in kinds.items() if kind in _RECORDS]
-        texts = [name for name, kind in kinds.items() if kind in _TEXTS]
-        if len(records) + ("map" in kinds.values()) > 1:
-            wanted.update(records)
-        if len(texts) > 1:
-            wanted.update(texts)
-    return {name: cls for name, cls in classes.items() if name in wanted}
+    names = {name for name, cls in classes.items() if _is_always_built(cls)}
+    for part in nested_schemas(schema):
+        if isinstance(part, list):
+            names |= _ambiguous(part, classes)
+    return {name: cls for name, cls in classes.items() if name in names}
+
+
+def _ambiguous(union: list[Any], classes: Mapping[str, type]) -> set[str]:
+    """Return the branches of a union that Pydantic could take for one another."""
+    kinds = {_name(branch): _kind(branch, classes) for branch in union}
+    records = {name for name, kind in kinds.items() if kind in _RECORDS}
+    texts = {name for name, kind in kinds.items() if kind in _TEXTS}
+    ambiguous = set()
+    if len(records) + ("map" in kinds.values()) > 1:
+        ambiguous |= records
+    if len(texts) > 1:
+        ambiguous |= texts
+    return ambiguous
 
 
 def for_reading(schema: Any, classes: Mapping[str, type], *, by_alias: bool = False) -> Any:
-    """The schema with our mark on everything that is to become more than Avro's plain value.
+    """Return the schema with our mark on every value that becomes more than Avro's plain value.
 
     Args:
         schema: A writer's or a reader's schema, with full names.
@@ -92,18 +100,6 @@ def _is_always_built(cls: type) -> bool:
     return cls is tuple
 
 
-def _unions(schema: Any) -> Iterator[list[Any]]:
-    if isinstance(schema, list):
-        yield schema
-        for branch in schema:
-            yield from _unions(branch)
-    elif isinstance(schema, dict):
-        for inner in ("items", "values", "type"):
-            yield from _unions(schema.get(inner))
-        for field in schema.get("fields", ()):
-            yield from _unions(field["type"])
-
-
 def _name(branch: Any) -> str:
     return str(branch.get("name") or branch["type"]) if isinstance(branch, dict) else str(branch)
 
@@ -125,9 +121,9 @@ def _builder(cls: type, schema: Mapping[str, Any], by_alias: bool) -> Callable[[
         members = {symbol_of(member): member for member in cls}
         # A symbol that the class lacks is for Pydantic to refuse.
         return lambda symbol: members.get(symbol, symbol)
-    # What Avro has no type for (sets, tuples, enums) comes as another one, which a strict model
-    # would refuse. Fields have the names of the model's fields, never their aliases, except in a
-    # schema that was given.
+    # Not strict: a set, a tuple or an enum comes as the type that Avro has instead, which a strict
+    # model would refuse. Fields have the names of the model's fields, never their aliases, except
+    # in a schema that was given.
     validator: Any = cls.__pydantic_validator__  # type: ignore[attr-defined] # it is a model
     return partial(validator.validate_python, strict=False, by_alias=by_alias, by_name=True)
 
@@ -146,17 +142,16 @@ def _timedelta(micros: int, _writer: Any, _reader: Any) -> Any:
 
 
 def _exact(value: Any, _writer: Any, _reader: Any) -> Any:
-    return value  # a value that passes through a function is not promoted
+    return value  # fastavro does not promote what a function returned
 
 
-LOGICAL_READERS.update(
-    {
-        **{f"{kind}-{EXACT}": _exact for kind in ("int", "long", "float", "string", "bytes")},
-        f"record-{MARK}": _built,
-        f"error-{MARK}": _built,
-        f"enum-{MARK}": _built,
-        f"bytes-{MARK}": _decimal,
-        f"fixed-{MARK}": _decimal,
-        f"long-{MARK}": _timedelta,
-    }
-)
+HOOKS: Mapping[str, Callable[[Any, Any, Any], Any]] = {
+    **{f"{kind}-{EXACT}": _exact for kind in ("int", "long", "float", "string", "bytes")},
+    f"record-{MARK}": _built,
+    f"error-{MARK}": _built,
+    f"enum-{MARK}": _built,
+    f"bytes-{MARK}": _decimal,
+    f"fixed-{MARK}": _decimal,
+    f"long-{MARK}": _timedelta,
+}
+"""The function for each type and mark, as fastavro's LOGICAL_READERS has them."""

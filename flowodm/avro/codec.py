@@ -1,14 +1,16 @@
 """Bytes to messages and back, by contract.md's wire rules.
 
 A codec is made once per model class and connection. What is slow happens once: the schema is
-derived and parsed, a writer's schema is fetched and fitted (``decoding.py``).
+derived and parsed, a writer's schema is fetched and fitted (``reader.py``).
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from io import BytesIO
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import fastavro
@@ -16,13 +18,12 @@ from pydantic import BaseModel
 
 from flowodm.avro import wire
 from flowodm.avro.build_hooks import classes_to_build
-from flowodm.avro.decoding import Decoding
 from flowodm.avro.errors import unread, unwritten
 from flowodm.avro.mapping import mapped
 from flowodm.avro.named_classes import classes_named
+from flowodm.avro.parsing import parsed_record, schema_from_text
+from flowodm.avro.reader import RecordReaders, union_reader
 from flowodm.avro.resolution import CannotFitError
-from flowodm.avro.sources import parsed_record, schema_from_file, schema_from_text
-from flowodm.avro.unions import union_reader
 from flowodm.avro.writer import compile_writer, physical
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import (
@@ -50,6 +51,20 @@ _NOT_FRAMED = (
     "the record has no schema id in Confluent's format; where a topic holds bare Avro, set "
     "confluent_wire_format = False in the model's Settings"
 )
+
+
+def schema_from_file(path: str | PathLike[str]) -> Any:
+    """Return the JSON in the file that a model's ``schema_path`` names.
+
+    Raises:
+        SchemaValidationError: The file cannot be read, or is not JSON.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise SchemaValidationError(f"schema_path {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise SchemaValidationError(f"schema_path {path} is not JSON: {error}") from error
 
 
 class SchemaNotLoadedError(FlowODMError):
@@ -106,7 +121,7 @@ class Codec(Generic[M]):
         self.registry = registry
         self._framed = framed and registry is not None
         self._wanted = parsed_record(derived)
-        self._decoding = Decoding(
+        self._readers = RecordReaders(
             model,
             self._wanted,
             classes_to_build(self._wanted, classes),
@@ -127,8 +142,8 @@ class Codec(Generic[M]):
         self._to_avro = compile_writer(own, classes)
         self._physical = fastavro.parse_schema(physical(own))
         try:
-            self._bare = self._decoding.reader(own, 0)
-            self._bare_framed = self._decoding.reader(own, wire.HEADER_SIZE)
+            self._bare = self._readers.reader(own, 0)
+            self._bare_framed = self._readers.reader(own, wire.HEADER_SIZE)
         except CannotFitError as error:
             raise SchemaValidationError(
                 f"{model.__name__} cannot read what it would write with schema_path "
@@ -277,10 +292,10 @@ class Codec(Generic[M]):
 
     def _framed_reader(self, writer: Any) -> Callable[[bytes], M]:
         if not isinstance(writer, list):
-            return self._decoding.reader(parsed_record(writer), wire.HEADER_SIZE)
+            return self._readers.reader(parsed_record(writer), wire.HEADER_SIZE)
 
         def branch_reader(branch: Any, start: int) -> Callable[[bytes], M]:
-            return self._decoding.reader(parsed_record(branch), start)
+            return self._readers.reader(parsed_record(branch), start)
 
         branches = [standalone(branch, writer) for branch in writer]
         return union_reader(branches, self._wanted, wire.HEADER_SIZE, branch_reader)

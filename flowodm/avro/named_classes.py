@@ -12,7 +12,8 @@ from pydantic import BaseModel
 from flowodm.avro.annotations import ALIASES
 from flowodm.avro.logical_types import TUPLE
 from flowodm.avro.mapping import mapped
-from flowodm.avro.names import full_name, named_types, short_name
+from flowodm.avro.names import full_name, short_name
+from flowodm.avro.parsing import named_types
 from flowodm.exceptions import SchemaValidationError
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from enum import Enum
@@ -31,11 +31,6 @@ def short_name(name: str) -> str:
     return name.rpartition(".")[2]
 
 
-def named_types(schema: Any) -> dict[str, Any]:
-    """The definitions of a schema's records, enums and fixed types, by their names."""
-    return _collect(schema, {})
-
-
 def symbol_of(member: Enum) -> str:
     """A member's Avro symbol: its value where that is a legal Avro name, else its own name.
 
@@ -49,17 +44,3 @@ def symbol_of(member: Enum) -> str:
 def _legalised(part: str) -> str:
     replaced = re.sub(r"[^A-Za-z0-9_]", "_", part)
     return replaced if LEGAL_NAME.fullmatch(replaced) else f"_{replaced}"
-
-
-def _collect(schema: Any, found: dict[str, Any]) -> dict[str, Any]:
-    if isinstance(schema, list):
-        for branch in schema:
-            _collect(branch, found)
-    elif isinstance(schema, dict):
-        if "name" in schema:
-            found[schema["name"]] = schema
-        for inner in ("items", "values", "type"):
-            _collect(schema.get(inner), found)
-        for field in schema.get("fields", ()):
-            _collect(field["type"], found)
-    return found

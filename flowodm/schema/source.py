@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from flowodm.avro.logical_types import TUPLE
 from flowodm.avro.names import LEGAL_NAME, short_name
-from flowodm.avro.parsing import kind_of, logical_of, named_types, parsed
-from flowodm.avro.sources import parsed_record
+from flowodm.avro.parsing import kind_of, logical_of, named_types, parsed, parsed_record
 from flowodm.exceptions import SchemaValidationError
 from flowodm.schema.defaults import NoDefaultError, expression
 from flowodm.schema.naming import class_name, field_names, member_names

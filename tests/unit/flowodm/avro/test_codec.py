@@ -231,9 +231,9 @@ class TestSettingUp:
         first = codec_for(self.Parcel)
         data = first.encode(self.Parcel(number=1, order=ORDER))
 
-        for place in ("mapped", "parsed_record", "compile_writer", "Decoding"):
+        for place in ("mapped", "parsed_record", "compile_writer", "RecordReaders"):
             monkeypatch.delattr(f"flowodm.avro.codec.{place}")
-        monkeypatch.delattr("flowodm.avro.decoding.compile_reader")
+        monkeypatch.delattr("flowodm.avro.reader.compile_reader")
         monkeypatch.delattr("fastavro.parse_schema")
 
         codec = codec_for(self.Parcel)

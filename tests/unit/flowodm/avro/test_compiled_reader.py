@@ -18,9 +18,9 @@ from pydantic import BaseModel, Field, NaiveDatetime, create_model
 from flowodm.avro.build_hooks import classes_to_build, for_reading
 from flowodm.avro.codec import Codec
 from flowodm.avro.compiled_reader import compile_reader
-from flowodm.avro.decoding import Decoding
 from flowodm.avro.mapping import mapped
-from flowodm.avro.sources import parsed_record
+from flowodm.avro.parsing import parsed_record
+from flowodm.avro.reader import RecordReaders
 from support.generated_models import messages
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -56,12 +56,12 @@ class Both:
         derived, classes = mapped(model)
         schema = parsed_record(derived)
         build = classes_to_build(schema, classes)
-        decoding = Decoding(model, schema, build, by_alias=False)
+        readers = RecordReaders(model, schema, build, by_alias=False)
         marked = for_reading(schema, build)
         self._validate = model.__pydantic_validator__.validate_python
         self._marked = marked
-        self.by_fastavro = decoding._by_fastavro(fastavro.parse_schema(marked), None, (), 0)
-        self.reader = decoding.reader(schema, 0)
+        self.by_fastavro = readers._by_fastavro(fastavro.parse_schema(marked), None, (), 0)
+        self.reader = readers.reader(schema, 0)
 
     def compiled_alone(self, data: bytes) -> Any:
         def otherwise(_data: bytes) -> Any:

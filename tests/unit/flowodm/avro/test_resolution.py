@@ -16,7 +16,8 @@ from pydantic import BaseModel, ConfigDict, Field, create_model
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
 from flowodm.avro.mapping import record_schema
-from flowodm.avro.resolution import fit, only_drops, same_shape
+from flowodm.avro.resolution import fit
+from flowodm.avro.shapes import only_drops, same_shape
 from flowodm.exceptions import DeserializationError
 
 MILLIS = {"type": "long", "logicalType": "timestamp-millis"}

@@ -24,8 +24,8 @@ from pydantic import (
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
+from flowodm.avro.parsing import parsed_record
 from flowodm.avro.resolution import fit
-from flowodm.avro.sources import parsed_record
 from flowodm.exceptions import DeserializationError, SchemaValidationError, SerializationError
 
 Money = Annotated[Decimal, Field(max_digits=6, decimal_places=2)]

@@ -420,7 +420,7 @@ def test_nothing_in_a_schema_is_executed():
     ("schema", "reason"),
     [
         ({"type": "enum", "name": "E", "symbols": ["A"]}, "this one is enum"),
-        (record(field("a-b", "int")), "no legal Avro name"),
+        (record(field("a-b", "int")), "not a legal Avro name"),
         (record(field("a", "int"), field("a", "int")), "twice"),
         (record(field("a", "Nope")), "no type"),
         (record(field("a", ["null", "int"], default="x")), "Default value <x>"),
@@ -428,8 +428,8 @@ def test_nothing_in_a_schema_is_executed():
         ({"type": "error", "name": "E", "fields": []}, "this one is error"),
         (record(field("a", ["int", "int"])), "int twice"),
         (record(field("a", ["int", ["null", "string"]])), "another union"),
-        (record(name="x\nraise SystemExit"), "no legal Avro name"),
-        ({}, "no valid Avro schema"),
+        (record(name="x\nraise SystemExit"), "not a legal Avro name"),
+        ({}, "not a valid Avro schema"),
     ],
 )
 def test_a_schema_that_makes_no_model_says_why(schema, reason):

@@ -1,7 +1,9 @@
-"""A writer's schema that is a union: the branch is found by its number, and chosen by its name."""
+"""Readers: a union's branch is found by its index and chosen by its name; fastavro's hooks."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from io import BytesIO
 from typing import Any
 
@@ -12,7 +14,7 @@ from pydantic import BaseModel
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
 from flowodm.avro.errors import OtherRecordError
-from flowodm.avro.unions import union_reader
+from flowodm.avro.reader import union_reader
 from flowodm.exceptions import DeserializationError
 
 
@@ -68,3 +70,18 @@ def test_a_number_that_is_no_branch_is_an_error(data):
     read = union_reader([record("Order", n="long")], record("Order", n="long"), 0, lambda *_: bytes)
     with pytest.raises((OtherRecordError, IndexError)):
         read(data)
+
+
+def test_importing_the_codec_leaves_fastavro_alone_and_making_one_does_not():
+    code = (
+        "from fastavro.read import LOGICAL_READERS\n"
+        "before = dict(LOGICAL_READERS)\n"
+        "from flowodm.avro.codec import Codec\n"
+        "from flowodm.avro.build_hooks import HOOKS\n"
+        "from pydantic import create_model\n"
+        "assert before == LOGICAL_READERS\n"
+        "for _ in range(2):\n"
+        "    Codec(create_model('Order', n=(int, ...)), subject='orders-value')\n"
+        "    assert LOGICAL_READERS == {**before, **HOOKS}\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
