@@ -16,15 +16,17 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 from rich.console import Console, Group
 from rich.live import Live
-from rich.table import Table
 from rich.text import Text
 
 from supervisor.control.client import RefusedError, UnreachableError, ask
+from supervisor.instrumentation.status_table import worker_table, workers_of
 from supervisor.report import ExitStatus
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
+COLUMNS = ("worker", "state", "pid", "partitions", "in flight", "lag", "processed", "restarts")
+"""Columns of the table, of those in status_table."""
 REFRESH = 1.0
 """Seconds between two looks of `status --watch`."""
 WAIT = 0.2
@@ -300,28 +302,17 @@ def _watch(path: Path, told: dict[str, Any]) -> None:
         raise typer.Exit(0) from None
 
 
-def _shown(told: dict[str, Any]) -> Group:
-    table = Table(
-        "worker", "state", "pid", "partitions", "in flight", "lag", "processed", "restarts"
-    )
-    failures = []
-    for name, consumer in told["consumers"].items():
+def _shown(status: dict[str, Any]) -> Group:
+    """Make what `status` shows: a head, the table, and why workers failed."""
+    ready = "ready" if status["ready"] else "not ready"
+    head = Text(f"{status['instance_id']}: {status['state']}, {ready}")
+    table = worker_table(workers_of(status), COLUMNS)
+    return Group(head, table, *(Text(line, style="red") for line in _failures(status)))
+
+
+def _failures(status: dict[str, Any]) -> Iterator[str]:
+    """Yield a line for each worker that has failed, or waits for its restart."""
+    for name, consumer in status["consumers"].items():
         for slot in consumer["slots"]:
-            partitions = ",".join(str(number) for _, number in slot["partitions"]) or "-"
-            lag = "-" if slot["lag"] is None else str(slot["lag"])
-            table.add_row(
-                f"{name}/{slot['slot']}",
-                slot["state"],
-                str(slot["pid"] or "-"),
-                partitions,
-                str(slot["in_flight"]),
-                lag,
-                str(slot["processed"]),
-                str(slot["restarts"]),
-                style="red" if slot["state"] in {"failed", "backing_off"} else "",
-            )
             if slot["last_failure"] and slot["state"] in {"failed", "backing_off"}:
-                failures.append(f"{name}/{slot['slot']}: {slot['last_failure']['message']}")
-    ready = "ready" if told["ready"] else "not ready"
-    head = Text(f"{told['instance_id']}: {told['state']}, {ready}")
-    return Group(head, table, *(Text(line, style="red") for line in failures))
+                yield f"{name}/{slot['slot']}: {slot['last_failure']['message']}"

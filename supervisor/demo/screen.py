@@ -10,11 +10,14 @@ from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
-from supervisor.demo.view import Rates, Worker, line, table
+from supervisor.demo.view import COLUMNS, line
+from supervisor.instrumentation.status_table import worker_table
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from types import TracebackType
+
+    from supervisor.instrumentation.status_table import Worker
 
 LINE_INTERVAL = 2.0
 """Seconds between two plain lines."""
@@ -49,7 +52,6 @@ class Terminal:
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
-        self._rates = Rates()
 
     def __enter__(self) -> Self:
         self._live.start()
@@ -69,15 +71,13 @@ class Terminal:
 
     def show(self, workers: Sequence[Worker], title: str) -> None:
         """Renew the table."""
-        self._rates.update(workers, time.monotonic())
-        self._live.update(table(workers, self._rates, title), refresh=True)
+        self._live.update(worker_table(workers, COLUMNS, title), refresh=True)
 
 
 class Plain:
     """Lines on standard output."""
 
     def __init__(self) -> None:
-        self._rates = Rates()
         self._shown = time.monotonic()
 
     def __enter__(self) -> Self:
@@ -99,10 +99,9 @@ class Plain:
     def show(self, workers: Sequence[Worker], title: str) -> None:
         """Print how it stands, if the last time is long enough ago."""
         now = time.monotonic()
-        self._rates.update(workers, now)
         if now - self._shown >= LINE_INTERVAL:
             self._shown = now
-            self.say(line(workers, self._rates, title))
+            self.say(line(workers, title))
 
 
 def screen() -> Screen:

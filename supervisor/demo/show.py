@@ -20,7 +20,8 @@ from supervisor.demo.audit import partitions_of, summary, tally
 from supervisor.demo.fleet import DEFAULT_PORT, FleetProcess
 from supervisor.demo.producer import OrderProducer
 from supervisor.demo.screen import screen
-from supervisor.demo.view import Worker, drain_report, logged, matters, of_the_drain, workers_of
+from supervisor.demo.view import drain_report, logged, matters, of_the_drain
+from supervisor.instrumentation.status_table import Worker, workers_of
 from supervisor.report import ExitStatus
 from supervisor.slot.machine import READY
 

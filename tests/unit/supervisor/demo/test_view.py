@@ -5,80 +5,16 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from supervisor.demo.view import (
-    RATE_WINDOW,
-    Rates,
-    Worker,
-    drain_report,
-    line,
-    logged,
-    matters,
-    parsed,
-    table,
-    workers_of,
-)
+from supervisor.demo.view import COLUMNS, drain_report, line, logged, matters, parsed
+from supervisor.instrumentation.status_table import Worker, worker_table
 
-STATUS = {
-    "consumers": {
-        "packing": {
-            "slots": [
-                {
-                    "slot": 0,
-                    "state": "processing",
-                    "pid": 4711,
-                    "partitions": [["demo-orders", 1], ["demo-orders", 0]],
-                    "processed": 40,
-                    "lag": 3,
-                    "restarts": 1,
-                },
-                {
-                    "slot": 1,
-                    "state": "backing_off",
-                    "pid": None,
-                    "partitions": [],
-                    "processed": 0,
-                    "lag": None,
-                    "restarts": 2,
-                },
-            ]
-        }
-    }
-}
-BUSY = Worker("packing", 0, "processing", 4711, (0, 1), 40, 3, 1)
-DOWN = Worker("packing", 1, "backing_off", None, (), 0, None, 2)
-
-
-def rates_at(*samples):
-    rates = Rates()
-    for now, processed in samples:
-        rates.update([Worker("packing", 0, "processing", 1, (), processed, 0, 0)], now)
-    return rates.of(BUSY)
-
-
-def test_workers_are_read_from_the_status():
-    assert workers_of(STATUS) == (BUSY, DOWN)
-
-
-def test_a_rate_needs_two_moments():
-    assert Rates().of(BUSY) == 0
-    assert rates_at((5.0, 10)) == 0
-    assert rates_at((5.0, 10), (5.0, 20)) == 0
-
-
-def test_a_rate_is_that_of_the_last_seconds():
-    assert rates_at((0.0, 0), (1.0, 100), (2.0, 200)) == 100
-    steady_then_idle = [(float(second), min(second, 10) * 100) for second in range(20)]
-    assert rates_at(*steady_then_idle) == 0
-
-
-def test_a_rate_spans_at_least_the_window():
-    steps = [(tenth / 10, tenth // 10 * 150) for tenth in range(100)]
-    assert rates_at(*steps) == pytest.approx(150, rel=0.5 / RATE_WINDOW)
+BUSY = Worker("packing", 0, "processing", 4711, (0, 1), 2, 40, 100.0, 3, 1)
+DOWN = Worker("packing", 1, "backing_off", None, (), 0, 0, 0.0, None, 2)
 
 
 def test_the_table_shows_each_worker_with_what_is_known():
     console = Console(file=StringIO(), width=100)
-    console.print(table([BUSY, DOWN], Rates(), "12 orders"))
+    console.print(worker_table([BUSY, DOWN], COLUMNS, "12 orders"))
     shown = console.file.getvalue()
     for text in ("12 orders", "records/s", "restarts", "packing/0", "4711", "0,1", "backing_off"):
         assert text in shown
@@ -86,8 +22,8 @@ def test_the_table_shows_each_worker_with_what_is_known():
 
 
 def test_without_a_terminal_it_is_one_line():
-    assert line([BUSY, DOWN], Rates(), "12 orders") == (
-        "12 orders | packing/0 processing [0,1] 0/s lag 3 restarts 1"
+    assert line([BUSY, DOWN], "12 orders") == (
+        "12 orders | packing/0 processing [0,1] 100/s lag 3 restarts 1"
         " | packing/1 backing_off [] 0/s lag ? restarts 2"
     )
 

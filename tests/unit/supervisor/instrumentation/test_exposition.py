@@ -15,10 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from flowodm.events import Handled, LoopState, LoopStatus, Outcome
 from flowodm.metrics import PrometheusObserver
 from supervisor.config.config import SupervisorConfig
-from supervisor.fleet.member import members_of
-from supervisor.instrumentation.exposition import Exposition
 from supervisor.fleet.drains import Drains
 from supervisor.fleet.fold import Fold
+from supervisor.fleet.member import members_of
+from supervisor.instrumentation.exposition import Exposition
 from supervisor.instrumentation.status import Measured
 from supervisor.protocol import Logging, pack
 from supervisor.slot.machine import Slot, SlotState
