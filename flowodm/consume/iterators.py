@@ -1,7 +1,7 @@
-"""Taking messages without a loop: calls, and iterations that own a consumer.
+"""Take messages without a loop: by calls, and by iterations.
 
-Calls that take one message or a batch keep their consumer for the next call; an iteration has
-one for itself and closes it at its end.
+Calls that take one message or a batch share a consumer and leave it open. An iteration has a
+consumer to itself, and closes it at its end.
 """
 
 from __future__ import annotations
@@ -19,10 +19,11 @@ from weakref import WeakSet
 
 from pydantic import BaseModel
 
-from flowodm.blocking import adrive, drive
 from flowodm.connection import get_kafka_connection
 from flowodm.connection.clients import close_consumers
-from flowodm.consume.steps import Poison, Taking, inner_of
+from flowodm.consume.calls import LoopCalls, ThreadCalls, run
+from flowodm.consume.consumer import inner_of
+from flowodm.consume.steps import Poison, Taking
 from flowodm.exceptions import FlowODMError, summary
 from flowodm.serialization.codecs import codec_for
 
@@ -30,24 +31,25 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
     from types import TracebackType
 
-    from flowodm.blocking import Steps
+    from flowodm.consume.calls import Calls
 
 _log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
 _TURN_INTERVAL = 0.01
+"""Seconds between two attempts of a task at a consumer that another one is using."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted(Generic[M]):
-    """What an iteration is to give.
+class IterationOptions(Generic[M]):
+    """How an iteration reads and when it ends.
 
     Attributes:
         model: The class of the messages.
-        max_messages: After so many it ends; None: there is no limit.
+        max_messages: The number of messages after which it ends; None: no limit.
         timeout: Seconds without a message after which it ends; None: never.
-        poison: What becomes of records that cannot be read.
+        poison: What to do with records that cannot be read.
     """
 
     model: type[M]
@@ -55,20 +57,28 @@ class Wanted(Generic[M]):
     timeout: float | None
     poison: Poison
 
-    def within(self, given: int) -> bool:
-        """Whether there may be another one."""
-        return self.max_messages is None or given < self.max_messages
+    def allows_more(self, count: int) -> bool:
+        """Tell whether there may be another message after ``count`` of them."""
+        return self.max_messages is None or count < self.max_messages
 
 
 def take(consumer: Any, model: type[M], size: int, timeout: float, poison: Poison) -> list[M]:
-    """At most ``size`` messages, committed; see :meth:`flowodm.consume.steps.Taking.batch`."""
-    taking = Taking(consumer, codec_for(model), poison)
+    """Take and commit a batch; see :meth:`flowodm.consume.steps.Taking.batch`.
+
+    Args:
+        consumer: A subscribed consumer.
+        model: The class of the messages.
+        size: The number of messages at most.
+        timeout: Seconds for the whole call.
+        poison: What to do with records that cannot be read.
+    """
+    taking = Taking(consumer, codec_for(model), poison, ThreadCalls())
     deadline = time.monotonic() + timeout
     turn = _turn(consumer)
     if not turn.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
         return []
     try:
-        return drive(taking.batch(size, deadline - time.monotonic()))
+        return run(taking.batch(size, deadline - time.monotonic()))
     finally:
         turn.release()
 
@@ -77,66 +87,67 @@ async def atake(
     consumer: Any,
     model: type[M],
     size: int,
-    timeout: float,  # noqa: ASYNC109 - at its end what has come is returned
+    timeout: float,  # noqa: ASYNC109 - no error: the call returns what it has by then
     poison: Poison,
 ) -> list[M]:
-    """As :func:`take`, without blocking the event loop."""
-    taking = Taking(consumer, codec_for(model), poison)
+    """Take and commit a batch without blocking the event loop; see :func:`take`."""
+    calls = LoopCalls(consumer)
+    taking = Taking(consumer, codec_for(model), poison, calls)
     deadline = time.monotonic() + timeout
     turn = _turn(consumer)
-    while not turn.acquire(blocking=False):  # it may be a thread that has it
+    while not turn.acquire(blocking=False):  # a thread may hold it
         if time.monotonic() >= deadline:
             return []
         await asyncio.sleep(_TURN_INTERVAL)
     try:
-        return await adrive(taking.batch(size, deadline - time.monotonic()), consumer)
+        return await calls.run(taking.batch(size, deadline - time.monotonic()))
     finally:
         turn.release()
 
 
 class _Iteration(Generic[M]):
-    """What both kinds of iteration know. The order of an end: commit, then leave the group."""
+    """The state of both kinds of iteration. At its end it commits, then it leaves the group."""
 
-    def __init__(self, wanted: Wanted[M]) -> None:
-        self._wanted = wanted
-        self._codec = codec_for(wanted.model)
-        self._given = 0
+    def __init__(self, options: IterationOptions[M]) -> None:
+        self._options = options
+        self._codec = codec_for(options.model)
+        self._count = 0
         self._taking: Taking[M] | None = None
         self._consumer: Any = None
-        self._own = False
-        self._over = False
+        self._closes_consumer = False
+        self._is_over = False
 
-    def _use(self, consumer: Any) -> bool:
-        """Begin with this consumer; False if somebody else iterates with it."""
+    def _use(self, consumer: Any, calls: Calls) -> bool:
+        """Begin with this consumer; False if another iteration has it."""
         lent = get_kafka_connection().lend(inner_of(consumer))
         if lent is None:
             return False
-        self._consumer, self._own = consumer, lent
-        self._taking = Taking(consumer, self._codec, self._wanted.poison)
+        self._consumer, self._closes_consumer = consumer, lent
+        self._taking = Taking(consumer, self._codec, self._options.poison, calls)
         _open.add(self)
         return True
 
-    def _ends(self) -> Steps[None]:
-        """What is left to ask the consumer, the first time only."""
-        self._over = True
+    async def _commit_and_stop(self) -> None:
+        """Commit what was handled, the first time only."""
+        self._is_over = True
         taking, self._taking = self._taking, None
         if taking is not None:
-            yield from taking.end()
+            await taking.end()
 
     def end_in_this_thread(self) -> None:
-        """The last resort, where nothing can be awaited and nobody listens to an error."""
-        if self._taking is not None and self._taking.turn_to(inner_of(self._consumer)):
-            with _second_to(failed=True):
-                drive(self._ends())
+        """End the iteration where nothing can be awaited; an error is only logged."""
+        if self._taking is not None and self._taking.use_inner_consumer():
+            with _log_commit_error(instead=True):
+                run(self._commit_and_stop())
         self._leave()
 
     def abandon(self) -> None:
-        """In a forked child: librdkafka's threads are not here, and the parent goes on."""
-        self._over, self._taking, self._consumer = True, None, None
+        """Forget the consumer, in a forked child: it belongs to the parent process."""
+        self._is_over, self._taking, self._consumer = True, None, None
 
     def _leave(self) -> None:
         consumer, self._consumer = self._consumer, None
-        if self._own and consumer is not None:
+        if self._closes_consumer and consumer is not None:
             close_consumers([inner_of(consumer)])
 
     def _accept(self) -> None:
@@ -147,20 +158,21 @@ class _Iteration(Generic[M]):
 class Messages(_Iteration[M]):
     """An iterator over messages, as ``consume_iter`` returns it; also a context manager.
 
-    A message counts as handled when the next one is asked for. What was handled is committed
-    once a second and at the end, which is the last message, the time-out, ``close()``, or the
-    end of a ``with`` block. The last message counts as handled there too, unless an exception
-    leaves the block. Without a ``with`` block nobody tells ``break`` from an exception: leaving
-    the ``for`` statement by either, the last message is not committed and comes again.
+    A message counts as handled when the next one is asked for. Handled messages are committed
+    once a second and at the end of the iteration: after the last message, at the time-out, by
+    ``close()``, or at the end of a ``with`` block. The last message counts as handled there too,
+    unless an exception leaves the block. Without a ``with`` block the iteration cannot tell
+    ``break`` from an exception: whichever leaves the ``for`` statement, the last message is not
+    committed and is delivered again.
 
     Args:
-        wanted: What to give.
-        consumer: Gets the consumer; called when the first message is asked for.
+        options: How it reads and when it ends.
+        consumer: Returns the consumer; called when the first message is asked for.
     """
 
-    def __init__(self, wanted: Wanted[M], consumer: Callable[[], Any]) -> None:
-        self._over = True  # until the rest is known to be right
-        super().__init__(wanted)
+    def __init__(self, options: IterationOptions[M], consumer: Callable[[], Any]) -> None:
+        self._is_over = True  # for __del__, if the rest raises
+        super().__init__(options)
         self._get_consumer = consumer
 
     def __iter__(self) -> Self:
@@ -169,7 +181,7 @@ class Messages(_Iteration[M]):
     def __next__(self) -> M:
         message = None
         self._accept()
-        if not self._over and self._wanted.within(self._given):
+        if not self._is_over and self._options.allows_more(self._count):
             try:
                 message = self._next()
             except BaseException:
@@ -178,14 +190,14 @@ class Messages(_Iteration[M]):
         if message is None:
             self._end(failed=False)
             raise StopIteration
-        self._given += 1
+        self._count += 1
         return message
 
     def close(self) -> None:
-        """Commit all that was returned, and leave the group. A second time nothing happens.
+        """Commit all messages that were returned, and leave the group; a second call does nothing.
 
         Raises:
-            ConsumerError: The broker did not take the commit.
+            ConsumerError: The broker refused the commit.
         """
         self._accept()
         self._end(failed=False)
@@ -204,35 +216,38 @@ class Messages(_Iteration[M]):
         self._end(failed=error is not None)
 
     def __del__(self) -> None:
-        """Leaving a bare ``for`` statement ends here."""
-        if not self._over:
+        """End the iteration when a ``for`` statement without ``with`` was left."""
+        if not self._is_over:
             self._end(failed=True)
 
     def _next(self) -> M | None:
         while self._taking is None:
-            self._use(self._get_consumer())
-        return drive(self._taking.next(self._wanted.timeout))
+            self._use(self._get_consumer(), ThreadCalls())
+        return run(self._taking.next(self._options.timeout))
 
     def _end(self, *, failed: bool) -> None:
         try:
-            with _second_to(failed):
-                drive(self._ends())
+            with _log_commit_error(instead=failed):
+                run(self._commit_and_stop())
         finally:
             self._leave()
 
 
 class AsyncMessages(_Iteration[M]):
-    """As :class:`Messages`, for ``async for`` and ``async with``.
+    """An iterator over messages for ``async for`` and ``async with``; see :class:`Messages`.
 
     Args:
-        wanted: What to give.
-        consumer: Gets the consumer; awaited when the first message is asked for.
+        options: How it reads and when it ends.
+        consumer: Returns the consumer; awaited when the first message is asked for.
     """
 
-    def __init__(self, wanted: Wanted[M], consumer: Callable[[], Awaitable[Any]]) -> None:
-        self._over = True
-        super().__init__(wanted)
+    def __init__(
+        self, options: IterationOptions[M], consumer: Callable[[], Awaitable[Any]]
+    ) -> None:
+        self._is_over = True  # for __del__, if the rest raises
+        super().__init__(options)
         self._get_consumer = consumer
+        self._calls = LoopCalls(None)
 
     def __aiter__(self) -> Self:
         return self
@@ -240,7 +255,7 @@ class AsyncMessages(_Iteration[M]):
     async def __anext__(self) -> M:
         message = None
         self._accept()
-        if not self._over and self._wanted.within(self._given):
+        if not self._is_over and self._options.allows_more(self._count):
             try:
                 message = await self._next()
             except BaseException:
@@ -249,14 +264,14 @@ class AsyncMessages(_Iteration[M]):
         if message is None:
             await self._end(failed=False)
             raise StopAsyncIteration
-        self._given += 1
+        self._count += 1
         return message
 
     async def aclose(self) -> None:
-        """As :meth:`Messages.close`.
+        """Commit all messages that were returned, and leave the group; a second call does nothing.
 
         Raises:
-            ConsumerError: The broker did not take the commit.
+            ConsumerError: The broker refused the commit.
         """
         self._accept()
         await self._end(failed=False)
@@ -275,19 +290,21 @@ class AsyncMessages(_Iteration[M]):
         await self._end(failed=error is not None)
 
     def __del__(self) -> None:
-        """Leaving a bare ``async for`` statement ends here, where nothing can be awaited."""
-        if not self._over and self._consumer is not None:
+        """End the iteration in a thread when an ``async for`` without ``async with`` was left."""
+        if not self._is_over and self._consumer is not None:
             threading.Thread(target=self.end_in_this_thread, name="flowodm-close").start()
 
     async def _next(self) -> M | None:
         while self._taking is None:
-            self._use(await self._get_consumer())
-        return await adrive(self._taking.next(self._wanted.timeout), self._consumer)
+            consumer = await self._get_consumer()
+            self._calls = LoopCalls(consumer)
+            self._use(consumer, self._calls)
+        return await self._calls.run(self._taking.next(self._options.timeout))
 
     async def _end(self, *, failed: bool) -> None:
         try:
-            with _second_to(failed):
-                await adrive(self._ends(), self._consumer)
+            with _log_commit_error(instead=failed):
+                await self._calls.run(self._commit_and_stop())
         finally:
             await asyncio.shield(asyncio.to_thread(self._leave))
 
@@ -306,26 +323,23 @@ os.register_at_fork(after_in_child=_abandon_all)
 
 @atexit.register  # before the connection's own, as it was registered after that
 def _end_all() -> None:
-    """End the iterations that somebody still holds: __del__ would be too late for threads."""
+    """End the iterations that are still open: when __del__ runs, threads cannot start any more."""
     for iteration in list(_open):
         iteration.end_in_this_thread()
 
 
 @contextmanager
-def _second_to(failed: bool) -> Iterator[None]:
-    """An error of the last commit is raised, unless there is one that matters more."""
+def _log_commit_error(*, instead: bool) -> Iterator[None]:
+    """Log an error of the last commit instead of raising it, where another one is raised."""
     try:
         yield
     except FlowODMError as error:
-        if not failed:
+        if not instead:
             raise
-        _log.error("at the end of an iteration: %s", summary(error))
-
-
-# ---- the consumer ----------------------------------------------------------------------------
+        _log.error("the last commit of an iteration failed: %s", summary(error))
 
 
 def _turn(consumer: Any) -> threading.Lock:
-    """One at a time takes messages from a kept consumer: commits must not overtake each other."""
+    """Return the lock of a shared consumer: its commits must not overtake each other."""
     turn: threading.Lock | None = getattr(inner_of(consumer), "turn", None)
     return threading.Lock() if turn is None else turn

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias, TypeVar
 from pydantic import BaseModel
 
 from flowodm.connection import get_kafka_connection
-from flowodm.consume.iterators import AsyncMessages, Messages, Wanted, atake, take
+from flowodm.consume.iterators import AsyncMessages, IterationOptions, Messages, atake, take
 from flowodm.consume.steps import Poison
 from flowodm.exceptions import SettingsError
 from flowodm.model_settings import settings_of
@@ -175,9 +175,9 @@ class ConsumingModel(BaseModel):
                 iteration, and the next one begins with it again.
             FlowODMError: As :meth:`consume_one` raises it; that ends the iteration too.
         """
-        wanted = _wanted(cls, max_messages, timeout, on_poison)
+        options = _iteration_options(cls, max_messages, timeout, on_poison)
         profile = _committing_nothing(settings)
-        return Messages(wanted, lambda: cls.get_consumer(group_id, profile))
+        return Messages(options, lambda: cls.get_consumer(group_id, profile))
 
     @classmethod
     async def aconsume_one(
@@ -225,9 +225,9 @@ class ConsumingModel(BaseModel):
         on_poison: OnPoison = "raise",
     ) -> AsyncMessages[Self]:
         """As :meth:`consume_iter`, for ``async for`` and ``async with``."""
-        wanted = _wanted(cls, max_messages, timeout, on_poison)
+        options = _iteration_options(cls, max_messages, timeout, on_poison)
         profile = _committing_nothing(settings)
-        return AsyncMessages(wanted, lambda: cls.get_async_consumer(group_id, profile))
+        return AsyncMessages(options, lambda: cls.get_async_consumer(group_id, profile))
 
     @classmethod
     def _group_and_topics(cls, group_id: str | None) -> tuple[str, list[str]]:
@@ -241,12 +241,16 @@ class ConsumingModel(BaseModel):
         return group, [own.topic]
 
 
-def _wanted(
+def _iteration_options(
     model: type[M], max_messages: int | None, timeout: float | None, on_poison: str
-) -> Wanted[M]:
+) -> IterationOptions[M]:
     _check(max_messages)
-    seconds = None if timeout is None or timeout < 0 else timeout
-    return Wanted(model, max_messages, seconds, _poison(on_poison))
+    return IterationOptions(
+        model=model,
+        max_messages=max_messages,
+        timeout=None if timeout is None or timeout < 0 else timeout,
+        poison=_poison(on_poison),
+    )
 
 
 def _check(max_messages: int | None) -> None:

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from flowodm import blocking as driving
+from flowodm import blocking
 from flowodm.blocking import bounded
 
 
@@ -26,13 +26,13 @@ def test_a_call_that_does_not_return_is_left_behind():
     over.set()
 
 
-def test_a_thread_that_dies_before_it_begins_is_not_waited_for(monkeypatch):
+def test_a_thread_that_never_starts_is_not_waited_for(monkeypatch):
     """As one does for which there is no memory."""
     starts = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
     monkeypatch.setattr(threading, starts, lambda *_, **__: 1)
-    monkeypatch.setattr(driving, "_BEGIN", 0.01)
+    monkeypatch.setattr(blocking, "_START_TIMEOUT", 0.01)
 
-    with pytest.raises(RuntimeError, match="has not begun"):
+    with pytest.raises(RuntimeError, match="has not started"):
         bounded(lambda: 5, 10.0)
     threading._limbo.clear()
 

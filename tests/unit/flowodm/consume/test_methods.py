@@ -84,7 +84,7 @@ class Partition:
 @pytest.fixture
 def partition(monkeypatch: pytest.MonkeyPatch) -> Partition:
     get_kafka_connection().reset()
-    monkeypatch.setattr("flowodm.consume.steps.COMMIT_PATIENCE", 0.1)
+    monkeypatch.setattr("flowodm.consume.steps.COMMIT_RETRY_SECONDS", 0.1)
     partition = Partition()
 
     def get_consumer(_cls: type, *asked: Any) -> Partition:

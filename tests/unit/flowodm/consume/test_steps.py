@@ -12,7 +12,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from flowodm.connection import get_kafka_connection
-from flowodm.consume.iterators import AsyncMessages, Messages, Wanted, atake, take
+from flowodm.consume.iterators import AsyncMessages, IterationOptions, Messages, atake, take
 from flowodm.consume.steps import COMMIT_INTERVAL, Poison
 from flowodm.exceptions import ConsumerError, DeserializationError, FencedError
 from flowodm.model import FlowBaseModel
@@ -161,7 +161,7 @@ class AsyncTopic:
 @pytest.fixture(autouse=True)
 def bare(monkeypatch: pytest.MonkeyPatch) -> None:
     get_kafka_connection().reset()
-    monkeypatch.setattr("flowodm.consume.steps.COMMIT_PATIENCE", 0.3)
+    monkeypatch.setattr("flowodm.consume.steps.COMMIT_RETRY_SECONDS", 0.3)
 
 
 def batch(topic: Topic, size: int, timeout: float = 0.0, poison: Poison = Poison.RAISE) -> Any:
@@ -170,7 +170,7 @@ def batch(topic: Topic, size: int, timeout: float = 0.0, poison: Poison = Poison
 
 def iterate(topic: Topic, **wanted: Any) -> Messages[Order]:
     options = {"max_messages": None, "timeout": 0.0, "poison": Poison.RAISE, **wanted}
-    return Messages(Wanted(Order, **options), lambda: topic)
+    return Messages(IterationOptions(Order, **options), lambda: topic)
 
 
 # ---- batches
@@ -269,7 +269,7 @@ def test_a_member_that_was_replaced_says_so():
 @pytest.fixture
 def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Topic]:
     """A topic whose commits are never answered, and which lets nobody in meanwhile."""
-    monkeypatch.setattr("flowodm.consume.steps.COMMIT_TIMEOUT", 0.1)
+    monkeypatch.setattr("flowodm.consume.consumer.COMMIT_TIMEOUT", 0.1)
     topic, answer = Topic(p0=[1, 2]), threading.Event()
 
     def commit(**_options: Any) -> None:
@@ -394,8 +394,8 @@ def test_a_consumer_that_another_iteration_has_is_not_shared(monkeypatch):
         get_kafka_connection(), "lend", lambda consumer: None if consumer is taken else True
     )
     consumers = [taken, free]
-    wanted = Wanted(Order, None, 0.0, Poison.RAISE)
-    assert [order.n for order in Messages(wanted, lambda: consumers.pop(0))] == [2]
+    options = IterationOptions(Order, None, 0.0, Poison.RAISE)
+    assert [order.n for order in Messages(options, lambda: consumers.pop(0))] == [2]
     assert (taken.closed, free.closed) == (False, True)
 
 
@@ -443,8 +443,8 @@ def test_an_iteration_passes_tombstones_over():
 def test_an_iteration_that_nobody_began_leaves_no_trace():
     topic = Topic(p0=[1])
     asked: list[Topic] = []
-    wanted = Wanted(Order, None, 0.0, Poison.RAISE)
-    messages = Messages(wanted, lambda: asked.append(topic) or topic)
+    options = IterationOptions(Order, None, 0.0, Poison.RAISE)
+    messages = Messages(options, lambda: asked.append(topic) or topic)
     messages.close()
     assert list(messages) == []
     assert asked == []
@@ -497,12 +497,12 @@ async def test_cancelled_twice_it_still_gives_everything_back():
 
 async def test_a_bare_async_for_that_is_left_commits_what_was_handled():
     topic = Topic(p0=[1, 2, 3])
-    wanted = Wanted(Order, None, 0.0, Poison.RAISE)
+    options = IterationOptions(Order, None, 0.0, Poison.RAISE)
 
     async def consumer() -> Topic:
         return topic
 
-    async for message in AsyncMessages(wanted, consumer):
+    async for message in AsyncMessages(options, consumer):
         if message.n == 2:
             break
     await _until(lambda: topic.committed == {0: 1})
@@ -510,12 +510,12 @@ async def test_a_bare_async_for_that_is_left_commits_what_was_handled():
 
 async def test_the_end_of_an_async_with_commits_the_last_one_too():
     topic = Topic(p0=[1, 2, 3])
-    wanted = Wanted(Order, None, 0.0, Poison.RAISE)
+    options = IterationOptions(Order, None, 0.0, Poison.RAISE)
 
     async def consumer() -> AsyncTopic:
         return AsyncTopic(topic)
 
-    async with AsyncMessages(wanted, consumer) as messages:
+    async with AsyncMessages(options, consumer) as messages:
         async for message in messages:
             if message.n == 2:
                 break
