@@ -161,34 +161,49 @@ class _Source:
         return variable
 
     def _single(self, schema: Any, variable: str, level: int) -> None:
-        kind = schema["type"] if isinstance(schema, dict) else schema
-        mark = schema.get("logicalType") if isinstance(schema, dict) else None
-        build = schema.get(BUILD) if isinstance(schema, dict) else None
-        of = "{}" if build is None else f"{self._named('build', build)}({{}})"
+        """Write the lines of a value that is not a union."""
+        details = schema if isinstance(schema, dict) else {"type": schema}
+        kind, mark = details["type"], details.get("logicalType")
         match kind:
-            case "record" if mark is None or build is not None:
-                self._add(level, f"{variable} = {of.format(self.record(schema, level))}")
-            case "enum" if mark is None or build is not None:
-                symbols = self._named("symbols", tuple(schema["symbols"]))
-                self._add(level, *_NUMBER, "if n & 1:", "    raise ValueError")
-                self._add(level, f"{variable} = {of.format(f'{symbols}[n >> 1]')}")
+            case "record" | "enum":
+                self._built(details, variable, level)
             case "array":
-                self._blocks(schema["items"], variable, level, is_map=False)
+                self._blocks(details["items"], variable, level, is_map=False)
             case "map":
-                self._blocks(schema["values"], variable, level, is_map=True)
+                self._blocks(details["values"], variable, level, is_map=True)
             case "bytes" if mark == MARK:
-                number = f"decimal_of(s, {self._named('decimal', schema)})"
+                number = f"decimal_of(s, {self._named('decimal', details)})"
                 self._add(level, *_PLAIN["bytes"][0], f"{variable} = {number}")
-            case str() if mark in {None, EXACT} or (mark == "uuid" and not self._alternatives):
-                # A UUID is Pydantic's to make, which is faster, unless it could be another type.
-                self._scalar(_PLAIN.get(kind), variable, level)
             case _:
-                self._scalar(_MARKED.get((kind, mark)), variable, level)
+                self._scalar(self._template(kind, mark), variable, level)
 
-    def _scalar(self, known: tuple[tuple[str, ...], str] | None, variable: str, level: int) -> None:
-        if known is None:
+    def _built(self, schema: dict[str, Any], variable: str, level: int) -> None:
+        """Write the lines of a record or an enum, which may become an object of its class."""
+        build = schema.get(BUILD)
+        if build is None and "logicalType" in schema:
             raise _NotCompilableError
-        lines, value = known
+        if schema["type"] == "record":
+            value = self.record(schema, level)
+        else:
+            symbols = self._named("symbols", tuple(schema["symbols"]))
+            self._add(level, *_NUMBER, "if n & 1:", "    raise ValueError")
+            value = f"{symbols}[n >> 1]"
+        if build is not None:
+            value = f"{self._named('build', build)}({value})"
+        self._add(level, f"{variable} = {value}")
+
+    def _template(self, kind: Any, mark: Any) -> tuple[tuple[str, ...], str] | None:
+        """Return the lines and the expression of a type; None if it is not known here."""
+        # Pydantic makes a UUID faster, but cannot do so where the value may be of another type.
+        is_plain = mark in {None, EXACT} or (mark == "uuid" and not self._alternatives)
+        return _PLAIN.get(kind) if is_plain else _MARKED.get((kind, mark))
+
+    def _scalar(
+        self, template: tuple[tuple[str, ...], str] | None, variable: str, level: int
+    ) -> None:
+        if template is None:
+            raise _NotCompilableError
+        lines, value = template
         self._add(level, *lines, f"{variable} = {value}")
 
     def _union(self, branches: list[Any], variable: str, level: int) -> None:

@@ -299,14 +299,7 @@ class _Mapper:
         if values and all(type(value) is int for value in values):
             _check_longs(values, cls, spot)
             return "long"
-        symbols = [symbol_of(member) for member in cls]
-        if not symbols:
-            raise _no_form(cls, spot, "it has no members")
-        for symbol in symbols:
-            if not LEGAL_NAME.fullmatch(symbol):
-                raise _no_form(cls, spot, f"neither {symbol} nor its value is a legal Avro name")
-            if symbols.count(symbol) > 1:
-                raise _no_form(cls, spot, f"{symbol} is one member's name and another's value")
+        symbols = _symbols(cls, spot)
         name = full_name(cls)
         if self._is_defined(name, cls, spot.where):
             return name
@@ -336,6 +329,18 @@ def _decimal(metadata: Sequence[Any], spot: _Spot) -> AvroSchema:
         )
     precision = max(digits, places)
     return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": places}
+
+
+def _symbols(cls: type[Enum], spot: _Spot) -> list[str]:
+    symbols = [symbol_of(member) for member in cls]
+    if not symbols:
+        raise _no_form(cls, spot, "it has no members")
+    for symbol in symbols:
+        if not LEGAL_NAME.fullmatch(symbol):
+            raise _no_form(cls, spot, f"neither {symbol} nor its value is a legal Avro name")
+        if symbols.count(symbol) > 1:
+            raise _no_form(cls, spot, f"{symbol} is one member's name and another's value")
+    return symbols
 
 
 def _check_longs(values: Sequence[int], annotation: Any, spot: _Spot) -> None:

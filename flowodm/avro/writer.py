@@ -46,18 +46,17 @@ def physical(schema: Any) -> Any:
         return [physical(branch) for branch in schema]
     if not isinstance(schema, dict):
         return schema
-    if logical_writer(schema):
+    plain = dict(schema)
+    if logical_writer(schema) is not None:
         if schema["type"] != "fixed":
             return schema["type"]
-        schema = {key: value for key, value in schema.items() if key != "logicalType"}
-    return {
-        key: [{**field, "type": physical(field["type"])} for field in value]
-        if key == "fields"
-        else physical(value)
-        if key in {"items", "values"} or (key == "type" and not isinstance(value, str))
-        else value
-        for key, value in schema.items()
-    }
+        del plain["logicalType"]
+    for key in ("items", "values", "type"):
+        if key in plain:
+            plain[key] = physical(plain[key])
+    if "fields" in plain:
+        plain["fields"] = [{**field, "type": physical(field["type"])} for field in schema["fields"]]
+    return plain
 
 
 def _allows_null(schema: Any) -> bool:
@@ -167,19 +166,27 @@ class _RecordWriter:
     def _plan(self, cls: type) -> _Plan:
         if not issubclass(cls, BaseModel):
             raise TypeError(f"{cls.__name__} is no model")
-        by_alias = {info.alias: name for name, info in cls.model_fields.items() if info.alias}
         steps = []
         for name, convert in self.fields.items():
-            attribute = name if name in cls.model_fields else by_alias.get(name)
+            attribute = self._attribute(cls, name)
             if attribute is not None:
                 steps.append((name, attribute, convert))
-            elif name not in self.optional:
-                raise TypeError(f"{cls.__name__} lacks the field {name} of schema {self.name}")
         copies = all(name == attribute for name, attribute, _ in steps)
         if copies:  # the copied dictionary already holds what needs no conversion
             steps = [step for step in steps if step[2] is not None]
         self._plans[cls] = _Plan(copies, tuple(steps), cls.model_config.get("extra") == "allow")
         return self._plans[cls]
+
+    def _attribute(self, cls: type[BaseModel], name: str) -> str | None:
+        """Return the model's name for a field of the schema; None if the model lacks it."""
+        if name in cls.model_fields:
+            return name
+        for attribute, info in cls.model_fields.items():
+            if info.alias == name:
+                return attribute
+        if name not in self.optional:
+            raise TypeError(f"{cls.__name__} lacks the field {name} of schema {self.name}")
+        return None
 
 
 class _TupleWriter:
@@ -269,19 +276,22 @@ class _UnionWriter:
 
     def _find(self, cls: type) -> tuple[str, Convert | None]:
         for base in cls.__mro__:
-            found = self._by_type.get(base)
-            if found is None and issubclass(base, BaseModel | Enum):
-                name = full_name(base)
-                found = self._by_name.get(name) or self._by_name.get(short_name(name))
-            if found is not None:
-                self._by_type[cls] = found
-                return found
+            branch = self._by_type.get(base) or self._by_class_name(base)
+            if branch is not None:
+                self._by_type[cls] = branch
+                return branch
         if issubclass(cls, Enum) and len(cls):
             return self._find(type(next(iter(cls)).value))  # an Enum of ints is a long
         if issubclass(cls, int) and float in self._by_type:
             return self._by_type[float]
         allowed = sorted({name for name, _ in self._by_name.values()})
         raise TypeError(f"{cls.__name__} is none of {', '.join(allowed)}")
+
+    def _by_class_name(self, cls: type) -> tuple[str, Convert | None] | None:
+        if not issubclass(cls, BaseModel | Enum):
+            return None
+        name = full_name(cls)
+        return self._by_name.get(name) or self._by_name.get(short_name(name))
 
 
 def _branch_name(schema: Any) -> str:

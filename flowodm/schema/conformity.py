@@ -1,7 +1,7 @@
-"""Whether a model and a schema made elsewhere fit each other. Pure.
+"""Compare a model with a schema made elsewhere. Pure.
 
-Stricter than resolution in one way, since messages go both ways; laxer in another, since the
-model's Python types are wider than the schema's: an int of 32 bits is an int.
+This is stricter than resolution in one way, since messages go both ways. It is less strict in
+another, since the model's Python types are wider than the schema's: an int of 32 bits is an int.
 """
 
 from __future__ import annotations
@@ -15,16 +15,19 @@ _ALIKE = {
     ("long", "int"): None,
     ("int", "long"): None,
     ("float", "double"): None,
-    ("double", "float"): "the schema's float keeps 7 digits of the model's",
+    ("double", "float"): "the schema's float keeps 7 digits, fewer than the model's",
     ("string", "enum"): "only the schema's symbols can be written",
-    ("enum", "string"): "the schema allows texts that are no symbols of the model",
+    ("enum", "string"): "the schema allows strings that are not symbols of the model's enum",
     ("bytes", "fixed"): "only bytes of the schema's length can be written",
     ("fixed", "bytes"): "the schema allows other lengths than the model's",
 }
-"""What a model may have beside the schema's own type, and what is to be said about it."""
+"""The pairs of a model's type and another type of the schema that fit, each with its warning."""
 
 _INTS, _FLOATS = frozenset({"int", "long"}), frozenset({"float", "double"})
-_EITHER_BASE = frozenset({"decimal", "uuid"})  # families that come on two types, bytes among them
+
+_EITHER_BASE = frozenset({"decimal", "uuid"})
+"""Families that are written as one of two types; bytes is among them."""
+
 _FAMILIES = {
     "timestamp-millis": "timestamp",
     "timestamp-micros": "timestamp",
@@ -37,161 +40,198 @@ _FAMILIES = {
     "decimal": "decimal",
     "timedelta-micros": "timedelta",
 }
+"""What each logical type means, whatever its unit."""
 
 
-def conformity(own: Any, schema: Any, texts: frozenset[str] = frozenset()) -> ValidationResult:
+def conformity(
+    model_schema: Any, schema: Any, text_enums: frozenset[str] = frozenset()
+) -> ValidationResult:
     """Compare a model with a schema.
 
     Args:
-        own: The model's schema, as :func:`flowodm.avro.parsing.parsed` gives it.
-        schema: The other one, likewise.
-        texts: The names of those of the model's enums whose members are str: only these can be
-            written as plain texts.
+        model_schema: The model's schema, as :func:`flowodm.avro.parsing.parsed` gives it.
+        schema: The other schema, likewise.
+        text_enums: The names of the model's enums whose members are str: only these can be
+            written as plain strings.
     """
-    walk = _Walk(named_types(own), named_types(schema), texts, frozenset())
-    walk.values(own, schema, "")
-    return ValidationResult(not walk.errors, walk.errors, walk.warnings)
+    comparison = _Comparison(named_types(model_schema), named_types(schema), text_enums)
+    comparison.values(model_schema, schema, "")
+    return ValidationResult(not comparison.errors, comparison.errors, comparison.warnings)
 
 
-class _Walk:
+class _Comparison:
+    """One walk over both schemas that collects errors and warnings."""
+
     def __init__(
         self,
-        own: dict[str, Any],
-        schema: dict[str, Any],
-        texts: frozenset[str],
-        seen: frozenset[tuple[str, str]],
+        model_types: dict[str, Any],
+        schema_types: dict[str, Any],
+        text_enums: frozenset[str],
+        compared: frozenset[tuple[str, str]] = frozenset(),
     ) -> None:
-        self._own = own
-        self._schema = schema
-        self._texts = texts
-        self._seen = set(seen)
+        self._model_types = model_types
+        self._schema_types = schema_types
+        self._text_enums = text_enums
+        self._compared = set(compared)
         self.errors: list[str] = []
         self.warnings: list[str] = []
 
-    def values(self, own: Any, schema: Any, path: str) -> None:
-        owns = self._branches(own, self._own)
-        schemas = self._branches(schema, self._schema)
-        self._nulls(owns, schemas, path)
-        owns = [branch for branch in owns if branch != "null"]
+    def values(self, model: Any, schema: Any, path: str) -> None:
+        """Compare the types of one place, which may be unions."""
+        models = _branches(model, self._model_types)
+        schemas = _branches(schema, self._schema_types)
+        self._nulls(models, schemas, path)
+        models = [branch for branch in models if branch != "null"]
         schemas = [branch for branch in schemas if branch != "null"]
-        if _has(_FLOATS, owns) and not _has(_INTS, schemas):
-            # A model of int and float writes an int as a float where it must.
-            owns = [branch for branch in owns if _kind(branch) not in _INTS]
-        if len(owns) == len(schemas) == 1:
-            self._single(owns[0], schemas[0], path)
-            return
-        for branch in owns:
-            if not any(self._fit(branch, other) for other in schemas):
-                self.errors.append(f"{path}: the schema has no {_shown(branch)}")
-        for branch in schemas:
-            # A model with float reads an int as one.
-            as_float = _has(_FLOATS, owns) and _kind(branch) in _INTS and _family(branch) is None
-            if not as_float and not any(self._fit(other, branch) for other in owns):
-                self.errors.append(f"{path}: the model has no {_shown(branch)}")
+        if _has(_FLOATS, models) and not _has(_INTS, schemas):
+            # A model of int and float writes an int as a float if the schema has no int.
+            models = [branch for branch in models if _kind(branch) not in _INTS]
+        if len(models) == len(schemas) == 1:
+            self._single(models[0], schemas[0], path)
+        else:
+            self._unions(models, schemas, path)
 
-    def _nulls(self, owns: list[Any], schemas: list[Any], path: str) -> None:
-        nullable = ("null" in owns, "null" in schemas)
+    def _nulls(self, models: list[Any], schemas: list[Any], path: str) -> None:
+        nullable = ("null" in models, "null" in schemas)
         if nullable == (True, False):
             self.warnings.append(f"{path}: the model allows None, the schema does not")
         elif nullable == (False, True):
             self.warnings.append(f"{path}: the schema allows null, the model does not")
 
-    def _fit(self, own: Any, schema: Any) -> bool:
-        """Compare aside: what is found says only that these two are not meant."""
-        aside = _Walk(self._own, self._schema, self._texts, frozenset(self._seen))
-        aside._single(own, schema, "")
+    def _unions(self, models: list[Any], schemas: list[Any], path: str) -> None:
+        for model in models:
+            if not any(self._fit(model, schema) for schema in schemas):
+                self.errors.append(f"{path}: the schema has no {_shown(model)}")
+        model_has_float = _has(_FLOATS, models)
+        for schema in schemas:
+            # A model with float reads an int as one.
+            read_as_float = model_has_float and _is_plain_int(schema)
+            if not read_as_float and not any(self._fit(model, schema) for model in models):
+                self.errors.append(f"{path}: the model has no {_shown(schema)}")
+
+    def _fit(self, model: Any, schema: Any) -> bool:
+        """Tell whether two branches fit, without recording why they do not."""
+        aside = _Comparison(
+            self._model_types,
+            self._schema_types,
+            self._text_enums,
+            compared=frozenset(self._compared),
+        )
+        aside._single(model, schema, "")
         return not aside.errors
 
-    def _single(self, own: Any, schema: Any, path: str) -> None:
-        mine, theirs = _kind(own), _kind(schema)
-        family = _family(own)
-        if (mine, family, _family(schema)) == ("string", None, "uuid") and theirs == "string":
-            self.warnings.append(f"{path}: only texts that are UUIDs can be written")
+    def _single(self, model: Any, schema: Any, path: str) -> None:
+        if _is_uuid_for_string(model, schema):
+            self.warnings.append(f"{path}: only strings that are UUIDs can be written")
             return
-        either = family in _EITHER_BASE
-        alike = mine == theirs or either or (mine, theirs) in _ALIKE
-        if (mine, theirs) == ("enum", "string"):
-            alike = own["name"] in self._texts
-        if family != _family(schema) or not alike:
-            self.errors.append(f"{path}: the model has {_shown(own)}, the schema {_shown(schema)}")
+        if not self._alike(model, schema):
+            self.errors.append(
+                f"{path}: the model has {_shown(model)}, the schema {_shown(schema)}"
+            )
             return
-        warning = None if either else _ALIKE.get((mine, theirs))
-        if warning is not None:
+        model_kind, schema_kind = _kind(model), _kind(schema)
+        warning = _ALIKE.get((model_kind, schema_kind))
+        if warning is not None and _family(model) not in _EITHER_BASE:
             self.warnings.append(f"{path}: {warning}")
-        if mine == theirs:
-            self._inside(theirs, own, schema, path)
-        self._details(own, schema, path)
+        if model_kind == schema_kind:
+            self._inside(schema_kind, model, schema, path)
+        self._details(model, schema, path)
 
-    def _inside(self, kind: str, own: Any, schema: Any, path: str) -> None:
+    def _alike(self, model: Any, schema: Any) -> bool:
+        """Tell whether values of the one type can be written as the other."""
+        family = _family(model)
+        if family != _family(schema):
+            return False
+        kinds = (_kind(model), _kind(schema))
+        if kinds == ("enum", "string"):
+            return model["name"] in self._text_enums
+        return kinds[0] == kinds[1] or family in _EITHER_BASE or kinds in _ALIKE
+
+    def _inside(self, kind: str, model: Any, schema: Any, path: str) -> None:
         match kind:
             case "record":
-                self._records(own, schema, path)
+                self._records(model, schema, path)
             case "array":
-                self.values(own["items"], schema["items"], f"{path}[]")
+                self.values(model["items"], schema["items"], f"{path}[]")
             case "map":
-                self.values(own["values"], schema["values"], f"{path}{{}}")
+                self.values(model["values"], schema["values"], f"{path}{{}}")
             case "enum":
-                self._symbols(own, schema, path)
-            case "fixed" if own["size"] != schema["size"]:
-                sizes = f"the model has {own['size']} bytes, the schema {schema['size']}"
+                self._symbols(model, schema, path)
+            case "fixed" if model["size"] != schema["size"]:
+                sizes = f"the model has {model['size']} bytes, the schema {schema['size']}"
                 self.errors.append(f"{path}: {sizes}")
             case _:
                 pass
 
-    def _records(self, own: dict[str, Any], schema: dict[str, Any], path: str) -> None:
-        pair = (own["name"], schema["name"])
-        if pair in self._seen:
+    def _records(self, model: dict[str, Any], schema: dict[str, Any], path: str) -> None:
+        pair = (model["name"], schema["name"])
+        if pair in self._compared:
             return
-        self._seen.add(pair)
-        mine = {name: f for f in own["fields"] for name in (*f.get("aliases", ()), f["name"])}
-        missing = {field["name"] for field in own["fields"]}
+        self._compared.add(pair)
+        by_name: dict[str, Any] = {}
+        for field in model["fields"]:
+            for name in (*field.get("aliases", ()), field["name"]):
+                by_name[name] = field
+        lost = {field["name"] for field in model["fields"]}
         for field in schema["fields"]:
-            place = f"{path}.{field['name']}".lstrip(".")
-            other = mine.get(field["name"])
-            if other is not None:
-                missing.discard(other["name"])
-                self.values(other["type"], field["type"], place)
-            elif "default" in field or "null" in self._branches(field["type"], self._schema):
-                self.warnings.append(f"{place}: the model lacks this optional field")
+            model_field = by_name.get(field["name"])
+            if model_field is None:
+                self._unknown_field(field, _join(path, field))
             else:
-                self.errors.append(f"{place}: the model lacks this field, which has no default")
-        for field in own["fields"]:
-            if field["name"] in missing:
-                place = f"{path}.{field['name']}".lstrip(".")
+                lost.discard(model_field["name"])
+                self.values(model_field["type"], field["type"], _join(path, field))
+        for field in model["fields"]:
+            if field["name"] in lost:
+                place = _join(path, field)
                 self.errors.append(f"{place}: the schema lacks this field, so it would be lost")
 
-    def _symbols(self, own: dict[str, Any], schema: dict[str, Any], path: str) -> None:
-        for side, other, whose in ((own, schema, "schema"), (schema, own, "model")):
+    def _unknown_field(self, field: dict[str, Any], place: str) -> None:
+        """Record a field of the schema that the model lacks."""
+        if "default" in field or "null" in _branches(field["type"], self._schema_types):
+            self.warnings.append(f"{place}: the model lacks this optional field")
+        else:
+            self.errors.append(f"{place}: the model lacks this field, which has no default")
+
+    def _symbols(self, model: dict[str, Any], schema: dict[str, Any], path: str) -> None:
+        for side, other, whose in ((model, schema, "schema"), (schema, model, "model")):
             missing = [symbol for symbol in side["symbols"] if symbol not in other["symbols"]]
             if missing:
                 self.errors.append(f"{path}: the {whose} lacks the symbol {', '.join(missing)}")
 
-    def _details(self, own: Any, schema: Any, path: str) -> None:
-        if not isinstance(own, dict) or not isinstance(schema, dict):
+    def _details(self, model: Any, schema: Any, path: str) -> None:
+        if not isinstance(model, dict) or not isinstance(schema, dict):
             return
-        mine, theirs = str(own.get("logicalType")), str(schema.get("logicalType"))
-        if mine.endswith("-micros") and theirs.endswith("-millis"):
-            self.warnings.append(f"{path}: the schema has milliseconds, so microseconds are cut")
-        if mine == theirs == "decimal":
-            self._decimals(own, schema, path)
+        model_mark, schema_mark = str(model.get("logicalType")), str(schema.get("logicalType"))
+        if model_mark.endswith("-micros") and schema_mark.endswith("-millis"):
+            self.warnings.append(f"{path}: the schema has milliseconds, so microseconds are lost")
+        if model_mark == schema_mark == "decimal":
+            self._decimals(model, schema, path)
 
-    def _decimals(self, own: Any, schema: Any, path: str) -> None:
-        mine, theirs = ((d["precision"], d.get("scale", 0)) for d in (own, schema))
-        if mine[1] != theirs[1] or mine[0] > theirs[0]:
+    def _decimals(self, model: dict[str, Any], schema: dict[str, Any], path: str) -> None:
+        digits, schema_digits = model["precision"], schema["precision"]
+        places, schema_places = model.get("scale", 0), schema.get("scale", 0)
+        if places != schema_places or digits > schema_digits:
             self.errors.append(
-                f"{path}: the model's decimal has {mine[0]} digits, {mine[1]} of them decimal "
-                f"places; the schema's {theirs[0]} and {theirs[1]}"
+                f"{path}: the model's decimal has {digits} digits, {places} of them decimal "
+                f"places; the schema's has {schema_digits} and {schema_places}"
             )
-        elif mine[0] < theirs[0]:
+        elif digits < schema_digits:
             self.warnings.append(
-                f"{path}: the schema's decimal has {theirs[0]} digits, the model's {mine[0]}"
+                f"{path}: the schema's decimal has {schema_digits} digits, the model's {digits}"
             )
 
-    @staticmethod
-    def _branches(schema: Any, named: dict[str, Any]) -> list[Any]:
-        branches = schema if isinstance(schema, list) else [schema]
-        found = [named.get(b, b) if isinstance(b, str) else b for b in branches]
-        return ["null" if kind_of(branch) == "null" else branch for branch in found]
+
+def _join(path: str, field: dict[str, Any]) -> str:
+    return f"{path}.{field['name']}".lstrip(".")
+
+
+def _branches(schema: Any, named: dict[str, Any]) -> list[Any]:
+    """Return the definitions of a union's branches, or of the only type."""
+    branches = []
+    for branch in schema if isinstance(schema, list) else [schema]:
+        definition = named.get(branch, branch) if isinstance(branch, str) else branch
+        branches.append("null" if kind_of(definition) == "null" else definition)
+    return branches
 
 
 def _kind(schema: Any) -> str:
@@ -201,6 +241,16 @@ def _kind(schema: Any) -> str:
 
 def _has(kinds: frozenset[str], branches: list[Any]) -> bool:
     return any(_kind(branch) in kinds for branch in branches)
+
+
+def _is_plain_int(schema: Any) -> bool:
+    return _kind(schema) in _INTS and _family(schema) is None
+
+
+def _is_uuid_for_string(model: Any, schema: Any) -> bool:
+    """Tell whether the schema has a UUID where the model has a plain str."""
+    both_strings = _kind(model) == _kind(schema) == "string"
+    return both_strings and _family(model) is None and _family(schema) == "uuid"
 
 
 def _family(schema: Any) -> str | None:

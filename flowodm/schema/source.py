@@ -283,14 +283,16 @@ class _Module:
         return name if name == "None" else self.use("builtins", name)
 
     def _imports(self) -> str:
-        modules: dict[str, list[str]] = {}
+        names: dict[str, list[str]] = {}
         for (module, name), local in sorted(self.imports.items()):
             if module != "builtins" or local != name:
                 shown = name if name == local else f"{name} as {local}"
-                modules.setdefault(module, []).append(shown)
-        lines = {module: f"from {module} import {', '.join(n)}" for module, n in modules.items()}
-        standard = [lines[module] for module in lines if module not in _FIRST_PARTY]
-        others = [lines[module] for module in lines if module in _FIRST_PARTY]
+                names.setdefault(module, []).append(shown)
+        standard: list[str] = []
+        others: list[str] = []
+        for module, shown_names in names.items():
+            group = others if module in _FIRST_PARTY else standard
+            group.append(f"from {module} import {', '.join(shown_names)}")
         return "\n\n".join("\n".join(group) for group in (standard, others) if group)
 
 

@@ -101,14 +101,14 @@ def test_a_model_fits_the_schema_of_its_own_types(compare, annotation, kind):
 
 
 PARTLY: list[tuple[Any, Any, str]] = [
-    (str, logical("string", "uuid"), "only texts that are UUIDs"),
+    (str, logical("string", "uuid"), "only strings that are UUIDs"),
     (str, ENUM, "only the schema's symbols"),
-    (StrColour, "string", "no symbols of the model"),
+    (StrColour, "string", "not symbols of the model"),
     (bytes, {"type": "fixed", "name": "Hash", "size": 4}, "bytes of the schema's length"),
     (float, "float", "keeps 7 digits"),
     (str, ["null", "string"], "allows null, the model does not"),
     (str | None, "string", "allows None, the schema does not"),
-    (datetime, logical("long", "timestamp-millis"), "microseconds are cut"),
+    (datetime, logical("long", "timestamp-millis"), "microseconds are lost"),
     (MONEY, logical("bytes", "decimal", precision=12, scale=2), "12 digits"),
 ]
 
