@@ -1,8 +1,8 @@
-"""How the supervisor's command and its workers log: one line an event, to stderr.
+"""Logging of the supervisor's command and of its workers: one line an event, on stderr.
 
-Only a process that belongs to the supervisor is configured (the command itself and each
-worker), never a program that embeds it. User code that logs through the standard library or
-through structlog ends up in the same lines, with the same fields.
+`configure` is for processes that belong to the supervisor: the command itself and each worker.
+A program that embeds a supervisor keeps its own logging. What user code logs through the
+standard library or through structlog comes out in the same lines, with the same fields.
 """
 
 from __future__ import annotations
@@ -26,12 +26,16 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, Processor, WrappedLogger
 
 LONGEST_QUEUE = 10_000
-"""Lines that wait for somebody to read stderr; what comes after them is dropped and counted."""
+"""Lines that wait to be written; further lines are dropped and counted."""
 ROOM_TIMEOUT = 0.1
-"""Seconds that logging into a full queue waits for room, if any was made since the last time."""
+"""Seconds that a log call waits for room in a full queue.
+
+Only the first call waits; those that follow do not, until a line has been written.
+"""
 FLUSH_TIMEOUT = 1.0
 """Seconds that the end of a process waits for its last lines to be written."""
 _STDERR = 2
+"""File descriptor that lines are written to."""
 
 
 def configure(
@@ -47,8 +51,8 @@ def configure(
     Args:
         level: Lowest level that is logged: "debug", "info", "warning" or "error".
         fmt: "json", or "console" for people.
-        fields: What each line carries unless it has its own: consumer, slot, pid.
-        secrets: Values that are replaced wherever they turn up, or what replaces them.
+        fields: Fields that each line gets unless it has its own: consumer, slot, pid.
+        secrets: Values to replace wherever they occur, or the redactor that replaces them.
         more: Processors that add further fields.
     """
     shared: list[Processor] = [
@@ -56,19 +60,19 @@ def configure(
         structlog.stdlib.add_log_level,
         structlog.stdlib.add_logger_name,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
-        _default(fields),
+        _add_fields(fields),
         *more,
     ]
     _configure_structlog(shared)
     last: list[Processor] = [
         structlog.stdlib.ProcessorFormatter.remove_processors_meta,
-        _spread if fmt == "json" else _fold,
+        _expand_facts if fmt == "json" else _drop_facts,
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
         _redact(secrets),
         _renderer(fmt),
     ]
-    handler = _Unblocked()
+    handler = _StderrHandler()
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             processors=last, foreign_pre_chain=[*shared, structlog.stdlib.ExtraAdder()]
@@ -78,46 +82,55 @@ def configure(
     root.handlers[:] = [handler]
     root.setLevel(level.upper())
     logging.captureWarnings(capture=True)
-    threading.excepthook = _thread_failed
-    sys.unraisablehook = _unraisable
+    threading.excepthook = _log_thread_exception
+    sys.unraisablehook = _log_unraisable
 
 
 def flush() -> None:
-    """Wait until what was logged is written, `FLUSH_TIMEOUT` at most.
+    """Wait until every line is written, for `FLUSH_TIMEOUT` at most.
 
-    A normal end does this by itself; for those who leave by os._exit.
+    A process that ends normally does this by itself; call it before os._exit.
     """
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, _Unblocked):
+        if isinstance(handler, _StderrHandler):
             handler.flush()
 
 
-class _Unblocked(logging.Handler):
-    """Writes to stderr from a thread of its own, so that a stderr nobody reads blocks no other.
+class _StderrHandler(logging.Handler):
+    """Writes to stderr from a thread of its own: a stderr that nobody reads blocks no other.
 
-    One write a line: a pipe takes that whole, up to PIPE_BUF, from many processes (man 7 pipe).
-    Not through sys.stderr, whose lock the blocked thread would hold at the interpreter's end.
+    Each line is one write: a pipe takes it as a whole, up to PIPE_BUF bytes, from many processes
+    (man 7 pipe). It does not go through sys.stderr, whose lock the blocked thread would hold at
+    the interpreter's end.
+
+    Not made of logging.handlers.QueueHandler and QueueListener: the listener's end waits without
+    a time-out, the interpreter's end waits for the lock of the handler that is blocked, and
+    counting what was dropped, waiting for room and flushing would still be ours.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self._lines: deque[str] = deque()
         self._changed = threading.Condition()
+        """Guards all of these, and tells of each change."""
         self._dropped = 0
+        """Lines dropped since the last notice."""
         self._writing = False
+        """Whether the thread has taken a line that is not written yet."""
         self._stuck = False
-        self._alone = False
-        """This is a fork of the process that had the thread."""
-        os.register_at_fork(after_in_child=self._forked)
-        threading.Thread(target=self._write_all, name="log", daemon=True).start()
+        """Whether a log call has waited for room in vain since the last line was written."""
+        self._forked = False
+        """Whether this process is a fork of the one that has the thread."""
+        os.register_at_fork(after_in_child=self._after_fork)
+        threading.Thread(target=self._write_lines, name="log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Put the line into the queue, or count it if that is full."""
+        """Put a line into the queue; drop and count it if the queue stays full."""
         try:
             line = self.format(record)
         except Exception as error:  # noqa: BLE001 - as logging's own handlers do
             line = self._unformatted(record, error)
-        if self._alone:
+        if self._forked:
             _write(line)
             return
         with self._changed:
@@ -128,69 +141,70 @@ class _Unblocked(logging.Handler):
                 self._dropped += 1
                 return
             if self._dropped:
-                self._lines.append(self._confession())
+                self._lines.append(self._drop_notice())
             self._lines.append(line)
             self._changed.notify_all()
 
     def _unformatted(self, record: logging.LogRecord, error: Exception) -> str:
-        """A line in place of one that cannot be made; logging's own would quote the values."""
+        """Make a line in place of one that cannot be made.
+
+        It has no values, which the standard library would show: one may be a secret.
+        """
         text = f"a line of {record.name} cannot be logged: {type(error).__name__} in its formatting"
-        where = (record.pathname, record.lineno)
-        return self.format(logging.LogRecord("supervisor", logging.ERROR, *where, text, (), None))
+        place = (record.pathname, record.lineno)
+        return self.format(logging.LogRecord("supervisor", logging.ERROR, *place, text, (), None))
 
     def flush(self) -> None:
-        """Wait until every line is written, `FLUSH_TIMEOUT` at most."""
+        """Wait until every line is written, for `FLUSH_TIMEOUT` at most."""
         deadline = time.monotonic() + FLUSH_TIMEOUT
         with self._changed:
             while self._lines or self._writing or self._dropped:
-                if self._alone or not self._changed.wait(deadline - time.monotonic()):
+                if self._forked or not self._changed.wait(deadline - time.monotonic()):
                     return
 
     def _room(self) -> bool:
         return len(self._lines) < LONGEST_QUEUE
 
-    def _write_all(self) -> None:
+    def _write_lines(self) -> None:
         while True:
             with self._changed:
                 self._writing = self._stuck = False
                 self._changed.notify_all()
                 while not self._lines and not self._dropped:
                     self._changed.wait()
-                line = self._lines.popleft() if self._lines else self._confession()
+                line = self._lines.popleft() if self._lines else self._drop_notice()
                 self._writing = True
             _write(line)
 
-    def _confession(self) -> str:
-        """The line that says how many were dropped before it."""
+    def _drop_notice(self) -> str:
+        """Make the line that tells how many lines were dropped before it."""
         count, self._dropped = self._dropped, 0
-        text = f"{count} lines were dropped from the log: nobody read stderr fast enough"
-        logger = "supervisor"
-        return self.format(
-            logging.LogRecord(logger, logging.WARNING, __file__, 0, text, None, None)
-        )
+        text = f"{count} lines were dropped from the log: stderr is not read fast enough"
+        record = logging.LogRecord("supervisor", logging.WARNING, __file__, 0, text, None, None)
+        return self.format(record)
 
-    def _forked(self) -> None:
-        """In a child that user code forked: no thread came along; the lines are the parent's."""
-        self._alone = True
+    def _after_fork(self) -> None:
+        """Write directly from now on, in a child that user code forked; drop the parent's lines."""
+        self._forked = True
         self._changed = threading.Condition()
         self._lines.clear()
         self._dropped = 0
 
 
 def _write(line: str) -> None:
-    """Write a line, for as long as it takes. One that cannot be written is lost."""
+    """Write a line, for as long as that takes. A line that cannot be written is lost."""
     rest = f"{line}\n".encode(errors="backslashreplace")
     while rest:
         try:
             rest = rest[os.write(_STDERR, rest) :]
-        except BlockingIOError:  # somebody else who has this terminal or pipe made it so
+        except BlockingIOError:  # another process has set O_NONBLOCK on this terminal or pipe
             select.select([], [_STDERR], [])
-        except OSError:  # the reader is gone or the disk is full: there is nowhere to say so
+        except OSError:  # the reader is gone or the disk is full: there is nowhere to log it
             return
 
 
 def _configure_structlog(shared: list[Processor]) -> None:
-    """Send what user code logs through structlog the way of the standard library."""
+    """Send what user code logs through structlog through the standard library's loggers."""
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
@@ -205,13 +219,13 @@ def _configure_structlog(shared: list[Processor]) -> None:
 
 
 def resolve(fmt: Literal["auto", "json", "console"]) -> Literal["json", "console"]:
-    """The format that "auto" stands for: console where stderr is a terminal."""
+    """Resolve "auto": "console" if stderr is a terminal, else "json"."""
     if fmt == "auto":
         return "console" if sys.stderr.isatty() else "json"
     return fmt
 
 
-def _default(fields: Mapping[str, object]) -> Processor:
+def _add_fields(fields: Mapping[str, object]) -> Processor:
     def add(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
         for name, value in fields.items():
             event.setdefault(name, value)
@@ -220,8 +234,8 @@ def _default(fields: Mapping[str, object]) -> Processor:
     return add
 
 
-def _spread(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """Give the facts in a line of flowodm's journal fields of their own, and the bare event."""
+def _expand_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Make a field of each fact that flowodm logs, and the event of the fact "event"."""
     facts = event.pop("flowodm", None)
     if isinstance(facts, dict):
         event["event"] = facts.get("event", event["event"])
@@ -230,8 +244,8 @@ def _spread(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict
     return event
 
 
-def _fold(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """For people the journal's message says it all."""
+def _drop_facts(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
+    """Drop the facts that flowodm logs: its message, for people, has them all."""
     event.pop("flowodm", None)
     return event
 
@@ -244,7 +258,7 @@ def _redact(secrets: Collection[str] | Redactor) -> Processor:
             return redact(value)
         if isinstance(value, int | float | None):
             return value
-        # Before they are shown: quotes and backslashes look different inside a container.
+        # Each value by itself: a container shows quotes and backslashes escaped.
         if isinstance(value, dict):
             return {hide(str(key)): hide(item) for key, item in value.items()}
         if isinstance(value, list | tuple | set | frozenset):
@@ -267,7 +281,7 @@ def _renderer(fmt: Literal["json", "console"]) -> Processor:
     )
 
 
-def _thread_failed(args: threading.ExceptHookArgs) -> None:
+def _log_thread_exception(args: threading.ExceptHookArgs) -> None:
     if args.exc_type is SystemExit:
         return
     name = args.thread.name if args.thread else "unknown"
@@ -277,10 +291,10 @@ def _thread_failed(args: threading.ExceptHookArgs) -> None:
     )
 
 
-def _unraisable(args: sys.UnraisableHookArgs) -> None:
-    """An exception that nobody can catch: in a finalizer, or in a function that atexit runs."""
+def _log_unraisable(args: sys.UnraisableHookArgs) -> None:
+    """Log an exception that cannot be caught: in a finalizer, or in a function of atexit."""
     logging.getLogger("supervisor").error(
         "an exception was ignored: %s",
-        args.err_msg or "nobody can catch it",
+        args.err_msg or "it cannot be caught",
         exc_info=args.exc_value,
     )
