@@ -1,7 +1,7 @@
-"""The process's one connection to Kafka and the schema registry."""
+"""The process's connection to Kafka and the schema registry."""
 
-from flowodm.connection.connection import (
-    KafkaConnection,
+from flowodm.connection.connection import KafkaConnection
+from flowodm.connection.singleton import (
     connect,
     get_async_consumer,
     get_async_producer,

@@ -1,7 +1,7 @@
-"""Kafka's clients for code in an event loop: nothing blocks it, and none belongs to one loop.
+"""Kafka's clients for coroutines, usable from any event loop.
 
-Confluent's own ones are bound to the loop in which they were made, take no headers, hold a lone
-record back, and lose what a cancelled poll has fetched; and older versions have none.
+Confluent's own asynchronous clients belong to one event loop, take no headers, delay a lone
+record, and lose the records that a cancelled poll has fetched; older versions have none.
 """
 
 from __future__ import annotations
@@ -25,27 +25,29 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Consumer, KafkaError, Message, Producer, TopicPartition
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 _Answer: TypeAlias = "tuple[asyncio.Future[Message], KafkaError | None, Message]"
 
-_SLICE = 0.1
-"""Seconds of one look for records; a cancelled call ends within that."""
+_POLL_SLICE = 0.1
+"""Seconds of one poll; a cancelled call ends within them."""
 _FULL_QUEUE_WAIT = 0.01
-_ALWAYS = 1e9
+"""Seconds until the next attempt to send while the producer's local queue is full."""
+_NO_LIMIT = 1e9
+"""Seconds that stand for no time-out."""
 
 
 class AsyncProducer:
-    """A producer for coroutines. What it wraps has to be polled by somebody else.
+    """A producer for coroutines.
 
     Args:
-        producer: The process's producer, which its connection polls.
+        producer: The producer that it wraps, which another thread or task polls.
     """
 
     def __init__(self, producer: Producer) -> None:
         self._producer = producer
-        # An event loop's futures are settled in its own thread: each has its own queue.
+        # A future is settled in its event loop's thread, so each loop has its own queue.
         self._queues: WeakKeyDictionary[asyncio.AbstractEventLoop, _Queue] = WeakKeyDictionary()
         self._lock = threading.Lock()
         self._answers = _Answers()
@@ -57,7 +59,9 @@ class AsyncProducer:
         key: str | bytes | None = None,
         **options: Any,
     ) -> asyncio.Future[Message]:
-        """Send a record. It is on its way at once, also if nobody awaits what this returns.
+        """Send a record at once, whether or not the caller awaits the returned future.
+
+        While the producer's local queue is full, records wait for room, in order.
 
         Args:
             topic: The topic.
@@ -67,8 +71,7 @@ class AsyncProducer:
                 takes them.
 
         Returns:
-            A future of the delivered message. Its error is a ProducerError. While the
-            producer's local queue is full it waits for room, in order.
+            A future of the delivered message; its error is a ProducerError.
         """
         loop = asyncio.get_running_loop()
         delivered: asyncio.Future[Message] = loop.create_future()
@@ -79,28 +82,28 @@ class AsyncProducer:
         queue.put(enqueue, loop)
         return delivered
 
-    def flush(self, timeout: float = _ALWAYS) -> asyncio.Future[int]:
-        """Wait for all records that were sent.
+    def flush(self, timeout: float = _NO_LIMIT) -> asyncio.Future[int]:
+        """Wait until all records are delivered.
 
         Args:
-            timeout: For at most so many seconds.
+            timeout: Seconds to wait at most.
 
         Returns:
-            A future of how many are still under way.
+            A future of the number of records that are still in flight.
         """
         loop = asyncio.get_running_loop()
         return loop.run_in_executor(None, self._producer.flush, timeout)
 
     def poll(self, timeout: float = 0) -> asyncio.Future[int]:
-        """Serve delivery reports; done in the background anyway.
+        """Serve delivery reports, which also happens in the background.
 
         Args:
-            timeout: Wait for one for at most so many seconds.
+            timeout: Seconds to wait for one at most.
         """
         return asyncio.get_running_loop().run_in_executor(None, self._producer.poll, timeout)
 
     def __len__(self) -> int:
-        """How many records are not answered by the broker yet."""
+        """Count the records that the broker has not answered yet."""
         with self._lock:
             waiting = sum(len(queue.waiting) for queue in self._queues.values())
         return len(self._producer) + waiting
@@ -111,7 +114,7 @@ class AsyncProducer:
         delivered: asyncio.Future[Message],
         loop: asyncio.AbstractEventLoop,
     ) -> bool:
-        """Give a record to librdkafka; False if its queue is full."""
+        """Hand a record to librdkafka; False if its queue is full."""
 
         def report(error: KafkaError | None, message: Message) -> None:
             self._answers.add(loop, (delivered, error, message))
@@ -130,26 +133,26 @@ class AsyncProducer:
 
 
 class _Queue:
-    """What one event loop's coroutines want to send while librdkafka's queue is full."""
+    """The records of one event loop that wait for room in librdkafka's queue."""
 
     def __init__(self) -> None:
         self.waiting: deque[Callable[[], bool]] = deque()
         self._pump: asyncio.Task[None] | None = None
 
     def put(self, enqueue: Callable[[], bool], loop: asyncio.AbstractEventLoop) -> None:
-        """Send it now, or in its turn.
+        """Send a record now, or after the waiting ones.
 
         Args:
-            enqueue: Tries to send; returns whether there was room.
+            enqueue: Tries to send it; returns whether there was room.
             loop: The running event loop.
         """
         if self._pump is None and enqueue():
             return
         self.waiting.append(enqueue)
         if self._pump is None:
-            self._pump = loop.create_task(self._work_off())
+            self._pump = loop.create_task(self._send_waiting())
 
-    async def _work_off(self) -> None:
+    async def _send_waiting(self) -> None:
         try:
             while self.waiting:
                 if self.waiting[0]():
@@ -158,19 +161,19 @@ class _Queue:
                     await asyncio.sleep(_FULL_QUEUE_WAIT)
         finally:
             if self.waiting:
-                logger.error(
+                _log.error(
                     "%d records were not sent: the event loop has ended while the producer's "
                     "local queue was full; await what produce() returns",
                     len(self.waiting),
                 )
             self.waiting.clear()
-            self._pump = None  # it knows its event loop, which would outlive its end
+            self._pump = None  # the task would keep its closed event loop alive
 
 
 class _Answers:
-    """Brings the broker's answers to the event loops: as many at a time as there are by then.
+    """Passes the broker's answers to their event loops, several at a time.
 
-    Waking a loop for each would cost more than sending the message.
+    Waking a loop for each answer would cost more than sending the message.
     """
 
     def __init__(self) -> None:
@@ -178,18 +181,18 @@ class _Answers:
         self._waiting: dict[asyncio.AbstractEventLoop, list[_Answer]] = {}
 
     def add(self, loop: asyncio.AbstractEventLoop, answer: _Answer) -> None:
-        """From whichever thread polls the producer."""
+        """Queue an answer; called from the thread that polls the producer."""
         with self._lock:
-            if loop.is_closed():  # nobody waits
+            if loop.is_closed():  # nothing can wait for it
                 self._waiting.pop(loop, None)
                 return
             waiting = self._waiting.setdefault(loop, [])
             waiting.append(answer)
             if len(waiting) > 1:
-                return  # the loop is about to look
+                return  # the loop is awake already
         try:
             loop.call_soon_threadsafe(self._settle, loop)
-        except RuntimeError:  # it has been closed just now
+        except RuntimeError:  # the loop was closed meanwhile
             with self._lock:
                 self._waiting.pop(loop, None)
 
@@ -212,12 +215,15 @@ def _settle(delivered: asyncio.Future[Message], error: KafkaError | None, messag
 
 
 class AsyncConsumer:
-    """A consumer for coroutines: each call runs in one thread of its own, one after the other.
+    """A consumer for coroutines; its calls run one after the other in a thread of its own.
 
-    A call that is cancelled loses no record: what it would have returned comes with the next.
+    A cancelled call loses no record: the next call returns what it would have returned.
 
     Args:
-        consumer: What does the work; :attr:`consumer` is the same, for what is not here.
+        consumer: The consumer that it wraps.
+
+    Attributes:
+        consumer: The same, for its other methods.
     """
 
     def __init__(self, consumer: Consumer) -> None:
@@ -225,35 +231,34 @@ class AsyncConsumer:
         self._thread = ThreadPoolExecutor(1, "flowodm-consumer")
         self._kept: deque[Message] = deque()
 
-    # A time-out of these two is no error, and what has come by then is not lost.
-    async def poll(self, timeout: float = _ALWAYS) -> Message | None:  # noqa: ASYNC109 - see above
-        """The next record, an error event, or None when ``timeout`` seconds have passed."""
-        found = await self.consume(1, timeout)
-        return found[0] if found else None
+    async def poll(self, timeout: float = _NO_LIMIT) -> Message | None:  # noqa: ASYNC109 - its end is no error
+        """Return the next record or error event; None after ``timeout`` seconds."""
+        messages = await self.consume(1, timeout)
+        return messages[0] if messages else None
 
     async def consume(
         self,
         num_messages: int = 1,
-        timeout: float = _ALWAYS,  # noqa: ASYNC109 - see above
+        timeout: float = _NO_LIMIT,  # noqa: ASYNC109 - its end is no error
     ) -> list[Message]:
-        """The next records, as many as are there, at least one; none after ``timeout`` seconds.
+        """Return the available records, at least one; none after ``timeout`` seconds.
 
         Args:
-            num_messages: At most so many.
-            timeout: Seconds to wait for the first; negative: without a limit.
+            num_messages: The number of records at most.
+            timeout: Seconds to wait for the first; negative: no limit.
         """
-        given_up = threading.Event()
-        seconds = _ALWAYS if timeout < 0 else timeout
-        taking = self._thread.submit(self._take, num_messages, seconds, given_up)
+        cancelled = threading.Event()
+        seconds = _NO_LIMIT if timeout < 0 else timeout
+        taking = self._thread.submit(self._take, num_messages, seconds, cancelled)
         try:
             return await asyncio.wrap_future(taking)
         except asyncio.CancelledError:
-            given_up.set()
+            cancelled.set()
             taking.add_done_callback(self._keep)
             raise
 
     async def subscribe(self, topics: list[str], **callbacks: Any) -> None:
-        """See confluent_kafka.Consumer.subscribe; callbacks come from the consumer's thread."""
+        """See confluent_kafka.Consumer.subscribe; callbacks run in the consumer's thread."""
         await self._call(self.consumer.subscribe, topics, **callbacks)
 
     async def unsubscribe(self) -> None:
@@ -269,7 +274,7 @@ class AsyncConsumer:
         return await self._call(self.consumer.assignment)
 
     async def commit(self, *args: Any, **kwargs: Any) -> Any:
-        """See confluent_kafka.Consumer.commit; the broker's answer is awaited by default.
+        """See confluent_kafka.Consumer.commit; waits for the broker's answer by default.
 
         Raises:
             KafkaException: The broker refuses, or does not answer.
@@ -303,31 +308,31 @@ class AsyncConsumer:
         return await self._call(self.consumer.get_watermark_offsets, *args, **kwargs)
 
     async def close(self) -> None:
-        """Leave the group; see confluent_kafka.Consumer.close. A second time nothing happens."""
+        """Leave the group; see confluent_kafka.Consumer.close. A second call does nothing."""
         if not self.closed:
             await self._call(self.consumer.close)
         self.release()
 
     @property
     def closed(self) -> bool:
-        """Whether it can be used no more."""
+        """Whether the consumer was closed."""
         return bool(getattr(self.consumer, "closed", False))
 
     def release(self) -> None:
-        """Let the thread end; the consumer is closed by somebody else."""
+        """End the thread; does not close the consumer."""
         self._thread.shutdown(wait=False)
 
-    def _take(self, number: int, timeout: float, given_up: threading.Event) -> list[Message]:
+    def _take(self, number: int, timeout: float, cancelled: threading.Event) -> list[Message]:
         if self._kept:
             return [self._kept.popleft() for _ in range(min(number, len(self._kept)))]
         deadline = time.monotonic() + timeout
-        while not given_up.is_set():
-            left = max(0.0, deadline - time.monotonic())
-            first = self.consumer.poll(min(left, _SLICE))
+        while not cancelled.is_set():
+            remaining = max(0.0, deadline - time.monotonic())
+            first = self.consumer.poll(min(remaining, _POLL_SLICE))
             if first is not None:
                 more = self.consumer.consume(number - 1, 0) if number > 1 else []
                 return [first, *more]
-            if not left:
+            if not remaining:
                 break
         return []
 

@@ -1,4 +1,4 @@
-"""The clients that one connection has made in this process, and their end."""
+"""The clients of a connection in this process: make, share and close them."""
 
 from __future__ import annotations
 
@@ -21,59 +21,73 @@ if TYPE_CHECKING:
     from flowodm.registry.client import SchemaRegistry
     from flowodm.tracing import Tracing
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 FLUSH_TIMEOUT = 10.0
-"""Seconds that closing waits for messages under way."""
+"""Seconds that closing waits for messages in flight."""
 
 CLOSE_TIMEOUT = 10.0
-"""Seconds that consumers get to leave their groups; with a silent broker it has no other end."""
+"""Seconds that consumers have to leave their groups; a silent broker would never let them."""
 
 _POLL_INTERVAL = 0.1
-_PURGE_TIMEOUT = 1.0
-_LOG_ERROR = 3  # syslog's number, as librdkafka's log_level has it
+"""Seconds of one poll of the producer's background thread."""
 
-#: librdkafka's properties whose values no text may show.
+_PURGE_TIMEOUT = 1.0
+"""Seconds to report messages that were dropped."""
+
+_LOG_ERROR = 3
+"""The level "error" of librdkafka's ``log_level``, which are syslog's."""
+
 _SECRET = re.compile(r"password|secret|\.key$|key\.pem|token|oauthbearer\.config|jaas")
+"""The names of librdkafka's properties whose values no text may show."""
 
 
 class SharedConsumer(confluent_kafka.Consumer):
-    """A consumer that knows whether it was closed, so that a closed one is not handed out."""
+    """A consumer that several callers share.
+
+    Attributes:
+        closed: Whether it was closed, so that it is not handed out any more.
+        turn: Held by the caller that takes messages and commits them.
+    """
 
     closed = False
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.turn = threading.Lock()  # of whoever takes messages and commits them
+        self.turn = threading.Lock()
 
     def close(self) -> None:
-        """Leave the group and stop; see confluent_kafka.Consumer.close."""
+        """Leave the group; see confluent_kafka.Consumer.close."""
         self.closed = True
         super().close()
 
 
 class StandIn(Protocol):
-    """What takes the place of Kafka and the registry for a while; flowodm.testing has one.
+    """Replaces Kafka and the registry, as flowodm.testing.InMemoryKafka does.
 
     Attributes:
-        registry_config: Properties of a schema registry; None: there is none.
+        registry_config: Properties of Confluent's registry client; None: no registry.
     """
 
     registry_config: dict[str, Any] | None
 
     def consumer(self, config: dict[str, Any]) -> Any:
-        """A consumer, from librdkafka's configuration."""
+        """Make a consumer from librdkafka's configuration."""
 
     def producer(self, config: dict[str, Any]) -> Any:
-        """A producer."""
+        """Make a producer from librdkafka's configuration."""
 
 
 class Clients:
-    """Producer, consumers and registry; all start empty. The owner locks.
+    """A producer, consumers and a registry client; none at first. The caller holds a lock.
 
     Args:
-        stand_in: Makes producer and consumers in Kafka's place.
-        tracing: Traces what the producer sends.
+        stand_in: Makes the producer and the consumers; None: librdkafka's are made.
+        tracing: Traces the records that the producer sends; None: they are not traced.
+
+    Attributes:
+        producer: The producer.
+        registry: The registry client.
     """
 
     def __init__(self, stand_in: StandIn | None = None, tracing: Tracing | None = None) -> None:
@@ -89,19 +103,19 @@ class Clients:
         self._async_consumers: dict[int, AsyncConsumer] = {}
 
     def make_producer(self, config: Mapping[str, Any]) -> confluent_kafka.Producer:
-        """Make the producer and begin to poll it."""
-        own, told = self._stand_in, config.get("error_cb")
+        """Make the producer and start the thread that polls it."""
+        stand_in, error_callback = self._stand_in, config.get("error_cb")
 
         def take_error(error: confluent_kafka.KafkaError) -> None:
             if error.fatal() or error.code() == confluent_kafka.KafkaError._FATAL:  # noqa: SLF001 - the constant's public name
                 self._producer_failed = True
-            if told is not None:
-                told(error)
+            if error_callback is not None:
+                error_callback(error)
             elif int(config.get("log_level", _LOG_ERROR)) >= _LOG_ERROR:
-                # What librdkafka does where nobody takes its errors.
-                config.get("logger", logger).error("the producer: %s", error.str())
+                # As librdkafka does without a callback.
+                config.get("logger", _log).error("producer error: %s", error.str())
 
-        make: Any = confluent_kafka.Producer if own is None else own.producer
+        make: Any = confluent_kafka.Producer if stand_in is None else stand_in.producer
         if self._tracing is not None:
             make = self._tracing.producers(make)
         self._producer_failed = False
@@ -111,61 +125,61 @@ class Clients:
         return self.producer
 
     def working_producer(self) -> confluent_kafka.Producer | None:
-        """The producer, unless there is none or it has failed for good: then it is given up.
+        """Return the producer; None if there is none, or it has failed fatally.
 
-        An idempotent producer ends with a fatal error when it can no longer tell whether a
-        message was written; librdkafka's INTRODUCTION.md, "Fatal errors", has the cases.
+        An idempotent producer has a fatal error when it can no longer tell whether a message was
+        written; see "Fatal errors" in librdkafka's INTRODUCTION.md.
         """
         if self._producer_failed and self._poller is not None:
-            logger.error("the producer has failed for good; a new one takes its place")
-            self._poller.retire()  # who waits for its messages is told first
+            _log.error("the producer has failed fatally; a new one replaces it")
+            self._poller.retire()  # it still reports what became of its messages
             self.producer = self._poller = self._async_producer = None
             self._producer_failed = False
         return self.producer
 
     @staticmethod
     def in_callback() -> bool:
-        """Whether a delivery callback is calling: its thread serves all other deliveries."""
+        """Tell whether the caller is a delivery callback, in the thread that serves them all."""
         return isinstance(threading.current_thread(), _ProducerPoller)
 
     def consumer(self, config: Mapping[str, Any], topics: tuple[str, ...]) -> SharedConsumer:
-        """The open consumer of this configuration and subscription, made if need be."""
+        """Return the open consumer of this configuration and these topics; make it if needed."""
         key = (topics, tuple(sorted((name, repr(value)) for name, value in config.items())))
         consumer = self._consumers.get(key)
         if consumer is None or consumer.closed:
-            own = self._stand_in
-            consumer = _made(SharedConsumer if own is None else own.consumer, config)
+            stand_in = self._stand_in
+            consumer = _made(SharedConsumer if stand_in is None else stand_in.consumer, config)
             if topics:
                 consumer.subscribe(list(topics))
             self._consumers[key] = consumer
         return consumer
 
     def lend(self, consumer: Any) -> bool | None:
-        """Leave a consumer to one user alone: it is not handed out again, but closed at the end.
+        """Reserve a consumer for the caller; it is not handed out again, and closed at the end.
 
         Returns:
-            True: it is the caller's. None: it is somebody else's already. False: it was not
+            True: it is the caller's now. None: another caller has reserved it. False: it was not
             made here.
         """
-        for key, known in self._consumers.items():
-            if known is consumer:
+        for key, shared in self._consumers.items():
+            if shared is consumer:
                 del self._consumers[key]
-                self._lent = [one for one in self._lent if not one.closed]
+                self._lent = [lent for lent in self._lent if not lent.closed]
                 self._lent.append(consumer)
                 return True
-        return None if any(one is consumer for one in self._lent) else False
+        return None if any(lent is consumer for lent in self._lent) else False
 
     def async_producer(self, producer: confluent_kafka.Producer) -> AsyncProducer:
-        """The producer for coroutines."""
+        """Return the producer for coroutines."""
         if self._async_producer is None:
             self._async_producer = AsyncProducer(producer)
         return self._async_producer
 
     def async_consumer(self, consumer: confluent_kafka.Consumer) -> AsyncConsumer:
-        """The same consumer for coroutines; what belongs to closed ones is given up."""
-        for key, known in list(self._async_consumers.items()):
-            if known.closed:
-                known.release()
+        """Return the consumer for coroutines; release the threads of closed ones."""
+        for key, existing in list(self._async_consumers.items()):
+            if existing.closed:
+                existing.release()
                 del self._async_consumers[key]
         key = id(consumer)  # the value keeps it alive
         if key not in self._async_consumers:
@@ -173,31 +187,23 @@ class Clients:
         return self._async_consumers[key]
 
     def close(self) -> None:
-        """Flush for at most FLUSH_TIMEOUT seconds, then close all."""
+        """Flush for at most FLUSH_TIMEOUT seconds, then close all clients."""
         if self.producer is not None:
-            left = self.producer.flush(FLUSH_TIMEOUT)
-            if left:
-                logger.error(
-                    "%d messages were not delivered within %g s and are given up",
-                    left,
-                    FLUSH_TIMEOUT,
-                )
-                self.producer.purge()  # whoever waits for them is told
-                self.producer.flush(_PURGE_TIMEOUT)
+            _flush(self.producer)
         if self._poller is not None:
             self._poller.stop()
         close_consumers([*self._consumers.values(), *self._lent])
-        for known in self._async_consumers.values():
-            known.release()
+        for async_consumer in self._async_consumers.values():
+            async_consumer.release()
         if self.registry is not None:
             self.registry.close()
 
     def abandon(self) -> None:
-        """Leave the clients of a parent process alone, for ever.
+        """Keep the parent process's clients from being destroyed in a forked child.
 
-        A librdkafka handle may not even be destroyed after a fork: its threads are gone, and
-        destroying joins them (librdkafka issue 2374). So they get a reference that nothing
-        drops, interpreter shutdown included.
+        Destroying a librdkafka handle joins its threads, which do not exist in the child
+        (librdkafka issue 2374). So each client gets a reference that is never dropped, not even
+        at interpreter shutdown.
         """
         for client in (self.producer, *self._consumers.values(), *self._lent):
             if client is not None:
@@ -207,8 +213,7 @@ class Clients:
 class _ProducerPoller(threading.Thread):
     """Serves the producer's delivery reports and log lines as they come.
 
-    Without it they would wait for whoever calls poll() next, which for produce_nowait may be
-    never.
+    Without it they would wait for the next poll(), which after produce_nowait may never come.
     """
 
     def __init__(self, producer: confluent_kafka.Producer) -> None:
@@ -221,11 +226,11 @@ class _ProducerPoller(threading.Thread):
         while not self._stopping.is_set() and not (self._retired and not len(self._producer)):
             try:
                 self._producer.poll(_POLL_INTERVAL)
-            except Exception:
-                logger.exception("a delivery callback failed")
+            except Exception:  # noqa: BLE001 - a callback's error; other reports follow
+                _log.exception("a delivery callback failed")
 
     def retire(self) -> None:
-        """End when all messages are answered."""
+        """End when the broker has answered all messages."""
         self._retired = True
 
     def stop(self) -> None:
@@ -233,15 +238,28 @@ class _ProducerPoller(threading.Thread):
         self.join()
 
 
+def _flush(producer: confluent_kafka.Producer) -> None:
+    """Deliver all messages, or drop those that take too long."""
+    undelivered = producer.flush(FLUSH_TIMEOUT)
+    if undelivered:
+        _log.error(
+            "%d messages were not delivered within %g s and are dropped",
+            undelivered,
+            FLUSH_TIMEOUT,
+        )
+        producer.purge()
+        producer.flush(_PURGE_TIMEOUT)  # reports them to the callers that wait
+
+
 def close_consumers(consumers: Sequence[Any]) -> None:
-    """Leave the groups, all at once and within CLOSE_TIMEOUT; closed ones are left alone."""
+    """Close the open ones of these consumers, in parallel and within CLOSE_TIMEOUT seconds."""
     threads = []
     for consumer in consumers:
         if not getattr(consumer, "closed", False):
             closing = threading.Thread(target=_close, args=(consumer,), daemon=True)
             try:
                 closing.start()
-            except RuntimeError:  # since Python 3.12 there are no new threads at the program's end
+            except RuntimeError:  # Python 3.12 and later start no thread while they shut down
                 _close(consumer)
             else:
                 threads.append(closing)
@@ -249,11 +267,11 @@ def close_consumers(consumers: Sequence[Any]) -> None:
     for closing in threads:
         closing.join(max(0.0, deadline - time.monotonic()))
         if closing.is_alive():
-            logger.warning("a Kafka consumer did not close within %g s", CLOSE_TIMEOUT)
+            _log.warning("a Kafka consumer did not close within %g s", CLOSE_TIMEOUT)
 
 
 def _close(consumer: Any) -> None:
-    with suppress(confluent_kafka.KafkaException, RuntimeError):  # somebody else has closed it
+    with suppress(confluent_kafka.KafkaException, RuntimeError):  # closed meanwhile
         consumer.close()
 
 

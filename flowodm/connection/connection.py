@@ -1,13 +1,12 @@
-"""The process's one connection to Kafka and the schema registry.
+"""The process's connection to Kafka and the schema registry.
 
-Clients are made when first used, under a lock, and never used in another process than the one
-that made them: librdkafka's threads do not survive a fork.
+Clients are made on first use, under a lock. A forked child makes its own: librdkafka's threads do
+not survive a fork.
 """
 
 from __future__ import annotations
 
 import asyncio
-import atexit
 import os
 import sys
 import threading
@@ -36,10 +35,10 @@ T = TypeVar("T")
 
 
 class KafkaConnection:
-    """The process's connection: there is one, whoever asks for it. Thread-safe.
+    """The process's only connection. Thread-safe.
 
-    Nothing connects before a client is used. Get it from :func:`connect` or
-    :func:`get_kafka_connection`.
+    Nothing connects before a client is used. :func:`flowodm.connection.connect` and
+    :func:`flowodm.connection.get_kafka_connection` return it.
     """
 
     _instance: ClassVar[KafkaConnection | None] = None
@@ -49,61 +48,61 @@ class KafkaConnection:
     _stand_in: StandIn | None = None
 
     def __new__(cls) -> KafkaConnection:  # noqa: PYI034 - the one instance, of whatever class
-        """The one instance, made at import."""
+        """Return the only instance; the first call makes it."""
         if cls._instance is None:
             self = cls._instance = super().__new__(cls)
             self._options = ConnectOptions()
-            self._start_afresh()
+            self._make_lock_and_clients()
             os.register_at_fork(after_in_child=self._after_fork_in_child)
         return cls._instance
 
     def __repr__(self) -> str:
-        """Addresses only: nothing secret."""
+        """Show the addresses, without credentials."""
         servers, url = self._options.addresses()
         registry = SchemaRegistry({"url": url}).name if url else None
         return f"KafkaConnection(bootstrap_servers={servers!r}, schema_registry={registry!r})"
 
     def configure(self, *args: Any, **options: Any) -> None:
-        """Say what :func:`connect` says, with the same arguments."""
-        given = ConnectOptions(*args, **options)
+        """Set options; see :func:`flowodm.connection.connect`, which has the same arguments."""
+        later = ConnectOptions(*args, **options)
         with self._lock:
-            changed = self._options.updated_by(given)
-            if changed != self._options:
-                self._options = changed
+            updated = self._options.updated_by(later)
+            if updated != self._options:
+                self._options = updated
                 self.close_connection()
 
     @property
     def producer(self) -> confluent_kafka.Producer:
         """The process's producer: idempotent, polled in the background, flushed at exit.
 
-        One that has failed for good is replaced.
+        A producer that has failed fatally is replaced.
 
         Raises:
-            ConfigurationError: There is no address, or librdkafka refuses a property.
+            ConfigurationError: There is no address of Kafka, or librdkafka refuses a property.
         """
         with self._lock:
             producer = self._clients.working_producer()
             if producer is None:
                 producer = self._clients.make_producer(self.producer_config())
-                self._close_at_the_end_of_a_child()
+                self._close_when_a_child_ends()
             return producer
 
     def producer_config(self) -> dict[str, Any]:
-        """The complete librdkafka configuration of a producer; it holds secrets.
+        """Return the complete librdkafka configuration of a producer, secrets included.
 
         Raises:
-            ConfigurationError: There is no address.
+            ConfigurationError: There is no address of Kafka.
         """
         options = self._options
-        said = options.properties(options.producer_config)
-        return options.kafka("producer", {**producer_defaults(said), **said})
+        properties = options.properties(options.producer_config)
+        return options.kafka("producer", {**producer_defaults(properties), **properties})
 
     def polls(self, producer: Any) -> bool:
-        """Whether this connection polls the producer in the background."""
+        """Tell whether this connection polls the producer in the background."""
         return producer is not None and producer is self._clients.producer
 
     def in_callback(self) -> bool:
-        """Whether a delivery callback is calling, from the thread that polls the producer."""
+        """Tell whether the caller is a delivery callback, in the thread that polls the producer."""
         return self._clients.in_callback()
 
     def consumer_config(
@@ -112,17 +111,17 @@ class KafkaConnection:
         settings: BaseSettings | None = None,
         extra: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        """The complete librdkafka configuration of a consumer; it holds secrets.
+        """Return the complete librdkafka configuration of a consumer, secrets included.
 
-        The more particular wins: ``extra`` over ``settings`` over
-        ``connect(consumer_config=...)`` over the library's defaults.
+        ``extra`` wins over ``settings``, these over ``connect(consumer_config=...)``, and that
+        over the library's defaults.
 
         Raises:
-            ConfigurationError: There is no address.
+            ConfigurationError: There is no address of Kafka.
             SettingsError: The settings contradict each other.
         """
         general = {
-            # Two assignors of different kinds cannot share a group; loops use this one.
+            # Members with eager and cooperative assignors cannot share a group; loops use this one.
             "partition.assignment.strategy": "cooperative-sticky",
             **self._options.properties(self._options.consumer_config),
         }
@@ -137,13 +136,13 @@ class KafkaConnection:
         topics: Sequence[str] | None = None,
         settings: BaseSettings | None = None,
     ) -> confluent_kafka.Consumer:
-        """A consumer of this group, subscribed to the topics; the same one on the next call.
+        """Return the consumer of this group and these topics; the first call makes it.
 
-        A consumer that was closed is replaced. Closing it is the caller's to do, or happens at
-        exit.
+        A consumer that was closed is replaced. The caller may close it; otherwise it is closed
+        when the process ends.
 
         Raises:
-            ConfigurationError: There is no address, or librdkafka refuses a property.
+            ConfigurationError: There is no address of Kafka, or librdkafka refuses a property.
             SettingsError: The settings contradict each other.
         """
         config = self.consumer_config(group_id, settings)
@@ -151,17 +150,17 @@ class KafkaConnection:
             return self._clients.consumer(config, tuple(topics or ()))
 
     def lend(self, consumer: Any) -> bool | None:
-        """Leave a consumer of :meth:`get_consumer` to one user alone, who closes it.
+        """Reserve a consumer of :meth:`get_consumer` for the caller, who closes it.
 
         Returns:
-            True: it is the caller's now. None: it is somebody else's already; ask for another.
-            False: it is not from here.
+            True: it is the caller's now. None: another caller has reserved it; get another one.
+            False: this connection did not make it.
         """
         with self._lock:
             return self._clients.lend(consumer)
 
     async def get_async_producer(self) -> AsyncProducer:
-        """The process's producer for coroutines: the same one, so that order is kept.
+        """Return the process's producer for coroutines: the same producer, so that order is kept.
 
         Raises:
             ConfigurationError: As for :attr:`producer`.
@@ -177,7 +176,7 @@ class KafkaConnection:
         topics: Sequence[str] | None = None,
         settings: BaseSettings | None = None,
     ) -> AsyncConsumer:
-        """The consumer that :meth:`get_consumer` gives, for coroutines.
+        """Return the consumer of :meth:`get_consumer`, for coroutines.
 
         Raises:
             ConfigurationError, SettingsError: As for :meth:`get_consumer`.
@@ -188,22 +187,22 @@ class KafkaConnection:
 
     @property
     def registry(self) -> SchemaRegistry | None:
-        """The schema registry as flowodm uses it; None where none is configured.
+        """The schema registry as flowodm uses it; None if none is configured.
 
         Raises:
-            ConfigurationError: Half of the credentials is missing.
+            ConfigurationError: The API key or its secret is missing.
         """
         with self._lock:
             if self._clients.registry is None:
-                own = self._stand_in
-                config = self._options.registry() if own is None else own.registry_config
+                stand_in = self._stand_in
+                config = self._options.registry() if stand_in is None else stand_in.registry_config
                 if config is not None:
                     self._clients.registry = SchemaRegistry(config)
             return self._clients.registry
 
     @property
     def schema_registry(self) -> SchemaRegistryClient | None:
-        """Confluent's own registry client; None where no registry is configured.
+        """Confluent's registry client; None if no registry is configured.
 
         Raises:
             ConfigurationError: A property is wrong.
@@ -212,16 +211,17 @@ class KafkaConnection:
         return None if registry is None else registry.client
 
     def close_connection(self) -> None:
-        """Flush the producer, with a bound, and close every client; all are made anew on use."""
+        """Flush the producer and close all clients, with time-outs; the next use makes new ones."""
         with self._lock:
-            clients, self._clients = self._clients, self._no_clients()
+            clients, self._clients = self._clients, self._new_clients()
         clients.close()
 
     @contextmanager
     def replaced_by(self, stand_in: StandIn) -> Iterator[None]:
-        """Use a stand-in in place of Kafka and the registry, whatever connect() says meanwhile.
+        """Use a stand-in for Kafka and the registry during the context.
 
-        Afterwards everything is as before, clients that were made included.
+        Afterwards the options and clients from before are in use again, whatever connect() has
+        set meanwhile.
 
         Raises:
             ConfigurationError: There is a stand-in already.
@@ -229,180 +229,55 @@ class KafkaConnection:
         with self._lock:
             if self._stand_in is not None:
                 raise ConfigurationError(
-                    "the connection is replaced already: end the one in-memory Kafka first"
+                    "another stand-in, such as an InMemoryKafka, is active: leave its context first"
                 )
             options, clients = self._options, self._clients
             self._stand_in = stand_in
-            self._clients = self._no_clients()
+            self._clients = self._new_clients()
             self._options = replace(options, bootstrap_servers="memory")
         try:
             yield
         finally:
             with self._lock:
-                own, self._clients = self._clients, clients
+                replaced, self._clients = self._clients, clients
                 self._options, self._stand_in = options, None
-            own.close()
+            replaced.close()
 
     @property
     def tracing(self) -> Tracing | None:
-        """How what is sent and handled is traced; None: it is not."""
+        """How records are traced; None: they are not."""
         return self._options.tracing
 
     @property
     def stand_in(self) -> StandIn | None:
-        """What takes Kafka's place now; None: nothing does."""
+        """The stand-in for Kafka; None if there is none."""
         return self._stand_in
 
     def consumer_class(self, usual: Callable[[dict[str, Any]], T]) -> Callable[[dict[str, Any]], T]:
-        """What to make consumers with: the usual, unless there is a stand-in."""
+        """Return what makes consumers: the usual class, or the stand-in's."""
         return usual if self._stand_in is None else self._stand_in.consumer
 
     def reset(self) -> None:
-        """Close, and forget what :func:`connect` was told. For tests."""
+        """Close all clients and clear all options. For tests."""
         with self._lock:
             self._options = ConnectOptions()
             self.close_connection()
 
-    def _close_at_the_end_of_a_child(self) -> None:
-        """A child of multiprocessing ends without the functions of atexit, but with its own."""
+    def _close_when_a_child_ends(self) -> None:
+        """Close the connection in a child of multiprocessing, which does not run atexit's."""
         processes, util = (
             sys.modules.get(f"multiprocessing.{name}") for name in ("process", "util")
         )
         if processes is not None and util is not None and processes.parent_process() is not None:
             util.Finalize(None, self.close_connection, exitpriority=0)
 
-    def _start_afresh(self) -> None:
-        self._clients = Clients(tracing=self._options.tracing)
+    def _make_lock_and_clients(self) -> None:
         self._lock = threading.RLock()
+        self._clients = Clients(tracing=self._options.tracing)
 
-    def _no_clients(self) -> Clients:
+    def _new_clients(self) -> Clients:
         return Clients(self._stand_in, self._options.tracing)
 
     def _after_fork_in_child(self) -> None:
         self._clients.abandon()
-        self._start_afresh()  # the lock may be held by a thread that is not here
-
-
-_connection = KafkaConnection()
-atexit.register(_connection.close_connection)
-
-
-def get_kafka_connection() -> KafkaConnection:
-    """The process's connection."""
-    return _connection
-
-
-def connect(
-    bootstrap_servers: str | None = None,
-    security_protocol: str | None = None,
-    sasl_mechanism: str | None = None,
-    sasl_username: str | None = None,
-    sasl_password: str | None = None,
-    schema_registry_url: str | None = None,
-    schema_registry_api_key: str | None = None,
-    schema_registry_api_secret: str | None = None,
-    schema_registry_basic_auth_user_info: str | None = None,
-    *,
-    producer_config: Mapping[str, Any] | None = None,
-    consumer_config: Mapping[str, Any] | None = None,
-    schema_registry_config: Mapping[str, Any] | None = None,
-    kafka_config: Mapping[str, Any] | None = None,
-    ssl_ca_location: str | None = None,
-    ssl_certificate_location: str | None = None,
-    ssl_key_location: str | None = None,
-    ssl_key_password: str | None = None,
-    tracing: Tracing | None = None,
-) -> KafkaConnection:
-    """Say where Kafka is. Nothing connects yet; a wrong address shows at first use.
-
-    What is None keeps what an earlier call said, and else comes from the environment at first
-    use: KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM,
-    KAFKA_SASL_USERNAME, KAFKA_SASL_PASSWORD, KAFKA_SSL_CA_LOCATION,
-    KAFKA_SSL_CERTIFICATE_LOCATION, KAFKA_SSL_KEY_LOCATION, KAFKA_SSL_KEY_PASSWORD,
-    SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_API_KEY, SCHEMA_REGISTRY_API_SECRET,
-    SCHEMA_REGISTRY_BASIC_AUTH_USER_INFO. A call that changes something closes the clients made
-    before.
-
-    Args:
-        bootstrap_servers: ``host:port``, several separated by commas.
-        security_protocol: PLAINTEXT (librdkafka's default), SSL, SASL_PLAINTEXT or SASL_SSL.
-        sasl_mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
-        sasl_username: For PLAIN and SCRAM.
-        sasl_password: For PLAIN and SCRAM.
-        schema_registry_url: The base URL of a registry with Confluent's API.
-        schema_registry_api_key: User of the registry's basic authentication.
-        schema_registry_api_secret: Its password.
-        schema_registry_basic_auth_user_info: Both as ``user:password``; wins over the two.
-        producer_config: Any librdkafka properties for producers.
-        consumer_config: The same for consumers.
-        schema_registry_config: Any properties of Confluent's SchemaRegistryClient, such as
-            ``ssl.ca.location`` or ``bearer.auth.token``; they win over the arguments above.
-        kafka_config: Any librdkafka properties, and callbacks such as ``oauth_cb``, for
-            producers and consumers alike; the two configs above win over it.
-        ssl_ca_location: A file with the certificates of the authorities to trust; by default
-            the system's. For Kafka, as the next three.
-        ssl_certificate_location: A file with this client's certificate.
-        ssl_key_location: A file with its private key.
-        ssl_key_password: What that is encrypted with.
-        tracing: Trace what this connection's producer sends and what loops handle, with
-            OpenTelemetry: ``flowodm.tracing.Tracing()``.
-    """
-    _connection.configure(
-        bootstrap_servers=bootstrap_servers,
-        security_protocol=security_protocol,
-        sasl_mechanism=sasl_mechanism,
-        sasl_username=sasl_username,
-        sasl_password=sasl_password,
-        schema_registry_url=schema_registry_url,
-        schema_registry_api_key=schema_registry_api_key,
-        schema_registry_api_secret=schema_registry_api_secret,
-        schema_registry_basic_auth_user_info=schema_registry_basic_auth_user_info,
-        producer_config=producer_config,
-        consumer_config=consumer_config,
-        schema_registry_config=schema_registry_config,
-        kafka_config=kafka_config,
-        ssl_ca_location=ssl_ca_location,
-        ssl_certificate_location=ssl_certificate_location,
-        ssl_key_location=ssl_key_location,
-        ssl_key_password=ssl_key_password,
-        tracing=tracing,
-    )
-    return _connection
-
-
-def get_producer() -> confluent_kafka.Producer:
-    """The process's producer; see :attr:`KafkaConnection.producer`."""
-    return _connection.producer
-
-
-def get_consumer(
-    group_id: str, topics: Sequence[str] | None = None, settings: BaseSettings | None = None
-) -> confluent_kafka.Consumer:
-    """A consumer of this group; see :meth:`KafkaConnection.get_consumer`."""
-    return _connection.get_consumer(group_id, topics, settings)
-
-
-async def get_async_producer() -> AsyncProducer:
-    """The process's producer for coroutines; see :meth:`KafkaConnection.get_async_producer`."""
-    return await _connection.get_async_producer()
-
-
-async def get_async_consumer(
-    group_id: str, topics: Sequence[str] | None = None, settings: BaseSettings | None = None
-) -> AsyncConsumer:
-    """A consumer for coroutines; see :meth:`KafkaConnection.get_async_consumer`."""
-    return await _connection.get_async_consumer(group_id, topics, settings)
-
-
-def get_schema_registry() -> SchemaRegistryClient:
-    """Confluent's client for the configured registry.
-
-    Raises:
-        ConfigurationError: No registry is configured, or a property is wrong.
-    """
-    client = _connection.schema_registry
-    if client is None:
-        raise ConfigurationError(
-            "no schema registry: set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
-        )
-    return client
+        self._make_lock_and_clients()  # a thread of the parent may hold the lock

@@ -1,4 +1,4 @@
-"""What a program said of Kafka and the registry, and the environment where it said nothing."""
+"""The options of a connection: the arguments of connect(), or else the environment."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ librdkafka_logger = logging.getLogger("flowodm.librdkafka")
 
 @dataclass(frozen=True)
 class ConnectOptions:
-    """The arguments of :func:`flowodm.connection.connect`; None and nothing mean the same."""
+    """The arguments of :func:`flowodm.connection.connect`; empty values count as None."""
 
     bootstrap_servers: str | None = None
     security_protocol: str | None = None
@@ -67,37 +67,37 @@ class ConnectOptions:
     tracing: Tracing | None = None
 
     def updated_by(self, later: ConnectOptions) -> ConnectOptions:
-        """What the two say together; the later one wins."""
-        said: dict[str, Any] = {}
+        """Return these options with the values that are set in the later ones."""
+        values: dict[str, Any] = {}
         for option in fields(later):
             value = getattr(later, option.name)
             if value:
-                # A copy: the caller may go on with its dictionary. No deep one: callbacks belong
-                # to objects that cannot be copied, or must not be.
-                said[option.name] = dict(value) if isinstance(value, Mapping) else value
-        return replace(self, **said)
+                # A copy, as the caller may change its dictionary. A shallow one: the objects
+                # behind callbacks cannot be copied, or must not be.
+                values[option.name] = dict(value) if isinstance(value, Mapping) else value
+        return replace(self, **values)
 
     def addresses(self) -> tuple[str | None, str | None]:
-        """Kafka's and the registry's; the latter may hold a password."""
+        """Return Kafka's address and the registry's; the registry's URL may hold a password."""
         kafka, registry = self.kafka_config or {}, self.schema_registry_config or {}
         return (
             kafka.get("bootstrap.servers") or self._get("bootstrap_servers"),
             registry.get("url") or self._get("schema_registry_url"),
         )
 
-    def properties(self, own: Mapping[str, Any] | None) -> dict[str, Any]:
-        """What was said as librdkafka's properties: for all clients, and for one kind of them."""
-        return {**(self.kafka_config or {}), **(own or {})}
+    def properties(self, config: Mapping[str, Any] | None) -> dict[str, Any]:
+        """Return librdkafka's properties for one kind of client: ``kafka_config``, then these."""
+        return {**(self.kafka_config or {}), **(config or {})}
 
     def kafka(self, kind: str, extra: Mapping[str, Any]) -> dict[str, Any]:
-        """The complete librdkafka configuration of a client.
+        """Return the complete librdkafka configuration of a client.
 
         Args:
-            kind: What it is for, for the error's text.
-            extra: What wins over all that was said.
+            kind: "producer" or "consumer", for the error's text.
+            extra: Properties that win over all options.
 
         Raises:
-            ConfigurationError: There is no address.
+            ConfigurationError: There is no address of Kafka.
         """
         config: dict[str, Any] = {"logger": librdkafka_logger}
         for prop, name in _PROPERTIES.items():
@@ -107,27 +107,28 @@ class ConnectOptions:
         config.update(extra)
         if not config.get("bootstrap.servers"):
             raise ConfigurationError(
-                f"no Kafka to make a {kind} for: set KAFKA_BOOTSTRAP_SERVERS, "
+                f"no address of Kafka for a {kind}: set KAFKA_BOOTSTRAP_SERVERS, "
                 "or call connect(bootstrap_servers=...)"
             )
         return config
 
     def registry(self) -> dict[str, Any] | None:
-        """The configuration of Confluent's registry client; None without an address.
+        """Return the configuration of Confluent's registry client; None without an address.
 
         Raises:
-            ConfigurationError: Half of the credentials is missing.
+            ConfigurationError: The API key or its secret is missing.
         """
         config: dict[str, Any] = {}
         url = self._get("schema_registry_url")
         if url:
             config["url"] = url
-        own = self.schema_registry_config or {}
-        if not any(name.startswith("bearer.") for name in own):  # two headers would exclude
-            # A user in the address wins over one in the environment, and an argument over both.
-            has_user = "@" in (own.get("url") or url or "")
-            config.update(self._basic_authentication(self._said if has_user else self._get))
-        config.update(own)
+        properties = self.schema_registry_config or {}
+        # Confluent's client refuses a configuration with both kinds of authentication.
+        if not any(name.startswith("bearer.") for name in properties):
+            # A user in the URL wins over one in the environment, and an argument over both.
+            has_user = "@" in (properties.get("url") or url or "")
+            config.update(self._basic_authentication(self._argument if has_user else self._get))
+        config.update(properties)
         return config if config.get("url") else None
 
     @staticmethod
@@ -145,8 +146,8 @@ class ConnectOptions:
             )
         return {}
 
-    def _said(self, name: str) -> str | None:
+    def _argument(self, name: str) -> str | None:
         return getattr(self, name) or None
 
     def _get(self, name: str) -> str | None:
-        return self._said(name) or os.environ.get(_ENVIRONMENT[name]) or None
+        return self._argument(name) or os.environ.get(_ENVIRONMENT[name]) or None

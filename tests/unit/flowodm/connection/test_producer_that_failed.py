@@ -61,7 +61,7 @@ def test_a_producer_that_failed_for_good_is_replaced_and_polled_until_all_is_ans
     assert second is not first
     assert get_kafka_connection().producer is second
     assert pollers() == 2
-    assert "failed for good" in caplog.text
+    assert "failed fatally" in caplog.text
     first.under_way = 0
     wait_until(lambda: pollers() == 1, 10, "nobody polls the first one")
 
