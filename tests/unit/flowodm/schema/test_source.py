@@ -188,9 +188,12 @@ def _unchosen(value: Any) -> Any:
 def _with_bytes(schema: Any, value: Any) -> Any:
     """Avro's JSON as fastavro wants it: bytes for bytes."""
     if isinstance(value, Chosen):
-        inner = _with_bytes(value.schema, value.value)
+        if value.value is None:
+            return None
         named = isinstance(value.schema, dict) and "name" in value.schema
-        return (value.schema["name"], inner) if named else inner
+        # Named, since fastavro would write -1 as the int that stands before the long.
+        branch = value.schema["name"] if named else _base(value.schema)
+        return (branch, _with_bytes(value.schema, value.value))
     match _base(schema):
         case "bytes":
             return value.encode("latin-1")
