@@ -188,8 +188,6 @@ def _unchosen(value: Any) -> Any:
 def _with_bytes(schema: Any, value: Any) -> Any:
     """Avro's JSON as fastavro wants it: bytes for bytes."""
     if isinstance(value, Chosen):
-        if value.value is None:
-            return None
         named = isinstance(value.schema, dict) and "name" in value.schema
         # Named, since fastavro would write -1 as the int that stands before the long.
         branch = value.schema["name"] if named else _base(value.schema)
