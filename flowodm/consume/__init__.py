@@ -1,1 +1,1 @@
-"""Take messages without a loop: one, a batch, or an iteration that commits."""
+"""Take messages from topics without a loop: the consuming half of a model."""

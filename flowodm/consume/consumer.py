@@ -16,7 +16,7 @@ from flowodm.consume.calls import CallCancelledError
 from flowodm.exceptions import ConsumerError, FencedError, TopicError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from confluent_kafka import Message
 
@@ -176,9 +176,9 @@ class PolledConsumer:
         """Commit the assigned ones of these offsets; return the errors of those refused."""
         if not ends:
             return {}
-        assigned = await self.assignment()
-        uncommitted.revoked |= ends.keys() - assigned
-        places = [TopicPartition(*tp, end) for tp, end in ends.items() if tp in assigned]
+        revoked = ends.keys() - await self.assignment()
+        uncommitted.revoked |= revoked
+        places = [TopicPartition(*tp, end) for tp, end in ends.items() if tp not in revoked]
         if not places:
             return {}
         try:
@@ -187,9 +187,7 @@ class PolledConsumer:
             raise self._unanswered() from None
         except KafkaException as error:
             return {_place(place): error.args[0] for place in places}
-        return {
-            _place(answer): answer.error for answer in answers or () if answer.error is not None
-        }
+        return _errors(answers or ())
 
     async def _answers_to(self, places: list[TopicPartition]) -> Any:
         consumer = inner_of(self._consumer)
@@ -238,6 +236,15 @@ def offset_of(record: Message) -> int:
 
 def _place(place: TopicPartition) -> TP:
     return place.topic, place.partition
+
+
+def _errors(answers: Iterable[TopicPartition]) -> dict[TP, KafkaError]:
+    """Return the errors in the broker's answers to a commit."""
+    errors = {}
+    for answer in answers:
+        if answer.error is not None:
+            errors[_place(answer)] = answer.error
+    return errors
 
 
 def _raise_unless_passing(error: KafkaError, topic: str | None) -> None:

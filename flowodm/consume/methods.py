@@ -1,4 +1,4 @@
-"""What a model class does to take messages without a loop."""
+"""The methods of a model class that take messages without a loop."""
 
 from __future__ import annotations
 
@@ -30,21 +30,22 @@ OnPoison: TypeAlias = Literal["raise", "skip"]
 class ConsumingModel(BaseModel):
     """The consuming half of :class:`flowodm.model.FlowBaseModel`.
 
-    Every call commits what it returned and only that, whatever the profile says of auto-commit.
+    Every call commits the messages that it returned, and only those, whether or not the profile
+    turns auto-commit on.
     """
 
     @classmethod
     def get_consumer(
         cls, group_id: str | None = None, settings: BaseSettings | None = None
     ) -> Consumer:
-        """The consumer that this class takes messages from; override it to use another.
+        """Return the consumer of this class; override it to use another one.
 
         Args:
             group_id: The group to join; by default that of the class's Settings.
             settings: The profile; BaseSettings by default.
 
         Raises:
-            SettingsError: Neither says which group.
+            SettingsError: Neither ``group_id`` nor the class's Settings name a group.
             ConfigurationError: See :meth:`flowodm.connection.KafkaConnection.get_consumer`.
         """
         group, topics = cls._group_and_topics(group_id)
@@ -54,7 +55,7 @@ class ConsumingModel(BaseModel):
     async def get_async_consumer(
         cls, group_id: str | None = None, settings: BaseSettings | None = None
     ) -> AsyncConsumer:
-        """The consumer that the calls with an ``a`` use; override it to use another.
+        """Return the consumer of the ``aconsume`` methods; override it to use another one.
 
         Args:
             group_id: See :meth:`get_consumer`.
@@ -77,31 +78,32 @@ class ConsumingModel(BaseModel):
     ) -> Self | None:
         """Take the next message of the topic and commit it.
 
-        The consumer stays in its group between calls; ``close_connection()`` or the program's
-        end closes it. Joining takes a few seconds, so that the first calls may find nothing.
-        Tombstones are passed over.
+        The consumer stays in its group between calls; ``close_connection()`` or the end of the
+        process closes it. Joining the group takes a few seconds, so the first calls may return
+        None. Tombstones are skipped.
 
         Args:
             timeout: Seconds to wait for a message; negative: no limit.
             group_id: See :meth:`get_consumer`.
             settings: See :meth:`get_consumer`; its auto-commit is turned off.
-            on_poison: What becomes of a record that is no message of this class: ``raise``, or
-                ``skip``, which logs where it is and goes on.
+            on_poison: What to do with a record that is not a message of this class: ``raise``,
+                or ``skip``, which logs the record's place and continues.
 
         Returns:
-            The message, or None if none came in time.
+            The message; None if there is none in time.
 
         Raises:
-            DeserializationError: The next record is no message of this class; says where it is.
-                It is not committed by itself, and the next call goes on after it.
-            RegistryUnavailableError, SchemaRegistryError: The record's schema cannot be had; the
-                next call gets the same record.
-            ConsumerError, TopicError: The consumer cannot go on, or could not commit; in the
-                latter case the next call gets the same record.
+            DeserializationError: The next record is not a message of this class; the error has
+                the record's place. The next call continues behind it. Its offset is only
+                committed together with that of a later message.
+            RegistryUnavailableError, SchemaRegistryError: The record's schema cannot be fetched;
+                the next call reads the same record.
+            ConsumerError, TopicError: The consumer cannot go on, or the commit failed; after a
+                failed commit the next call reads the same record.
             SettingsError, ConfigurationError: See :meth:`get_consumer`.
         """
-        found = cls.consume_batch(1, timeout, group_id, settings, on_poison=on_poison)
-        return found[0] if found else None
+        messages = cls.consume_batch(1, timeout, group_id, settings, on_poison=on_poison)
+        return messages[0] if messages else None
 
     @classmethod
     def consume_batch(
@@ -115,27 +117,27 @@ class ConsumingModel(BaseModel):
     ) -> list[Self]:
         """Take the next messages of the topic and commit them together.
 
-        As :meth:`consume_one` otherwise. A record that fails behind others ends the batch in
-        front of it; the next call begins with it, and raises.
+        A record that fails behind other ones ends the batch in front of it; the next call begins
+        with that record, and raises. All else is as in :meth:`consume_one`.
 
         Args:
-            max_messages: Return as soon as there are so many.
-            timeout: Seconds for the whole call, after which it returns what has come; negative:
-                no limit.
+            max_messages: The number of messages at which the call returns.
+            timeout: Seconds for the whole call, which then returns the messages that it has;
+                negative: no limit.
             group_id: See :meth:`get_consumer`.
             settings: See :meth:`get_consumer`; its auto-commit is turned off.
             on_poison: See :meth:`consume_one`.
 
         Returns:
-            The messages, in order within each partition; empty if none came in time.
+            The messages, in order within each partition; empty if there are none in time.
 
         Raises:
-            ValueError: ``max_messages`` is negative, or ``on_poison`` no such word.
-            FlowODMError: As :meth:`consume_one` raises it.
+            ValueError: ``max_messages`` is negative, or ``on_poison`` has no such value.
+            FlowODMError: See :meth:`consume_one`.
         """
-        _check(max_messages)
-        poison, seconds = _poison(on_poison), _limit(timeout)
-        consumer = cls.get_consumer(group_id, _committing_nothing(settings))
+        _check_max_messages(max_messages)
+        poison, seconds = _poison(on_poison), _seconds(timeout)
+        consumer = cls.get_consumer(group_id, _without_auto_commit(settings))
         return take(consumer, cls, max_messages, seconds, poison)
 
     @classmethod
@@ -148,7 +150,7 @@ class ConsumingModel(BaseModel):
         max_messages: int | None = None,
         on_poison: OnPoison = "raise",
     ) -> Messages[Self]:
-        """Iterate over the messages of the topic, and commit each once the next is asked for.
+        """Iterate over the messages of the topic; commit each after the next is asked for.
 
         ::
 
@@ -156,62 +158,62 @@ class ConsumingModel(BaseModel):
                 for order in orders:
                     ship(order)
 
-        The iteration has a consumer of its own and closes it when it ends, in whatever way. See
-        :class:`~flowodm.consume.iterators.Messages` for what is committed then; without the
-        ``with``, the message at which the loop was left comes again.
+        The iteration has a consumer to itself, and closes it at its end.
+        :class:`~flowodm.consume.iterators.Messages` describes what is committed then. Without
+        the ``with``, the message at which the loop was left is delivered again.
 
         Args:
-            timeout: Seconds without a message after which it ends; None: it never does. Joining
-                the group does not count, unless it takes longer than 30 s; the first message
-                after that gets a second at least.
+            timeout: Seconds without a message after which the iteration ends; None: no limit.
+                Joining the group does not count, unless it takes longer than 30 s. The first
+                message after joining has at least a second.
             group_id: See :meth:`get_consumer`.
             settings: See :meth:`get_consumer`; its auto-commit is turned off.
-            max_messages: It ends after so many; None: there is no limit.
+            max_messages: The number of messages after which the iteration ends; None: no limit.
             on_poison: See :meth:`consume_one`.
 
         Raises:
-            ValueError: ``max_messages`` is negative, or ``on_poison`` no such word.
-            DeserializationError: The next record is no message of this class. That ends the
-                iteration, and the next one begins with it again.
-            FlowODMError: As :meth:`consume_one` raises it; that ends the iteration too.
+            ValueError: ``max_messages`` is negative, or ``on_poison`` has no such value.
+            DeserializationError: The next record is not a message of this class. The iteration
+                ends, and the next one begins with the same record.
+            FlowODMError: See :meth:`consume_one`; the iteration ends.
         """
         options = _iteration_options(cls, max_messages, timeout, on_poison)
-        profile = _committing_nothing(settings)
+        profile = _without_auto_commit(settings)
         return Messages(options, lambda: cls.get_consumer(group_id, profile))
 
     @classmethod
     async def aconsume_one(
         cls,
-        timeout: float = 1.0,  # noqa: ASYNC109 - as consume_one; its end is no error
+        timeout: float = 1.0,  # noqa: ASYNC109 - its end is no error
         group_id: str | None = None,
         settings: BaseSettings | None = None,
         *,
         on_poison: OnPoison = "raise",
     ) -> Self | None:
-        """As :meth:`consume_one`, without blocking the event loop.
+        """Take the next message without blocking the event loop; see :meth:`consume_one`.
 
-        A call that is cancelled commits nothing: its message comes with the next one.
+        A cancelled call commits nothing: the next call returns its message.
         """
-        found = await cls.aconsume_batch(1, timeout, group_id, settings, on_poison=on_poison)
-        return found[0] if found else None
+        messages = await cls.aconsume_batch(1, timeout, group_id, settings, on_poison=on_poison)
+        return messages[0] if messages else None
 
     @classmethod
     async def aconsume_batch(
         cls,
         max_messages: int,
-        timeout: float = 1.0,  # noqa: ASYNC109 - as consume_batch; its end is no error
+        timeout: float = 1.0,  # noqa: ASYNC109 - its end is no error
         group_id: str | None = None,
         settings: BaseSettings | None = None,
         *,
         on_poison: OnPoison = "raise",
     ) -> list[Self]:
-        """As :meth:`consume_batch`, without blocking the event loop.
+        """Take the next messages without blocking the event loop; see :meth:`consume_batch`.
 
-        A call that is cancelled commits nothing: its messages come with the next one.
+        A cancelled call commits nothing: the next call returns its messages.
         """
-        _check(max_messages)
-        poison, seconds = _poison(on_poison), _limit(timeout)
-        consumer = await cls.get_async_consumer(group_id, _committing_nothing(settings))
+        _check_max_messages(max_messages)
+        poison, seconds = _poison(on_poison), _seconds(timeout)
+        consumer = await cls.get_async_consumer(group_id, _without_auto_commit(settings))
         return await atake(consumer, cls, max_messages, seconds, poison)
 
     @classmethod
@@ -224,27 +226,27 @@ class ConsumingModel(BaseModel):
         max_messages: int | None = None,
         on_poison: OnPoison = "raise",
     ) -> AsyncMessages[Self]:
-        """As :meth:`consume_iter`, for ``async for`` and ``async with``."""
+        """Iterate with ``async for`` and ``async with``; see :meth:`consume_iter`."""
         options = _iteration_options(cls, max_messages, timeout, on_poison)
-        profile = _committing_nothing(settings)
+        profile = _without_auto_commit(settings)
         return AsyncMessages(options, lambda: cls.get_async_consumer(group_id, profile))
 
     @classmethod
     def _group_and_topics(cls, group_id: str | None) -> tuple[str, list[str]]:
-        own = settings_of(cls)
-        group = group_id or own.consumer_group
+        model_settings = settings_of(cls)
+        group = group_id or model_settings.consumer_group
         if not group:
             raise SettingsError(
                 f"{cls.__name__} has no consumer group: give group_id, or set "
                 "consumer_group in its Settings"
             )
-        return group, [own.topic]
+        return group, [model_settings.topic]
 
 
 def _iteration_options(
     model: type[M], max_messages: int | None, timeout: float | None, on_poison: str
 ) -> IterationOptions[M]:
-    _check(max_messages)
+    _check_max_messages(max_messages)
     return IterationOptions(
         model=model,
         max_messages=max_messages,
@@ -253,12 +255,12 @@ def _iteration_options(
     )
 
 
-def _check(max_messages: int | None) -> None:
+def _check_max_messages(max_messages: int | None) -> None:
     if max_messages is not None and max_messages < 0:
         raise ValueError(f"max_messages={max_messages} must not be negative")
 
 
-def _limit(timeout: float) -> float:
+def _seconds(timeout: float) -> float:
     return math.inf if timeout < 0 else timeout
 
 
@@ -269,8 +271,8 @@ def _poison(word: str) -> Poison:
         raise ValueError(f"on_poison={word!r} must be 'raise' or 'skip'") from None
 
 
-def _committing_nothing(settings: BaseSettings | None) -> BaseSettings:
-    """The profile without auto-commit, whether its field or its extra_config turned that on."""
-    off = copy(settings) if settings is not None else BaseSettings()
-    off.extra_config = {**off.extra_config, "enable.auto.commit": False}
-    return off
+def _without_auto_commit(settings: BaseSettings | None) -> BaseSettings:
+    """Return the profile with auto-commit turned off; extra_config wins over the field."""
+    profile = copy(settings) if settings is not None else BaseSettings()
+    profile.extra_config = {**profile.extra_config, "enable.auto.commit": False}
+    return profile

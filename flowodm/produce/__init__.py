@@ -1,1 +1,1 @@
-"""Send messages and wait for what the broker says to each."""
+"""Send messages to topics: the producing half of a model."""

@@ -1,4 +1,4 @@
-"""Handing messages to the producer and waiting for what the broker says to each."""
+"""Hand messages to the producer and wait for the broker's answer to each."""
 
 from __future__ import annotations
 
@@ -21,32 +21,35 @@ if TYPE_CHECKING:
 
 Headers: TypeAlias = Mapping[str, Any] | Sequence[tuple[str, Any]]
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 QUEUE_TIMEOUT = 10.0
 """Seconds that produce_nowait waits for room in a full local queue."""
 
 UNCONFIRMED = "the broker has not confirmed the message in time; it may still be delivered"
+"""The error's text when a message is not acknowledged by its deadline."""
 
 _POLL_INTERVAL = 0.01
+"""Seconds of one poll, or of one wait for room in the local queue."""
 _LOG_INTERVAL = 1.0
+"""Seconds between two log lines about messages that nobody awaits."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-class Reported(Protocol):
-    """Who is told what became of a message."""
+class DeliveryReport(Protocol):
+    """Receives the broker's answer to a message."""
 
     def report(self, error: KafkaError | None, message: Message) -> None:
-        """Take the broker's answer; librdkafka calls it once per message."""
+        """Receive the answer; librdkafka calls it once for each message."""
 
 
 class Delivery:
-    """What becomes of one message. Thread-safe.
+    """The delivery of one message. Thread-safe.
 
     Args:
         topic: For the error's text.
-        callback: Called with ``(error, message)`` as confluent_kafka does, from the thread
-            that polls the producer.
+        callback: Called with ``(error, message)`` from the thread that polls the producer, as
+            confluent_kafka does.
     """
 
     def __init__(
@@ -58,31 +61,31 @@ class Delivery:
         self._error: KafkaError | None = None
 
     def report(self, error: KafkaError | None, message: Message) -> None:
-        """Take the broker's answer; librdkafka calls it once per message."""
+        """Receive the broker's answer; librdkafka calls it once for each message."""
         self._error = error
         self._done.set()
         if self._callback is not None:
             self._callback(error, message)
 
     def is_answered(self, producer: Producer, deadline: float) -> bool:
-        """Wait as :meth:`wait` does, and tell whether the broker has said anything."""
+        """Wait as :meth:`wait` does; tell whether the broker has answered."""
         if get_kafka_connection().polls(producer):
             self._done.wait(max(0.0, deadline - time.monotonic()))
         while not self._done.is_set() and time.monotonic() < deadline:
-            producer.poll(_POLL_INTERVAL)  # a producer of the caller's own, which nobody polls
+            producer.poll(_POLL_INTERVAL)  # a producer of the caller's own
         return self._done.is_set()
 
     def wait(self, producer: Producer, deadline: float) -> None:
-        """Wait for this message, not for the queue.
+        """Wait for this message only, not for the whole queue.
 
         Args:
-            producer: What the message was given to.
-            deadline: On ``time.monotonic()``'s scale.
+            producer: The producer that has the message.
+            deadline: In ``time.monotonic()``'s seconds.
 
         Raises:
-            ProducerError: The broker refused it, or has not confirmed it by the deadline. In the
-                latter case it may still be delivered: librdkafka keeps trying for
-                ``message.timeout.ms``.
+            ProducerError: The broker refused the message, or has not acknowledged it by the
+                deadline. In the latter case it may still be delivered: librdkafka keeps trying
+                for ``message.timeout.ms``.
         """
         if not self.is_answered(producer, deadline):
             raise ProducerError(f"topic {self._topic}: {UNCONFIRMED}")
@@ -90,121 +93,125 @@ class Delivery:
             raise undelivered(self._topic, self._error)
 
 
-class Unheard:
-    """Says in the log what became of messages that nobody waits for, if they were not delivered.
+class UnawaitedDeliveries:
+    """Logs the failed deliveries among the messages that no caller waits for. Thread-safe.
 
-    At most one line a second, which says how many there were so far. Thread-safe.
+    It writes at most one line a second, with the number of failures so far.
 
     Args:
-        topic: Where the messages were sent.
+        topic: The topic of the messages.
     """
 
     def __init__(self, topic: str) -> None:
         self._topic = topic
         self._lock = threading.Lock()
-        self._lost = 0
-        self._told_at = float("-inf")
+        self._failures = 0
+        self._logged_at = float("-inf")
 
     def report(self, error: KafkaError | None, message: Message) -> None:
-        """Take the broker's answer; librdkafka calls it once per message."""
+        """Receive the broker's answer; librdkafka calls it once for each message."""
         del message
         if error is None:
             return
         with self._lock:
-            self._lost += 1
-            if time.monotonic() < self._told_at + _LOG_INTERVAL:
+            self._failures += 1
+            if time.monotonic() < self._logged_at + _LOG_INTERVAL:
                 return
-            self._told_at = time.monotonic()
-        logger.error(
-            "topic %s: a message that nobody waits for was not delivered (number %d): %s",
+            self._logged_at = time.monotonic()
+        _log.error(
+            "topic %s: a message that no caller waits for was not delivered (%d so far): %s",
             self._topic,
-            self._lost,
+            self._failures,
             error.str(),
         )
 
 
 class Deliveries:
-    """What becomes of many messages. Thread-safe; keeps only what is under way or has failed."""
+    """The deliveries of many messages. Thread-safe; delivered messages are not kept.
+
+    Attributes:
+        failures: The index of each failed message, with its error.
+    """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
-        self._under_way: dict[int, str] = {}
+        self._in_flight: dict[int, str] = {}
         self._unpolled: dict[int, Producer] = {}
         self.failures: dict[int, FlowODMError] = {}
 
-    def expect(self, index: int, topic: str, producer: Producer) -> Reported:
-        """A message is about to be handed over.
+    def expect(self, index: int, topic: str, producer: Producer) -> DeliveryReport:
+        """Expect the delivery of a message that is about to be handed over.
 
         Args:
-            index: Its number.
+            index: The message's index.
             topic: For the error's text.
-            producer: What it is given to.
+            producer: The producer that gets the message.
 
         Returns:
-            Who is to be told.
+            The receiver of the broker's answer.
         """
         if not get_kafka_connection().polls(producer):
             self._unpolled[id(producer)] = producer
         with self._changed:
-            self._under_way[index] = topic
+            self._in_flight[index] = topic
         return _OneOf(self, index)
 
     def fail(self, index: int, error: FlowODMError) -> None:
-        """A message was not even handed over, or the broker refused it."""
-        error.__traceback__ = None  # of thousands, each would keep its message alive
+        """Note that a message was not handed over, or that the broker refused it."""
+        error.__traceback__ = None  # it would keep the message alive
         with self._changed:
-            self._under_way.pop(index, None)
+            self._in_flight.pop(index, None)
             self.failures[index] = error
             self._changed.notify_all()
 
     def report(self, index: int, error: KafkaError | None) -> None:
-        """The broker's answer. One that comes after the deadline changes nothing."""
-        topic = self._under_way.get(index)
+        """Receive the broker's answer; one after the deadline changes nothing."""
+        topic = self._in_flight.get(index)
         if topic is None:
             return
         if error is not None:
             self.fail(index, undelivered(topic, error))
             return
         with self._changed:
-            self._under_way.pop(index, None)
-            if not self._under_way:
+            self._in_flight.pop(index, None)
+            if not self._in_flight:
                 self._changed.notify_all()
 
     def wait(self, deadline: float) -> None:
-        """Until each is answered; what is not answered by then has failed.
+        """Wait for the answers to all messages; those without one have failed.
 
         Args:
-            deadline: On ``time.monotonic()``'s scale.
+            deadline: In ``time.monotonic()``'s seconds.
         """
         with self._changed:
-            while self._under_way and not self._unpolled and time.monotonic() < deadline:
+            while self._in_flight and not self._unpolled and time.monotonic() < deadline:
                 self._changed.wait(max(0.0, deadline - time.monotonic()))
-        while self._under_way and time.monotonic() < deadline:
+        while self._in_flight and time.monotonic() < deadline:
             for producer in self._unpolled.values():
                 producer.poll(_POLL_INTERVAL)
-        for index, topic in tuple(self._under_way.items()):
+        for index, topic in tuple(self._in_flight.items()):
             self.fail(index, ProducerError(f"topic {topic}: {UNCONFIRMED}"))
 
 
 class _OneOf:
-    """One of many messages."""
+    """Receives the broker's answer to one of many messages."""
 
-    __slots__ = ("_all", "_index")
+    __slots__ = ("_deliveries", "_index")
 
     def __init__(self, deliveries: Deliveries, index: int) -> None:
-        self._all = deliveries
+        self._deliveries = deliveries
         self._index = index
 
     def report(self, error: KafkaError | None, message: Message) -> None:
         del message
-        self._all.report(self._index, error)
+        self._deliveries.report(self._index, error)
 
 
 def check_may_wait() -> None:
-    """Refuse to wait for a delivery in a delivery's callback: that would wait for itself.
+    """Refuse to wait for a delivery in a delivery callback, which serves all deliveries.
 
     Raises:
-        ProducerError: A callback is calling; nothing was sent.
+        ProducerError: The caller is a delivery callback; nothing was sent.
     """
     if get_kafka_connection().in_callback():
         raise ProducerError(
@@ -213,15 +220,15 @@ def check_may_wait() -> None:
 
 
 def enqueue(
-    producer: Producer, delivery: Reported, message: dict[str, Any], deadline: float
+    producer: Producer, delivery: DeliveryReport, message: dict[str, Any], deadline: float
 ) -> None:
-    """Hand a message to librdkafka; where its queue is full, wait for room.
+    """Hand a message to librdkafka; wait for room while its queue is full.
 
     Args:
         producer: A confluent_kafka producer.
-        delivery: Who is told of the outcome.
+        delivery: The receiver of the broker's answer.
         message: The arguments of ``Producer.produce``.
-        deadline: On ``time.monotonic()``'s scale.
+        deadline: In ``time.monotonic()``'s seconds.
 
     Raises:
         ProducerError: librdkafka refuses the message, or the queue stays full.
@@ -230,11 +237,11 @@ def enqueue(
         try:
             producer.produce(**message, on_delivery=delivery.report)
         except BufferError:
-            # A callback that waits keeps the queue full: nobody else takes the broker's answers.
+            # A delivery callback must not wait: its thread empties the queue.
             if time.monotonic() >= deadline or get_kafka_connection().in_callback():
                 raise ProducerError(
-                    f"topic {message['topic']}: the local queue stays full; the broker takes "
-                    "less than is produced (queue.buffering.max.messages and .kbytes)"
+                    f"topic {message['topic']}: the local queue stays full: the broker is slower "
+                    "than the producer (queue.buffering.max.messages and .kbytes)"
                 ) from None
             _wait_for_room(producer)
         except Exception as error:
@@ -245,57 +252,59 @@ def enqueue(
 
 def _wait_for_room(producer: Producer) -> None:
     if get_kafka_connection().polls(producer):
-        time.sleep(_POLL_INTERVAL)  # polling here would raise what other messages' callbacks raise
+        time.sleep(_POLL_INTERVAL)  # polling here would raise errors of other callbacks
     else:
         producer.poll(_POLL_INTERVAL)
 
 
 def refused(topic: str, error: Exception) -> ProducerError:
-    """A message that was not even taken."""
+    """Return the error of a message that librdkafka did not accept."""
     reason = error.args[0].str() if isinstance(error, KafkaException) else error
     return ProducerError(f"topic {topic}: not sent: {reason}")
 
 
 def undelivered(topic: str, error: KafkaError) -> ProducerError:
-    """The broker's refusal; its code, which tells callers what may help, is in the cause."""
+    """Return the error of a message that the broker refused; its cause has Kafka's code."""
     failure = ProducerError(f"topic {topic}: not delivered: {error.str()}")
     failure.__cause__ = KafkaException(error)
     return failure
 
 
 def raise_failures(failures: Mapping[int, FlowODMError], number: int) -> None:
-    """Say which of several messages failed.
+    """Raise an error if some of many messages failed.
 
     Args:
-        failures: Their errors, by their number.
-        number: How many messages there were.
+        failures: The index of each failed message, with its error.
+        number: The number of all messages.
 
     Raises:
-        ProducerError: At least one failed.
+        ProducerError: At least one message failed.
     """
     if not failures:
         return
     listed = tuple(sorted(failures.items()))
     index, first = listed[0]
-    text = f"{len(listed)} of {number} messages failed; the first, number {index}: {first}"
+    text = f"{len(listed)} of {number} messages failed; the first, at index {index}: {first}"
     raise ProducerError(text, failures=listed) from first
 
 
 def milliseconds(timestamp: Any) -> int:
-    """A record's timestamp as Kafka has it.
+    """Return a record's timestamp in milliseconds since 1970.
 
     Args:
-        timestamp: Milliseconds since 1970, or a datetime; a naive one is taken as UTC.
+        timestamp: Milliseconds since 1970, or a datetime; a naive one counts as UTC.
 
     Raises:
-        TypeError: It is neither.
-        ValueError: It is not after 1970, which librdkafka would take for now.
+        TypeError: The timestamp is neither.
+        ValueError: The timestamp is before 1970, or 1970 itself, which means "now" to librdkafka.
     """
     if isinstance(timestamp, datetime):
         aware = timestamp if timestamp.tzinfo else timestamp.replace(tzinfo=UTC)
         timestamp = (aware - _EPOCH) // timedelta(milliseconds=1)
     if not isinstance(timestamp, int):
-        raise TypeError(f"a timestamp is a datetime or milliseconds, not {timestamp!r}")
+        raise TypeError(
+            f"timestamp must be a datetime or milliseconds since 1970, got {timestamp!r}"
+        )
     if timestamp < 1:
-        raise ValueError(f"a record's timestamp is after 1970, not {timestamp} ms")
+        raise ValueError(f"timestamp must be after 1970, got {timestamp} ms")
     return timestamp

@@ -1,4 +1,4 @@
-"""How a message is sent: the producing half of FlowBaseModel."""
+"""The methods of a model that send messages."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pydantic import BaseModel
 from flowodm.connection import get_kafka_connection
 from flowodm.exceptions import FlowODMError, ProducerError, SerializationError
 from flowodm.model_settings import settings_of
-from flowodm.produce.async_deliveries import Sending, hand_over, outcome, prepare, turn
+from flowodm.produce.async_deliveries import Sending, confirm, hand_over, prepare, send_lock
 from flowodm.produce.deliveries import (
     QUEUE_TIMEOUT,
     Deliveries,
     Delivery,
-    Unheard,
+    UnawaitedDeliveries,
     check_may_wait,
     enqueue,
     milliseconds,
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from confluent_kafka import KafkaError, Message, Producer
 
-    from flowodm.produce.deliveries import Headers, Reported
+    from flowodm.produce.deliveries import DeliveryReport, Headers
 
 
 class ProducingModel(BaseModel):
@@ -38,7 +38,7 @@ class ProducingModel(BaseModel):
 
     @classmethod
     def get_producer(cls) -> Producer:
-        """The producer that this class uses; override it to use another.
+        """Return the producer of this class; override it to use another one.
 
         Raises:
             ConfigurationError: See :attr:`flowodm.connection.KafkaConnection.producer`.
@@ -47,17 +47,17 @@ class ProducingModel(BaseModel):
 
     @classmethod
     async def get_async_producer(cls) -> Any:
-        """The producer that ``aproduce`` uses; override it to use another.
+        """Return the producer of ``aproduce``; override it to use another one.
 
-        By default it is that of :meth:`get_producer`, so that a message sent with ``produce``
-        and one sent with ``aproduce`` keep their order. It may be confluent_kafka's Producer or
-        AIOProducer; the latter takes no headers.
+        By default it is that of :meth:`get_producer`, so that messages of ``produce`` and
+        ``aproduce`` keep their order. It may be confluent_kafka's Producer or AIOProducer; the
+        latter takes no headers.
 
         Raises:
             ConfigurationError: See :attr:`flowodm.connection.KafkaConnection.producer`.
         """
-        usual = ProducingModel.__dict__["get_producer"].__func__
-        if getattr(cls.get_producer, "__func__", None) is usual:  # a static method has none
+        default = ProducingModel.__dict__["get_producer"].__func__
+        if getattr(cls.get_producer, "__func__", None) is default:  # a static method has none
             return await get_kafka_connection().get_async_producer()
         return cls.get_producer()
 
@@ -71,22 +71,22 @@ class ProducingModel(BaseModel):
         partition: int | None = None,
         timestamp: datetime | int | None = None,
     ) -> None:
-        """Send this message and wait until the broker has it.
+        """Send this message and wait until the broker has acknowledged it.
 
         Args:
-            callback: Called with ``(error, message)`` when the broker has answered, from
-                another thread. A number in its place is the time-out.
+            callback: Called with ``(error, message)`` from another thread when the broker has
+                answered. A number in its place is the time-out.
             timeout: Seconds to wait for the broker.
-            key: The record's key, instead of the value of ``key_field``. Bytes are taken as
-                they are, anything else is written by ``key_serializer``.
+            key: The record's key, instead of the value of ``key_field``. Bytes are sent as they
+                are; ``key_serializer`` writes anything else.
             headers: The record's headers: names to str or bytes.
-            partition: Where to write it; by default the key decides.
-            timestamp: The record's time: milliseconds since 1970, or a datetime (a naive one is
-                taken as UTC). By default it is now.
+            partition: The partition to write to; by default the key decides.
+            timestamp: The record's time: milliseconds since 1970, or a datetime (a naive one
+                counts as UTC). By default it is now.
 
         Raises:
-            ProducerError: It was not delivered, or not confirmed in time; in the latter case it
-                may still be delivered.
+            ProducerError: The message was not delivered, or not acknowledged in time; in the
+                latter case it may still be delivered.
             SerializationError: A value does not fit its field.
             SchemaError: The schema cannot be registered; see its subclasses.
         """
@@ -108,11 +108,11 @@ class ProducingModel(BaseModel):
         partition: int | None = None,
         timestamp: datetime | int | None = None,
     ) -> None:
-        """Hand this message to the producer and go on; only ``callback`` learns the outcome.
+        """Hand this message to the producer and return; only ``callback`` learns the outcome.
 
-        Without a callback, the log tells of a message that was not delivered. Waits for room if
-        the producer's local queue is full, at most ten seconds. What is on its way when the
-        program ends is waited for, at most ten seconds; see
+        Without a callback, a message that was not delivered is logged. If the producer's local
+        queue is full, this waits for room, for at most 10 seconds. The end of the process waits
+        for messages in flight, for at most 10 seconds; see
         :meth:`flowodm.connection.KafkaConnection.close_connection`.
 
         Args:
@@ -129,32 +129,35 @@ class ProducingModel(BaseModel):
         """
         record = _record(self, key, headers, partition, timestamp)
         topic = record["topic"]
-        told: Reported = _unheard(topic) if callback is None else Delivery(topic, callback)
-        enqueue(self.get_producer(), told, record, time.monotonic() + QUEUE_TIMEOUT)
+        delivery: DeliveryReport = (
+            _unawaited(topic) if callback is None else Delivery(topic, callback)
+        )
+        deadline = time.monotonic() + QUEUE_TIMEOUT
+        enqueue(self.get_producer(), delivery, record, deadline)
 
     @classmethod
     def produce_many(
         cls, messages: Iterable[ProducingModel], flush: bool = True, *, timeout: float = 60.0
     ) -> int:
-        """Send many messages, which share their way to the broker.
+        """Send many messages in as few requests to the broker as possible.
 
-        Each is tried, whatever becomes of the others.
+        A message that fails does not keep the others from being sent.
 
         Args:
-            messages: In the order in which they are to be sent.
-            flush: Wait until the broker has them all; else only the log tells of those that
-                were not delivered.
-            timeout: Seconds to wait for all together.
+            messages: The messages, in the order in which to send them.
+            flush: Wait until the broker has acknowledged all of them. Without it, messages that
+                were not delivered are only logged.
+            timeout: Seconds to wait for all of them together.
 
         Returns:
-            How many were sent.
+            The number of messages that were sent.
 
         Raises:
-            TypeError: There is something else among the messages.
-            ProducerError: Some were not delivered, or do not fit their fields; its ``failures``
-                list each with its place and its error.
-            SchemaError: The schema cannot be registered; see its subclasses. What came before
-                may have been sent.
+            TypeError: One of the messages is not a message.
+            ProducerError: Some messages were not delivered, or have a value that does not fit
+                its field; ``failures`` lists each with its index and its error.
+            SchemaError: The schema cannot be registered; see its subclasses. Messages in front
+                of it may have been sent.
         """
         if flush:
             check_may_wait()
@@ -165,12 +168,12 @@ class ProducingModel(BaseModel):
             try:
                 record = _record(message)
                 topic, producer = record["topic"], message.get_producer()
-                told = deliveries.expect(index, topic, producer) if flush else _unheard(topic)
-                enqueue(producer, told, record, deadline)
+                delivery = deliveries.expect(index, topic, producer) if flush else _unawaited(topic)
+                enqueue(producer, delivery, record, deadline)
             except (SerializationError, ProducerError) as error:
                 deliveries.fail(index, error)
             except FlowODMError:
-                deliveries.wait(deadline)  # the others are on their way
+                deliveries.wait(deadline)  # for those in flight
                 raise
         deliveries.wait(deadline)
         raise_failures(deliveries.failures, number)
@@ -185,9 +188,9 @@ class ProducingModel(BaseModel):
         partition: int | None = None,
         timestamp: datetime | int | None = None,
     ) -> None:
-        """Send this message and await the broker's answer; nothing blocks the event loop.
+        """Send this message and await the broker's answer, without blocking the event loop.
 
-        A task that is cancelled meanwhile leaves open whether the message is delivered.
+        If the task is cancelled meanwhile, the message may or may not be delivered.
 
         Args:
             timeout: Seconds to wait for the broker.
@@ -197,16 +200,16 @@ class ProducingModel(BaseModel):
             timestamp: See :meth:`produce`.
 
         Raises:
-            ProducerError: It was not delivered, or not confirmed in time; in the latter case it
-                may still be delivered.
+            ProducerError: The message was not delivered, or not acknowledged in time; in the
+                latter case it may still be delivered.
             SerializationError: A value does not fit its field.
             SchemaError: The schema cannot be registered; see its subclasses.
         """
-        async with turn(settings_of(type(self)).topic):
-            await _prepare(type(self))
+        async with send_lock(settings_of(type(self)).topic):
+            await _prepare_codecs(type(self))
             record = _record(self, key, headers, partition, timestamp)
             delivered = hand_over(await self.get_async_producer(), record)
-        await outcome(delivered, record["topic"], time.monotonic() + timeout)
+        await confirm(delivered, record["topic"], time.monotonic() + timeout)
 
     @classmethod
     async def aproduce_many(
@@ -215,14 +218,14 @@ class ProducingModel(BaseModel):
         *,
         timeout: float = 60.0,  # noqa: ASYNC109 - as in aproduce
     ) -> int:
-        """Send many messages and await the broker's answers; nothing blocks the event loop.
+        """Send many messages and await the broker's answers, without blocking the event loop.
 
         Args:
             messages: See :meth:`produce_many`.
             timeout: See :meth:`produce_many`.
 
         Returns:
-            How many were sent.
+            The number of messages that were sent.
 
         Raises:
             TypeError, ProducerError, SchemaError: See :meth:`produce_many`.
@@ -232,8 +235,8 @@ class ProducingModel(BaseModel):
             for message in messages:
                 try:
                     model = _model_of(message)
-                    async with turn(settings_of(model).topic):
-                        await _prepare(model)
+                    async with send_lock(settings_of(model).topic):
+                        await _prepare_codecs(model)
                         record = _record(message)
                         sending.add(await message.get_async_producer(), record)
                     await sending.keep_up()
@@ -248,8 +251,10 @@ class ProducingModel(BaseModel):
 
 def _model_of(message: Any) -> type[ProducingModel]:
     model = type(message)
-    if not issubclass(model, ProducingModel):  # such as the fields of a lone message
-        raise TypeError(f"give messages to send, as a list or so: {model.__name__} is none")
+    if not issubclass(model, ProducingModel):  # iterating over a single message gives its fields
+        raise TypeError(
+            f"messages must be a list or iterable of messages, got a {model.__name__} in it"
+        )
     return model
 
 
@@ -260,17 +265,17 @@ def _record(
     partition: int | None = None,
     timestamp: datetime | int | None = None,
 ) -> dict[str, Any]:
-    """The arguments of a producer's ``produce``."""
+    """Return the arguments of a producer's ``produce`` for a message."""
     model = _model_of(message)
-    own = settings_of(model)
+    settings = settings_of(model)
     if not isinstance(key, bytes):
-        if key is None and own.key_field is not None:
-            key = getattr(message, own.key_field)
+        if key is None and settings.key_field is not None:
+            key = getattr(message, settings.key_field)
         if key is not None:
-            key = keys_by(model, own).encode(key)
+            key = keys_by(model, settings).encode(key)
     record: dict[str, Any] = {
-        "topic": own.topic,
-        "value": codec_by(model, own).encode(message),
+        "topic": settings.topic,
+        "value": codec_by(model, settings).encode(message),
         "key": key,
     }
     if headers is not None:
@@ -282,14 +287,15 @@ def _record(
     return record
 
 
-async def _prepare(model: type[ProducingModel]) -> None:
-    own = settings_of(model)
-    codec = codec_by(model, own)
-    await prepare([codec, keys_by(model, own)] if own.key_field else [codec])
+async def _prepare_codecs(model: type[ProducingModel]) -> None:
+    """Let the model's codecs ask the registry for what they need, in a thread."""
+    settings = settings_of(model)
+    codec = codec_by(model, settings)
+    await prepare([codec, keys_by(model, settings)] if settings.key_field else [codec])
 
 
-_unheard_by_topic: dict[str, Unheard] = {}
+_unawaited_by_topic: dict[str, UnawaitedDeliveries] = {}
 
 
-def _unheard(topic: str) -> Unheard:
-    return _unheard_by_topic.setdefault(topic, Unheard(topic))
+def _unawaited(topic: str) -> UnawaitedDeliveries:
+    return _unawaited_by_topic.setdefault(topic, UnawaitedDeliveries(topic))

@@ -133,7 +133,7 @@ async def test_what_is_not_confirmed_in_time_is_listed(kafka):
 
 
 async def test_only_so_many_are_under_way_at_a_time(kafka, monkeypatch):
-    monkeypatch.setattr(produce_async, "MOST_UNDER_WAY", 3)
+    monkeypatch.setattr(produce_async, "MAX_IN_FLIGHT", 3)
     kafka.silent = True
     task = asyncio.create_task(Order.aproduce_many(Order(order_id=i) for i in range(10)))
     await wait_until_async(lambda: len(kafka.kept) >= 3, 30, "the messages were sent")
@@ -271,7 +271,7 @@ async def test_an_overridden_plain_producer_is_used_for_coroutines_too(monkeypat
 async def test_a_deadline_that_has_passed_does_not_lose_an_answer_that_is_there(kafka):
     delivered = asyncio.get_running_loop().create_future()
     delivered.set_result("delivered")
-    await produce_async.outcome(delivered, "orders", time.monotonic() - 1)
+    await produce_async.confirm(delivered, "orders", time.monotonic() - 1)
 
 
 async def test_who_comes_while_the_first_one_waits_for_its_schema_does_not_overtake_it(

@@ -10,7 +10,7 @@ from confluent_kafka import KafkaError, KafkaException
 
 from flowodm.exceptions import ProducerError, SerializationError
 from flowodm.produce import deliveries as produce
-from flowodm.produce.deliveries import Deliveries, Unheard, raise_failures
+from flowodm.produce.deliveries import Deliveries, UnawaitedDeliveries, raise_failures
 
 TOO_LARGE = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
 
@@ -74,7 +74,7 @@ def test_producers_that_nobody_polls_are_polled(polled):
 
 def test_failures_are_raised_in_order_with_the_first_as_the_cause():
     first, second = SerializationError("one"), ProducerError("two")
-    with pytest.raises(ProducerError, match=r"2 of 9 messages failed.*number 3: one") as caught:
+    with pytest.raises(ProducerError, match=r"2 of 9 messages failed.*at index 3: one") as caught:
         raise_failures({7: second, 3: first}, 9)
     assert caught.value.failures == ((3, first), (7, second))
     assert caught.value.__cause__ is first
@@ -83,13 +83,15 @@ def test_failures_are_raised_in_order_with_the_first_as_the_cause():
 def test_the_log_tells_of_a_flood_of_losses_once_a_second(caplog, monkeypatch):
     now = [100.0]
     monkeypatch.setattr(produce.time, "monotonic", lambda: now[0])
-    unheard = Unheard("orders")
-    unheard.report(None, None)
+    unawaited = UnawaitedDeliveries("orders")
+    unawaited.report(None, None)
     for _ in range(10):
-        unheard.report(TOO_LARGE, None)
+        unawaited.report(TOO_LARGE, None)
     now[0] += 1.0
-    unheard.report(TOO_LARGE, None)
+    unawaited.report(TOO_LARGE, None)
     texts = [record.getMessage() for record in caplog.records]
     assert len(texts) == 2
-    assert "topic orders: a message that nobody waits for was not delivered (number 1)" in texts[0]
-    assert "(number 11)" in texts[1]
+    assert (
+        "topic orders: a message that no caller waits for was not delivered (1 so far)" in texts[0]
+    )
+    assert "(11 so far)" in texts[1]

@@ -162,7 +162,7 @@ def test_each_failure_is_listed_with_its_place_and_the_others_are_sent(broker):
     messages = [Order(order_id=i) for i in range(5)]
     messages[1] = Order.model_construct(order_id=1, amount=None)
     with pytest.raises(
-        ProducerError, match=r"2 of 5 messages failed; the first, number 1"
+        ProducerError, match=r"2 of 5 messages failed; the first, at index 1"
     ) as caught:
         Order.produce_many(messages)
     (first, wrong), (second, refused) = caught.value.failures
@@ -248,7 +248,7 @@ def test_a_lost_message_that_nobody_waits_for_is_told_in_the_log(broker, caplog)
             Order().produce_nowait()
         broker.poll(0)
     (line,) = [record.getMessage() for record in caplog.records if topic in record.getMessage()]
-    assert "was not delivered (number 1)" in line
+    assert "was not delivered (1 so far)" in line
 
 
 def test_a_callback_that_hears_of_it_keeps_it_out_of_the_log(broker, caplog):
