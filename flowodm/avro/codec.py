@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
@@ -25,7 +24,7 @@ from flowodm.avro.parsing import parsed_record, schema_from_text
 from flowodm.avro.reader import RecordReaders, union_reader
 from flowodm.avro.resolution import CannotFitError
 from flowodm.avro.writer import compile_writer, physical
-from flowodm.connection import get_kafka_connection
+from flowodm.connection.model_cache import ModelCache
 from flowodm.exceptions import (
     ConfigurationError,
     DeserializationError,
@@ -337,35 +336,42 @@ class Codec(Generic[M]):
         return SchemaNotLoadedError(schema_id)
 
 
-_codecs: dict[tuple[type[BaseModel], ModelSettings], Codec[Any]] = {}
-_codecs_lock = threading.Lock()
-
-
 def codec_for(model: type[M]) -> Codec[M]:
-    """The codec of a model by its Settings and the process's connection, made once for both.
+    """Return the codec of a model by its Settings and the process's connection.
+
+    It is made once for both.
 
     Raises:
         SettingsError: The model's Settings are incomplete.
         SchemaValidationError: The model has no valid Avro schema.
         ConfigurationError: The registry's configuration is incomplete, or wrong.
     """
-    settings = settings_of(model)
-    registry = get_kafka_connection().registry
-    codec = _codecs.get((model, settings))
-    if codec is None or codec.registry is not registry:
-        if registry is not None:
-            registry.check()  # here and not at the first record, which is not to blame
-        with _codecs_lock:
-            codec = _codecs.get((model, settings))
-            if codec is None or codec.registry is not registry:
-                codec = _codecs[model, settings] = Codec(
-                    model,
-                    subject=settings.subject_of,
-                    registry=registry,
-                    framed=settings.confluent_wire_format,
-                    schema_path=settings.schema_path,
-                    avro_schema=settings.avro_schema,
-                    auto_register=settings.auto_register,
-                    use_latest_version=settings.use_latest_version,
-                )
+    return codec_by(model, settings_of(model))
+
+
+def codec_by(model: type[M], settings: ModelSettings) -> Codec[M]:
+    """Return the codec of a model whose Settings have just been read.
+
+    Raises:
+        SchemaValidationError, ConfigurationError: As for :func:`codec_for`.
+    """
+    codec: Codec[M] = _codecs.get(model, settings)
     return codec
+
+
+def _make(model: type[Any], settings: ModelSettings, registry: SchemaRegistry | None) -> Codec[Any]:
+    if registry is not None:
+        registry.check()  # here, since the first record is not to blame for a wrong property
+    return Codec(
+        model,
+        subject=settings.subject_of,
+        registry=registry,
+        framed=settings.confluent_wire_format,
+        schema_path=settings.schema_path,
+        avro_schema=settings.avro_schema,
+        auto_register=settings.auto_register,
+        use_latest_version=settings.use_latest_version,
+    )
+
+
+_codecs: ModelCache[Codec[Any]] = ModelCache("avro_codec", _make)

@@ -2,25 +2,20 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
-from weakref import WeakKeyDictionary
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from pydantic import BaseModel
 
-from flowodm.avro.codec import codec_for as avro_codec_for
-from flowodm.connection import get_kafka_connection
-from flowodm.model_settings import ModelSettings, settings_of
+from flowodm.avro import codec as avro
+from flowodm.connection.model_cache import ModelCache
+from flowodm.model_settings import settings_of
 from flowodm.serialization.json import JsonCodec
 
 if TYPE_CHECKING:
+    from flowodm.model_settings import ModelSettings
     from flowodm.registry.client import SchemaRegistry
 
 M = TypeVar("M", bound=BaseModel)
-T = TypeVar("T")
-
-Make = Callable[[type[Any], ModelSettings, "SchemaRegistry | None"], T]
 
 
 class ValueCodec(Protocol[M]):
@@ -58,7 +53,9 @@ class ValueCodec(Protocol[M]):
 
 
 def codec_for(model: type[M]) -> ValueCodec[M]:
-    """The codec of a model by its Settings and the process's connection, made once for both.
+    """Return the codec of a model by its Settings and the process's connection.
+
+    It is made once for both.
 
     Raises:
         SettingsError: The model's Settings are incomplete, or a value in them is wrong.
@@ -69,53 +66,20 @@ def codec_for(model: type[M]) -> ValueCodec[M]:
 
 
 def codec_by(model: type[M], settings: ModelSettings) -> ValueCodec[M]:
-    """The codec of a model whose Settings have been read just now.
+    """Return the codec of a model whose Settings have just been read.
 
     Raises:
         SchemaValidationError, ConfigurationError: As for :func:`codec_for`.
     """
-    codec: ValueCodec[M] = _codecs.get(model, settings)
+    if settings.value_serializer == "avro":
+        return avro.codec_by(model, settings)
+    codec: ValueCodec[M] = _json_codecs.get(model, settings)
     return codec
 
 
-class PerConnection(Generic[T]):
-    """Makes something once per model, its Settings, and the registry of the connection.
-
-    Settings that have not changed are the same object, see
-    :func:`flowodm.model_settings.settings_of`.
-
-    Args:
-        make: Called with the three; under a lock.
-    """
-
-    def __init__(self, make: Make[T]) -> None:
-        self._make = make
-        self._made: WeakKeyDictionary[type, tuple[ModelSettings, SchemaRegistry | None, T]]
-        self._made = WeakKeyDictionary()
-        self._lock = threading.Lock()
-
-    def get(self, model: type[BaseModel], settings: ModelSettings) -> T:
-        """What belongs to this model now.
-
-        Raises:
-            ConfigurationError: The registry's configuration is incomplete.
-        """
-        registry = get_kafka_connection().registry
-        known = self._made.get(model)
-        if known is None or known[0] is not settings or known[1] is not registry:
-            with self._lock:
-                known = self._made.get(model)
-                if known is None or known[0] is not settings or known[1] is not registry:
-                    known = (settings, registry, self._make(model, settings, registry))
-                    self._made[model] = known
-        return known[2]
-
-
-def _codec(
+def _make_json_codec(
     model: type[Any], settings: ModelSettings, registry: SchemaRegistry | None
-) -> ValueCodec[Any]:
-    if settings.value_serializer == "avro":
-        return avro_codec_for(model)
+) -> JsonCodec[Any]:
     return JsonCodec(
         model,
         subject=settings.subject_of,
@@ -127,4 +91,4 @@ def _codec(
     )
 
 
-_codecs: PerConnection[ValueCodec[Any]] = PerConnection(_codec)
+_json_codecs: ModelCache[JsonCodec[Any]] = ModelCache("json_codec", _make_json_codec)

@@ -22,10 +22,10 @@ from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from flowodm.avro import wire
 from flowodm.avro.codec import Codec
+from flowodm.connection.model_cache import ModelCache
 from flowodm.exceptions import SchemaValidationError, SerializationError, SettingsError
 from flowodm.model_settings import ModelSettings, settings_of
 from flowodm.registry.registration import RegisteredId, Registration
-from flowodm.serialization.codecs import PerConnection
 from flowodm.serialization.json import RegisteredSchema
 
 if TYPE_CHECKING:
@@ -199,7 +199,7 @@ class AvroKeys(_RegisteredKeys):
         return self._id.get() + body
 
 
-def _made(
+def _make(
     model: type[Any], settings: ModelSettings, registry: SchemaRegistry | None
 ) -> KeySerializer:
     if settings.key_field is None:
@@ -237,4 +237,4 @@ def _unwritten(name: str, reason: str) -> SerializationError:
 
 
 _TEXT = TextKeys()
-_serializers: PerConnection[KeySerializer] = PerConnection(_made)
+_serializers: ModelCache[KeySerializer] = ModelCache("key_serializer", _make)
