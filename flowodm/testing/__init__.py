@@ -1,4 +1,4 @@
-"""What tests and demonstrations of Kafka programs need; docs/testing.md shows all of it."""
+"""Tools for tests of Kafka programs; docs/testing.md shows all of them."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _HOMES = {name: module for module, names in _MODULES.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import on demand: `python -m flowodm.testing.broker` must not find itself imported."""
+    """Import on demand, so that `python -m flowodm.testing.broker` does not import itself."""
     if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     return getattr(importlib.import_module(f"{__name__}.{_HOMES[name]}"), name)

@@ -1,11 +1,11 @@
 """A Kafka broker in a process of its own, without Java: librdkafka's mock cluster.
 
-Good for demonstrations and quick tests, no proof of what a real broker does: it keeps about
-5 MB a partition, makes a topic with 4 partitions when something is sent to it, lets a group's first
-member join after 3 s, and forgets everything when it ends.
+It is good for demonstrations and quick tests, but does not prove what a real broker does. It keeps
+about 5 MB a partition, creates a topic with 4 partitions when a record is sent to it, lets a
+group's first member join after 3 s, and loses all data when it ends.
 
-`python -m flowodm.testing.broker` starts one by hand; it prints its address and ends with its
-standard input.
+`python -m flowodm.testing.broker` starts one; it prints its address and ends when its standard
+input is closed.
 """
 
 from __future__ import annotations
@@ -24,10 +24,13 @@ if TYPE_CHECKING:
     from types import TracebackType
 
 START_TIMEOUT = 20.0
-"""Seconds that the process may take to import librdkafka and say its address."""
+"""Seconds that the process may take to load librdkafka and print its address."""
 _ANSWER_TIMEOUT = 10.0
+"""Seconds in which the mock cluster has to answer in its own process."""
 _STOP_TIMEOUT = 5.0
-_LOOK_AROUND = 1.0
+"""Seconds that the process may take to end before it is killed."""
+_PARENT_CHECK_INTERVAL = 1.0
+"""Seconds between two checks whether the parent process still exists."""
 
 
 class BrokerError(Exception):
@@ -35,48 +38,48 @@ class BrokerError(Exception):
 
 
 class EmbeddedBroker:
-    """A Kafka cluster for as long as the context is open, and never longer than this process.
+    """A Kafka cluster that runs during the context, and never longer than this process.
 
     ::
 
         with EmbeddedBroker() as broker:
             connect(bootstrap_servers=broker.bootstrap_servers)
 
-    It listens on free ports of 127.0.0.1. Signals of the terminal do not reach it, so that what
-    uses it can end in good order after Ctrl-C.
+    It listens on free ports of 127.0.0.1. The terminal's signals do not reach it, so that its
+    clients can shut down after Ctrl-C.
 
     Args:
-        brokers: How many brokers the cluster has.
+        brokers: The number of brokers in the cluster.
 
     Attributes:
-        bootstrap_servers: Comma-separated "host:port"; "" before the start.
+        bootstrap_servers: Comma-separated "host:port"; empty before the start.
 
     Raises:
-        ValueError: There would be no broker at all.
+        ValueError: ``brokers`` is less than 1.
     """
 
     def __init__(self, brokers: int = 1) -> None:
         if brokers < 1:
-            raise ValueError(f"a cluster has 1 broker or more, not {brokers}")
+            raise ValueError(f"a cluster must have at least 1 broker, got {brokers}")
         self.bootstrap_servers = ""
         self._brokers = brokers
         self._process: subprocess.Popen[str] | None = None
 
     @property
     def pid(self) -> int | None:
-        """The broker's process, or None where none was started."""
+        """The id of the broker's process; None if it was not started."""
         return self._process.pid if self._process else None
 
     @property
     def alive(self) -> bool:
-        """Whether its process runs."""
+        """Whether the broker's process is running."""
         return self._process is not None and self._process.poll() is None
 
     def __enter__(self) -> Self:
-        """Start it.
+        """Start the broker.
 
         Raises:
-            BrokerError: It did not say its address in time; says what it said instead.
+            BrokerError: It did not print its address in time, or ended.
         """
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and module
             [sys.executable, "-m", __spec__.name, "--brokers", str(self._brokers)],
@@ -101,7 +104,7 @@ class EmbeddedBroker:
         self.close()
 
     def close(self) -> None:
-        """End it and wait for its end; a second time nothing happens."""
+        """End the broker and wait for its end; a second call does nothing."""
         process, self._process = self._process, None
         if process is None:
             return
@@ -114,33 +117,35 @@ class EmbeddedBroker:
     def _address(self, process: subprocess.Popen[str]) -> str:
         assert process.stdout is not None  # noqa: S101 - for the type: it is a pipe
         if not select.select([process.stdout], [], [], START_TIMEOUT)[0]:
-            raise BrokerError(f"the embedded broker said nothing within {START_TIMEOUT:g} s")
+            raise BrokerError(f"the embedded broker has not started within {START_TIMEOUT:g} s")
         line = process.stdout.readline().strip()
         if not line:
             raise BrokerError(
-                f"the embedded broker ended with status {process.wait(_STOP_TIMEOUT)} instead of "
-                "starting; what it printed says why"
+                "the embedded broker ended with status "
+                f"{process.wait(_STOP_TIMEOUT)} before it had started; its output says why"
             )
         return line
 
 
 def main() -> int:
-    """Serve until standard input ends or the parent process is another one."""
+    """Serve until standard input is closed or the parent process has ended."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--brokers", type=int, default=1, help="how many the cluster has")
+    parser.add_argument(
+        "--brokers", type=int, default=1, help="the number of brokers in the cluster"
+    )
     brokers = parser.parse_args().brokers
     parent = os.getppid()
     try:
         cluster = Producer({"test.mock.num.brokers": brokers, "log_level": 4})
         members = cluster.list_topics(timeout=_ANSWER_TIMEOUT).brokers.values()
     except KafkaException as error:
-        sys.stderr.write(f"no mock cluster of {brokers} brokers: {error}\n")
+        sys.stderr.write(f"cannot start a mock cluster of {brokers} brokers: {error}\n")
         return 1
     sys.stdout.write(",".join(f"{member.host}:{member.port}" for member in members) + "\n")
     sys.stdout.flush()
-    # A process that the parent forked may hold the pipe open for longer than the parent lives.
+    # Another child of the parent may hold the pipe open after the parent has ended.
     while os.getppid() == parent:
-        if select.select([sys.stdin], [], [], _LOOK_AROUND)[0] and not os.read(0, 4096):
+        if select.select([sys.stdin], [], [], _PARENT_CHECK_INTERVAL)[0] and not os.read(0, 4096):
             break
     return 0
 

@@ -1,7 +1,7 @@
 """Fixtures for pytest, for a conftest.py with ``pytest_plugins = ["flowodm.testing.fixtures"]``.
 
-They are no entry point of pytest's: who only has flowodm installed gets neither these names nor
-the time to import it.
+They are not registered as a pytest plugin: a project that does not ask for them has neither their
+names nor the time to import them.
 """
 
 from __future__ import annotations
@@ -20,21 +20,21 @@ if TYPE_CHECKING:
 
 @pytest.fixture
 def in_memory_kafka() -> Iterator[InMemoryKafka]:
-    """An empty Kafka in memory, which everything of this process uses during the test."""
+    """Replace Kafka with an empty one in memory during the test."""
     with InMemoryKafka() as kafka:
         yield kafka
 
 
 @pytest.fixture(scope="session")
 def embedded_broker() -> Iterator[EmbeddedBroker]:
-    """One embedded broker for the whole session: tests need topics and groups of their own."""
+    """Start one embedded broker for the session; each test needs its own topics and groups."""
     with EmbeddedBroker() as broker:
         yield broker
 
 
 @pytest.fixture
 def embedded_kafka(embedded_broker: EmbeddedBroker) -> Iterator[str]:
-    """Connect this process to the embedded broker during the test; its bootstrap servers."""
+    """Connect this process to the embedded broker during the test; give its address."""
     connection = get_kafka_connection()
     connection.reset()
     connection.configure(bootstrap_servers=embedded_broker.bootstrap_servers)

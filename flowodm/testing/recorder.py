@@ -1,4 +1,4 @@
-"""Notes every call of a handler, without the handler's noticing it."""
+"""Record every call of a handler, and every event of its loop."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
 
 class Recorder:
-    """What a loop does, as it does it. Thread-safe.
+    """Records what a loop does. Thread-safe.
 
     Args:
-        delay_of: The seconds before the next attempt at a record that has failed so often, where
-            the loop was told not to wait.
+        delay_of: Returns the seconds before the next attempt at a record that has failed so
+            often; for a loop whose delays are turned off. None: the events have the delays.
 
     Attributes:
         attempts: The calls that have ended.
-        events: What the loop told its observers.
+        events: The loop's events.
     """
 
     def __init__(self, delay_of: Callable[[int], float] | None = None) -> None:
@@ -39,25 +39,25 @@ class Recorder:
         self._lock = threading.Lock()
 
     def observe(self, event: Event) -> None:
-        """An observer for the loop."""
+        """Record an event; the loop's observer."""
         self.events.append(self._with_delay(event) if isinstance(event, Failed) else event)
 
     def _with_delay(self, event: Failed) -> Failed:
-        """A registry is waited for in any case."""
-        retried = event.consequence == "retry" and event.stage is Stage.HANDLER
-        if not retried or self._delay_of is None:
+        """Put the delay that was turned off into an event; a registry's delays are real."""
+        is_retried = event.consequence == "retry" and event.stage is Stage.HANDLER
+        if not is_retried or self._delay_of is None:
             return event
         return replace(event, delay=self._delay_of(event.failures))
 
     def handler(
         self, handler: Callable[..., Any], *, batches: bool, awaits: bool
     ) -> Callable[[Any, Any], Any]:
-        """A handler that calls another one and notes how it ended.
+        """Return a handler that calls another one and records how the call ended.
 
         Args:
-            handler: As the user has written it, with or without a context.
+            handler: The user's handler, with or without a context.
             batches: Whether it takes lists.
-            awaits: Whether its loop awaits what it returns.
+            awaits: Whether its loop awaits the handler's result.
         """
         with_context = wants_context(handler)
 
@@ -71,7 +71,7 @@ class Recorder:
     def tombstone_handler(
         self, handler: Callable[[Any], Any], *, awaits: bool
     ) -> Callable[[Any], Any]:
-        """The same for a handler of tombstones."""
+        """Return a handler of tombstones that calls another one and records how it ended."""
 
         def call(context: Any) -> Any:
             return self._call(lambda: handler(context), [None], [context], awaits)
@@ -88,12 +88,12 @@ class Recorder:
         try:
             result = call()
         except BaseException as error:
-            self._note(messages, contexts, error)
+            self._record(messages, contexts, error)
             raise
         if awaits and inspect.isawaitable(result):
             return self._awaited(result, messages, contexts)
-        if not isinstance(result, UNFINISHED):  # else the loop refuses it
-            self._note(messages, contexts, None)
+        if not isinstance(result, UNFINISHED):  # the loop refuses those
+            self._record(messages, contexts, None)
         return result
 
     async def _awaited(
@@ -105,33 +105,38 @@ class Recorder:
         try:
             await result
         except BaseException as error:
-            self._note(messages, contexts, error)
+            self._record(messages, contexts, error)
             raise
-        self._note(messages, contexts, None)
+        self._record(messages, contexts, None)
 
-    def _note(
+    def _record(
         self,
         messages: Sequence[Any],
         contexts: Sequence[MessageContext],
         error: BaseException | None,
     ) -> None:
-        """What a batch error says: those before its record are done, those behind come again."""
-        first_bad, end = 0, len(messages)
+        """Record a call; after a BatchError, the records behind the failed one were not tried."""
+        first_failed, end = 0, len(messages)
         if isinstance(error, BatchError) and 0 <= error.index < len(messages):
-            first_bad, end = error.index, error.index + 1
+            first_failed, end = error.index, error.index + 1
         with self._lock:
             for index, (message, context) in enumerate(
                 zip(messages[:end], contexts[:end], strict=True)
             ):
-                bad = error if index >= first_bad else None
                 self.attempts.append(
-                    Attempt(message, context.partition, context.offset, context.attempt, bad)
+                    Attempt(
+                        message,
+                        context.partition,
+                        context.offset,
+                        number=context.attempt,
+                        error=error if index >= first_failed else None,
+                    )
                 )
 
 
-def _named(call: Callable[..., Any], after: Callable[..., Any]) -> Callable[..., Any]:
-    """Give it the other's name, for error messages; not its signature."""
-    name = getattr(after, "__qualname__", None)
+def _named(call: Callable[..., Any], handler: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a function the handler's name, for error messages, but not its signature."""
+    name = getattr(handler, "__qualname__", None)
     if name is not None:
         call.__qualname__ = name
     return call

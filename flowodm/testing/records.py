@@ -1,4 +1,4 @@
-"""Records for tests: good ones, such as nobody can read, and tombstones."""
+"""Records for tests: messages, unreadable records, and tombstones."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ if TYPE_CHECKING:
 
 Headers: TypeAlias = tuple[tuple[str, bytes | None], ...]
 
-#: No model reads this: it is no UTF-8, no varint ends in it, and it is longer than any number.
 UNREADABLE = b"\xff" * 64
+"""A value that no model can read: it is not UTF-8, and has a varint that does not end."""
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """A record before Kafka has it.
+    """A record to put into a topic.
 
     Attributes:
-        value: A message, which is written as ``produce()`` writes it; bytes, which stay as they
-            are; or None, which makes it a tombstone.
-        key: The key, instead of that of the message's ``key_field``.
+        value: A message, written as ``produce()`` writes it; or bytes, written as they are; or
+            None for a tombstone.
+        key: The key, instead of the value of the message's ``key_field``.
         headers: Pairs of name and bytes.
-        partition: Its partition; None: that of its key, or the next one in turn.
+        partition: The partition; None: the key decides, or without a key they take turns.
         timestamp: Milliseconds since 1970; None: now.
     """
 
@@ -45,18 +45,18 @@ def poison(
     partition: int | None = None,
     timestamp: int | None = None,
 ) -> Record:
-    """A record that cannot be read.
+    """Make a record that cannot be read.
 
     Args:
-        value: Its bytes.
-        schema_id: Frame them as Confluent does, with this id in front.
-        key: See :class:`Record`, as for the others.
-        headers: See there.
-        partition: See there.
-        timestamp: See there.
+        value: The record's value.
+        schema_id: Put Confluent's header with this schema id in front of the value.
+        key: See :class:`Record`.
+        headers: See :class:`Record`.
+        partition: See :class:`Record`.
+        timestamp: See :class:`Record`.
     """
     framed = value if schema_id is None else wire.header(schema_id) + value
-    return Record(framed, key, headers, partition, timestamp)
+    return Record(framed, key, headers, partition=partition, timestamp=timestamp)
 
 
 def tombstone(
@@ -66,5 +66,5 @@ def tombstone(
     partition: int | None = None,
     timestamp: int | None = None,
 ) -> Record:
-    """A record without a value: what its key stands for is gone. See :class:`Record`."""
-    return Record(None, key, headers, partition, timestamp)
+    """Make a record without a value, which marks its key as deleted; see :class:`Record`."""
+    return Record(None, key, headers, partition=partition, timestamp=timestamp)

@@ -1,10 +1,10 @@
-"""What became of the records that a loop was driven over."""
+"""The result of a loop's run over given records."""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from flowodm.consumer.dead_letters.headers import DeadLetter
 from flowodm.events import DeadLettered, Failed, Outcome
@@ -14,17 +14,20 @@ if TYPE_CHECKING:
     from flowodm.testing.memory.kafka import InMemoryKafka
     from flowodm.testing.memory.message import MemoryMessage
 
+_Place: TypeAlias = tuple[int, int]
+"""A record's partition and offset."""
+
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One call of the handler for one record; that of a batch counts for each of its records.
+    """One call of the handler for one record; a batch has one attempt for each of its records.
 
     Attributes:
-        message: What the handler got; None for a tombstone.
+        message: The handler's argument; None for a tombstone.
         partition: The record's partition.
         offset: The record's offset.
         number: 1 for the first attempt at this record, 2 for the first retry, and so on.
-        error: What the handler raised.
+        error: The exception of the handler; None if it returned.
     """
 
     message: Any
@@ -36,13 +39,13 @@ class Attempt:
 
 @dataclass(frozen=True, slots=True)
 class Fate:
-    """One record, and what became of it.
+    """One record and its outcome.
 
     Attributes:
-        record: As Kafka has it, with the methods of confluent_kafka.Message.
+        record: The record, with the methods of confluent_kafka.Message.
         outcome: How it was settled; None if it was not.
         attempts: The handler's attempts at it.
-        errors: What failed, attempts and anything else, in that order.
+        errors: The errors of all its failures, in the order in which they happened.
     """
 
     record: MemoryMessage
@@ -53,17 +56,17 @@ class Fate:
 
 @dataclass(frozen=True, slots=True)
 class LoopResult:
-    """What a loop did; see :func:`flowodm.testing.run_loop`.
+    """The result of a run; see :func:`flowodm.testing.run_loop`.
 
     Attributes:
-        kafka: The in-memory Kafka, as the loop has left it.
-        fates: What became of each record that was given, in their order.
+        kafka: The in-memory Kafka, as the loop left it.
+        fates: The given records with their outcomes, in their order.
         attempts: Every call of the handler, in the order in which they ended.
-        events: What the loop told its observers.
+        events: The loop's events.
         committed: Partition to committed offset.
-        dead_letters: What is in the dead-letter topic, if the loop has one.
-        produced: What came into any other topic during the run, in its order.
-        error: What run() raised, where that was expected.
+        dead_letters: The dead letters in the loop's dead-letter topic.
+        produced: The records that came into other topics during the run, in their order.
+        error: The expected exception of run(); None if it returned.
     """
 
     kafka: InMemoryKafka = field(repr=False)
@@ -77,22 +80,22 @@ class LoopResult:
 
     @property
     def outcomes(self) -> list[Outcome | None]:
-        """How each given record was settled, in their order; None: it was not."""
+        """The outcome of each given record, in their order; None: it was not settled."""
         return [fate.outcome for fate in self.fates]
 
     @property
     def handled(self) -> list[Any]:
-        """The messages that the handler was done with, in that order."""
+        """The messages for which the handler returned, in that order."""
         return [attempt.message for attempt in self.attempts if attempt.error is None]
 
     @property
     def retried(self) -> list[Any]:
-        """The messages of all further attempts at a record, in their order."""
+        """The messages of all attempts that were retries, in their order."""
         return [attempt.message for attempt in self.attempts if attempt.number > 1]
 
     @property
     def failures(self) -> list[Failed]:
-        """What failed, and what followed."""
+        """The events of failed attempts."""
         return [event for event in self.events if isinstance(event, Failed)]
 
 
@@ -104,52 +107,65 @@ def fates_of(
     *,
     filtered: bool,
 ) -> tuple[Fate, ...]:
-    """Put together what attempts, events and offsets say of each record.
+    """Work out each record's outcome from attempts, events and committed offsets.
 
     Args:
-        records: In the order in which they were given.
-        attempts: Of the handlers.
-        events: Of the loop.
-        committed: Partition to offset.
+        records: The given records, in their order.
+        attempts: The handler's attempts.
+        events: The loop's events.
+        committed: Partition to committed offset.
         filtered: Whether the loop has a header filter.
     """
-    tried, failed = defaultdict(list), defaultdict(list)
-    for attempt in attempts:
-        tried[attempt.partition, attempt.offset].append(attempt)
-    for event in events:
-        if isinstance(event, Failed):
-            failed[event.partition, event.offset].append(event)
-    buried = {(e.partition, e.offset) for e in events if isinstance(e, DeadLettered)}
+    traces = _Traces(attempts, events)
     fates = []
     for record in records:
-        partition, offset = place = (record.partition(), record.offset())
-        own, failures = tuple(tried[place]), failed[place]
-        outcome = _told(own, failures, place in buried)
-        if outcome is None and offset < committed.get(partition, 0):
-            outcome = _without_a_trace(record, bool(own or failures), filtered)
-        fates.append(Fate(record, outcome, own, tuple(failure.error for failure in failures)))
+        place = (record.partition(), record.offset())
+        outcome = traces.outcome_of(place)
+        is_committed = record.offset() < committed.get(record.partition(), 0)
+        if outcome is None and is_committed:
+            outcome = traces.silent_outcome_of(place, record, filtered=filtered)
+        errors = tuple(failure.error for failure in traces.failures[place])
+        fates.append(Fate(record, outcome, tuple(traces.attempts[place]), errors))
     return tuple(fates)
 
 
-def _told(attempts: tuple[Attempt, ...], failures: list[Failed], buried: bool) -> Outcome | None:
-    """How a record was settled, as attempts and failures tell."""
-    if any(attempt.error is None for attempt in attempts):
-        return Outcome.PROCESSED
-    last = failures[-1].consequence if failures else ""
-    if buried and last != "stop":  # after the dead letter its error handler has failed
-        return Outcome.DEAD_LETTERED
-    return {"skip": Outcome.SKIPPED, "error_handler": Outcome.ERROR_HANDLED}.get(last)
+class _Traces:
+    """Attempts and events of a run, by the record's partition and offset."""
 
+    def __init__(self, attempts: list[Attempt], events: list[Event]) -> None:
+        self.attempts: dict[_Place, list[Attempt]] = defaultdict(list)
+        self.failures: dict[_Place, list[Failed]] = defaultdict(list)
+        self._dead_lettered: set[_Place] = set()
+        for attempt in attempts:
+            self.attempts[attempt.partition, attempt.offset].append(attempt)
+        for event in events:
+            if isinstance(event, Failed):
+                self.failures[event.partition, event.offset].append(event)
+            elif isinstance(event, DeadLettered):
+                self._dead_lettered.add((event.partition, event.offset))
 
-def _without_a_trace(record: MemoryMessage, tried: bool, filtered: bool) -> Outcome:
-    """Of a record that is committed, and of which nobody has said how it was settled."""
-    if tried:
-        return Outcome.LOST
-    if record.value() is None:
-        return Outcome.TOMBSTONE
-    return Outcome.FILTERED if filtered else Outcome.LOST
+    def outcome_of(self, place: _Place) -> Outcome | None:
+        """Return a record's outcome as its attempts and failures show it; None if they do not."""
+        if any(attempt.error is None for attempt in self.attempts[place]):
+            return Outcome.PROCESSED
+        failures = self.failures[place]
+        consequence = failures[-1].consequence if failures else ""
+        # "stop" after a dead letter: the error handler of the dead letter has failed.
+        if place in self._dead_lettered and consequence != "stop":
+            return Outcome.DEAD_LETTERED
+        return {"skip": Outcome.SKIPPED, "error_handler": Outcome.ERROR_HANDLED}.get(consequence)
+
+    def silent_outcome_of(self, place: _Place, record: MemoryMessage, *, filtered: bool) -> Outcome:
+        """Return the outcome of a record that was committed, but not settled by an attempt."""
+        if self.attempts[place] or self.failures[place]:
+            return Outcome.LOST
+        if record.value() is None:
+            return Outcome.TOMBSTONE
+        return Outcome.FILTERED if filtered else Outcome.LOST
 
 
 def dead_letters_of(kafka: InMemoryKafka, topic: str | None) -> tuple[DeadLetter, ...]:
-    """What is in a dead-letter topic."""
-    return tuple(DeadLetter.of(message) for message in kafka.records(topic)) if topic else ()
+    """Return the dead letters in a topic; none without a topic."""
+    if topic is None:
+        return ()
+    return tuple(DeadLetter.of(message) for message in kafka.records(topic))

@@ -1,4 +1,4 @@
-"""Whether messages come back as they went."""
+"""Check that a message can be written and read back unchanged."""
 
 from __future__ import annotations
 
@@ -20,57 +20,70 @@ if TYPE_CHECKING:
 
 
 def assert_round_trip(message: FlowBaseModel) -> bytes:
-    """Write a message as ``produce()`` would, read it, and compare: values, and their types.
+    """Write a message as ``produce()`` does, read it, and compare values and their types.
 
-    No broker and no registry is asked: Avro values are bare, without a schema id. Within an
-    InMemoryKafka that has a registry, they are framed with that one's ids.
+    It asks no broker and no registry: Avro values are bare, without a schema id. Within an
+    InMemoryKafka that has a registry, they are framed with that registry's ids.
 
     Args:
         message: The message.
 
     Returns:
-        The bytes.
+        The written bytes.
 
     Raises:
-        AssertionError: It comes back different; says where, and how.
+        AssertionError: The message that was read differs; the text lists the differences.
         SchemaValidationError: The model has no schema.
         SerializationError: A value does not fit its field.
-        DeserializationError: What was written cannot be read.
+        DeserializationError: The written bytes cannot be read.
     """
-    entered = get_kafka_connection().stand_in is not None
-    with nullcontext() if entered else InMemoryKafka():
+    is_replaced = get_kafka_connection().stand_in is not None
+    with nullcontext() if is_replaced else InMemoryKafka():
         codec = codec_for(type(message))
         data = codec.encode(message)
         try:
-            back = codec.decode(data)
-        except SchemaNotLoadedError as missing:  # with a registry, as any reader
+            received = codec.decode(data)
+        except SchemaNotLoadedError as missing:
             codec.load_schema(missing.schema_id)
-            back = codec.decode(data)
-    _compare(type(message).__name__, message, back)
+            received = codec.decode(data)
+    differences = list(_differences(type(message).__name__, message, received))
+    if differences:
+        raise AssertionError(
+            "the message differs after writing and reading: " + "; ".join(differences[:5])
+        )
     return data
 
 
-def _compare(place: str, sent: object, back: object) -> None:
-    differences = list(_differences(place, sent, back))
-    if differences:
-        raise AssertionError("it comes back different: " + "; ".join(differences[:5]))
+def _differences(place: str, sent: Any, received: Any) -> Iterator[str]:
+    """Yield where two values differ, in their types or in what they hold."""
+    if type(sent) is not type(received):
+        yield f"{place}: {sent!r} ({_kind(sent)}) is {received!r} ({_kind(received)})"
+        return
+    parts = _parts(place, sent, received)
+    if parts is not None:
+        for part in parts:
+            yield from _differences(*part)
+    elif not _is_equal(sent, received):
+        yield f"{place}: {sent!r} is {received!r}"
 
 
-def _differences(place: str, sent: Any, back: Any) -> Iterator[str]:
-    """Where two values differ: in their type, or in what they hold."""
-    if type(sent) is not type(back):
-        yield f"{place}: {sent!r} ({_kind(sent)}) is {back!r} ({_kind(back)})"
-    elif isinstance(sent, BaseModel):
-        for name in type(sent).model_fields:
-            yield from _differences(f"{place}.{name}", getattr(sent, name), getattr(back, name))
-    elif isinstance(sent, dict) and sent.keys() == back.keys():
-        for key, value in sent.items():
-            yield from _differences(f"{place}[{key!r}]", value, back[key])
-    elif isinstance(sent, list | tuple) and len(sent) == len(back):
-        for index, value in enumerate(sent):
-            yield from _differences(f"{place}[{index}]", value, back[index])
-    elif sent != back and not (isinstance(sent, float) and math.isnan(sent) and math.isnan(back)):
-        yield f"{place}: {sent!r} is {back!r}"
+def _parts(place: str, sent: Any, received: Any) -> list[tuple[str, Any, Any]] | None:
+    """Return the parts of two containers of the same shape, with their places; None if not."""
+    if isinstance(sent, BaseModel):
+        names = type(sent).model_fields
+        return [(f"{place}.{name}", getattr(sent, name), getattr(received, name)) for name in names]
+    if isinstance(sent, dict) and sent.keys() == received.keys():
+        return [(f"{place}[{key!r}]", value, received[key]) for key, value in sent.items()]
+    if isinstance(sent, list | tuple) and len(sent) == len(received):
+        pairs = zip(sent, received, strict=True)
+        return [(f"{place}[{index}]", *pair) for index, pair in enumerate(pairs)]
+    return None
+
+
+def _is_equal(sent: Any, received: Any) -> bool:
+    if isinstance(sent, float) and math.isnan(sent):
+        return math.isnan(received)
+    return bool(sent == received)
 
 
 def _kind(value: object) -> str:

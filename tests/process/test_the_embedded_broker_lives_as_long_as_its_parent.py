@@ -55,7 +55,7 @@ def test_it_has_as_many_brokers_as_asked_for():
 
 
 def test_no_broker_at_all_is_refused():
-    with pytest.raises(ValueError, match="1 broker or more, not 0"):
+    with pytest.raises(ValueError, match="at least 1 broker, got 0"):
         EmbeddedBroker(brokers=0)
 
 

@@ -1,1 +1,1 @@
-"""Kafka in memory: takes the place of the connection's clients."""
+"""Kafka in memory, in place of the connection's clients."""

@@ -1,6 +1,6 @@
 """A record of the in-memory Kafka, with the methods of confluent_kafka.Message.
 
-Older versions of confluent_kafka make their own only in C.
+In older versions of confluent_kafka, Python code cannot make a Message.
 """
 
 from __future__ import annotations
@@ -16,17 +16,17 @@ if TYPE_CHECKING:
 
 
 class MemoryMessage:
-    """As confluent_kafka.Message.
+    """A record or an error event; see confluent_kafka.Message.
 
     Args:
         topic: The topic.
-        partition: Its partition.
-        offset: Its offset; None: it has none.
-        value: Its value; None for a tombstone.
-        key: Its key.
-        headers: Its headers.
-        timestamp: Milliseconds since 1970; None: it has none.
-        error: What it tells instead of a record.
+        partition: The partition.
+        offset: The offset; None: it was not appended.
+        value: The value; None for a tombstone.
+        key: The key.
+        headers: The headers.
+        timestamp: Milliseconds since 1970; None: there is none.
+        error: The error of an error event; None: this is a record.
     """
 
     __slots__ = (
@@ -71,43 +71,43 @@ class MemoryMessage:
         return True
 
     def topic(self) -> str:
-        """Its topic."""
+        """Return the topic."""
         return self._topic
 
     def partition(self) -> int:
-        """Its partition."""
+        """Return the partition."""
         return self._partition
 
     def offset(self) -> int:
-        """Its offset; OFFSET_INVALID if it has none."""
+        """Return the offset; OFFSET_INVALID if the record was not appended."""
         return self._offset
 
     def value(self) -> bytes | None:
-        """Its value; None for a tombstone."""
+        """Return the value; None for a tombstone."""
         return self._value
 
     def key(self) -> bytes | None:
-        """Its key; None if it has none."""
+        """Return the key; None if there is none."""
         return self._key
 
     def headers(self) -> list[tuple[str, bytes | None]] | None:
-        """Its headers; None if it has none."""
+        """Return the headers; None if there are none."""
         return self._headers
 
     def timestamp(self) -> tuple[int, int]:
-        """The kind of timestamp, and milliseconds since 1970."""
+        """Return the kind of timestamp, and milliseconds since 1970."""
         if self._timestamp is None:
             return TIMESTAMP_NOT_AVAILABLE, 0
         return TIMESTAMP_CREATE_TIME, self._timestamp
 
     def error(self) -> KafkaError | None:
-        """What it tells instead of a record; None if it is one."""
+        """Return the error of an error event; None for a record."""
         return self._error
 
     def latency(self) -> float | None:
-        """Seconds from produce() to its delivery: none."""
+        """Return the seconds from produce() to the delivery."""
         return 0.0
 
     def leader_epoch(self) -> int | None:
-        """None: there is no leader."""
+        """Return None: there is no leader."""
         return None
