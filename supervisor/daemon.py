@@ -21,9 +21,9 @@ from supervisor.changes.changes import Changes
 from supervisor.changes.requests import ChangeRequest, Requests
 from supervisor.control.server import ControlSocket, ControlSocketError
 from supervisor.embedding import Embeddable
-from supervisor.fleet.fleet import WORKER, Fleet, preloaded
+from supervisor.fleet.configured_slots import configured_members
+from supervisor.fleet.fleet import WORKER_ENTRY, Fleet, modules_to_preload
 from supervisor.fleet.health import Health
-from supervisor.fleet.member import Member, members_of
 from supervisor.http.server import HttpServer, Views
 from supervisor.inbox import Inbox
 from supervisor.instrumentation import status
@@ -43,8 +43,9 @@ if TYPE_CHECKING:
 
     from supervisor.changes.changes import Change
     from supervisor.config.config import SupervisorConfig
+    from supervisor.fleet.member import Member
     from supervisor.instrumentation.snapshot import Observer
-    from supervisor.link import Report
+    from supervisor.process.worker_process import ProcessEvent
 
 log = logging.getLogger("supervisor")
 
@@ -93,7 +94,7 @@ class Supervisor(Embeddable):
         self,
         config: SupervisorConfig,
         *,
-        entry: str = WORKER,
+        entry: str = WORKER_ENTRY,
         observers: Sequence[Observer] = (),
         turn: float = TURN,
         control: Path | None = None,
@@ -106,9 +107,11 @@ class Supervisor(Embeddable):
         table = config.supervisor
         instance_id = table.own_name
         logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
-        members = members_of(config, instance_id, logging_of_workers, Slot.new(time.monotonic()))
-        self._inbox: Inbox[_StopRequest | ChangeRequest | tuple[Member, Report]] = Inbox()
-        server = ForkServer(preloaded(entry, table.preload))
+        members = configured_members(
+            config, instance_id, logging_of_workers, Slot.new(time.monotonic())
+        )
+        self._inbox: Inbox[_StopRequest | ChangeRequest | tuple[Member, ProcessEvent]] = Inbox()
+        server = ForkServer(modules_to_preload(entry, table.preload))
         self._instance_id = instance_id
         self._fleet = Fleet(members, server, entry, self._post)
         self._observers = list(observers)
@@ -156,8 +159,8 @@ class Supervisor(Embeddable):
             await self._fleet.close()
             self._requests.close()
         seconds = 0.0 if self._stop_at is None else time.monotonic() - self._stop_at
-        ended = (member.ended for member in self._fleet.members)
-        self.report = RunReport(tuple(end for end in ended if end is not None), seconds)
+        outcomes = (member.outcome for member in self._fleet.members)
+        self.report = RunReport(tuple(o for o in outcomes if o is not None), seconds)
         log.info("supervisor ended: %s", self.report.status.name.lower(), extra=self._fields())
         return self.report
 
@@ -230,8 +233,8 @@ class Supervisor(Embeddable):
                 case ChangeRequest() as request:
                     self._requests.carry_out(request)
                     self.config = self._changes.config
-                case member, report:
-                    self._fleet.take(member, report)
+                case member, event:
+                    self._fleet.handle(member, event)
         self._health.look(time.monotonic())
         self._changes.turn()
         self._fleet.tick()
@@ -280,9 +283,9 @@ class Supervisor(Embeddable):
 
     # What arrives
 
-    def _post(self, member: Member, report: Report) -> None:
-        quiet = isinstance(report, Heartbeat) and report.joined and member.slot.state in READY
-        self._inbox.post((member, report), can_wait=quiet and not self.changing)
+    def _post(self, member: Member, event: ProcessEvent) -> None:
+        quiet = isinstance(event, Heartbeat) and event.joined and member.slot.state in READY
+        self._inbox.post((member, event), can_wait=quiet and not self.changing)
 
     @property
     def _asked_to_stop(self) -> bool:

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supervisor.fleet.member import Ended
+    from supervisor.fleet.outcomes import Outcome
 
 
 class ExitStatus(IntEnum):
@@ -40,7 +40,7 @@ class RunReport:
         seconds: From the first request to stop until the end; 0 if nobody asked.
     """
 
-    workers: tuple[Ended, ...]
+    workers: tuple[Outcome, ...]
     seconds: float
 
     @property

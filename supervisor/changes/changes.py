@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING
 from supervisor.changes.plan import Plan, plan
 from supervisor.changes.rollout import BeginReplacement, ReleaseSlot, Rollout, SlotView, advance
 from supervisor.config.topic_size import TopicSize
-from supervisor.fleet.member import Member, slots_of
-from supervisor.fleet.wanted import SlotKey, SlotSpec
+from supervisor.fleet.configured_slots import slot_specs
+from supervisor.fleet.member import Member
+from supervisor.fleet.slot_spec import SlotKey, SlotSpec
 from supervisor.slot.machine import FINAL, READY, RUNNING, Slot
 from supervisor.slot.restart import ExitClass
 
@@ -155,7 +156,7 @@ class Changes:
         """
         self._require(consumer)
         keys = [
-            member.name
+            member.key
             for member in self._fleet.members
             if not member.retired
             and consumer in {None, member.consumer}
@@ -179,7 +180,7 @@ class Changes:
         self._require(consumer)
         names = [consumer] if consumer is not None else list(self.config.consumers)
         self._paused = (self._paused | set(names)) if paused else (self._paused - set(names))
-        keys = [m.name for m in self._fleet.members if m.consumer in names and not m.retired]
+        keys = [m.key for m in self._fleet.members if m.consumer in names and not m.retired]
         for key in keys:
             self._fleet.pause(key, paused=paused)
         told = tuple(map(str, keys))
@@ -221,7 +222,7 @@ class Changes:
     @property
     def _waits(self) -> bool:
         """Whether the first replacement of a rollout waits for a warm fork server."""
-        return self.rollout.under_way and not self.rollout.current and self._fleet.warming
+        return self.rollout.under_way and not self.rollout.current and self._fleet.warming_up
 
     def stop(self) -> None:
         """Replace nothing more: the fleet ends."""
@@ -234,11 +235,11 @@ class Changes:
         """Have as many workers as the topics need whose partitions are pinned by size."""
         heard = {}
         for member in self._fleet.members:
-            if member.counted is None or member.retired or not _is_of_now(member):
+            if member.partition_count is None or member.retired or not _is_of_now(member):
                 continue
             before = self._sizes.get(member.consumer)
-            if before is None or before.partitions != member.counted:
-                heard[member.consumer] = TopicSize.heard(before, member.counted)
+            if before is None or before.partitions != member.partition_count:
+                heard[member.consumer] = TopicSize.heard(before, member.partition_count)
         if heard and not self._stopped:
             self._sizes |= heard
             told = {name: size.partitions for name, size in heard.items()}
@@ -246,8 +247,8 @@ class Changes:
             self._apply(self.config, revive=False)
 
     def _apply(self, config: SupervisorConfig, *, revive: bool = True) -> Change:
-        wanted = slots_of(config, self._instance_id, self._logging, self._scaled, self._sizes)
-        members = {m.name: m for m in self._fleet.members if not m.retired}
+        wanted = slot_specs(config, self._instance_id, self._logging, self._scaled, self._sizes)
+        members = {m.key: m for m in self._fleet.members if not m.retired}
         for key in members.keys() & wanted.keys():
             if _waits_for(members[key], wanted[key].start):
                 self._fleet.pin(members[key], wanted[key].start)
@@ -284,7 +285,7 @@ class Changes:
         return Change(replaced=tuple(str(key) for step in steps for key in sorted(step)))
 
     def _views(self, now: float) -> dict[SlotKey, SlotView]:
-        return {member.name: _view(member, now) for member in self._fleet.members}
+        return {member.key: _view(member, now) for member in self._fleet.members}
 
     def _require(self, consumer: str | None) -> None:
         if consumer is not None and consumer not in self.config.consumers:

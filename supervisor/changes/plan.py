@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from supervisor.fleet.wanted import SlotKey, SlotSpec
+from supervisor.fleet.slot_spec import SlotKey, SlotSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from supervisor.changes.plan import RolloutStep
-    from supervisor.fleet.wanted import SlotKey
+    from supervisor.fleet.slot_spec import SlotKey
     from supervisor.slot.restart import ExitClass
 
 

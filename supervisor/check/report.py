@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from supervisor.check import timeouts, topics
 from supervisor.config.topic_size import ONLINE_TIMEOUT, Seen
 from supervisor.config.values import seconds
-from supervisor.fleet.member import start_frame
+from supervisor.fleet.configured_slots import start_frame
 from supervisor.protocol import Identity, Logging, encode
 
 if TYPE_CHECKING:
@@ -96,7 +96,11 @@ def _placed(consumer: str, table: ConsumerTable, problem: str) -> str:
 def _imported(config: SupervisorConfig, *, online: bool) -> dict[str, _Answer]:
     timeout = IMPORT_TIMEOUT + (ONLINE_TIMEOUT if online else 0)
     frames = b"".join(
-        encode(start_frame(config, Identity("check", name, 0), table.slots()[0], Logging("error")))
+        encode(
+            start_frame(
+                config, Identity("check", name, 0), table.slots()[0], logging=Logging("error")
+            )
+        )
         for name, table in config.consumers.items()
     )
     try:

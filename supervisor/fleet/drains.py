@@ -1,4 +1,4 @@
-"""The histogram of drains: how long workers took to end."""
+"""The histogram of drain times."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 class Drains(Collector):
-    """How long workers took to end once they were to."""
+    """Measures how long workers took to drain."""
 
     def __init__(self) -> None:
         self._seconds = Histogram(
@@ -26,11 +26,11 @@ class Drains(Collector):
         )
 
     def add(self, consumer: str, seconds: float) -> None:
-        """Take the drain of one worker."""
+        """Count the drain of one worker."""
         self._seconds.labels(consumer).observe(seconds)
 
     def collect(self) -> Iterator[Metric]:
-        """The histogram, without its moments of creation, as in `Fold`."""
+        """Yield the histogram without `_created` samples, as `Fold` does."""
         for metric in self._seconds.collect():
             metric.samples = [s for s in metric.samples if not s.name.endswith("_created")]
             yield metric

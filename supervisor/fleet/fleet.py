@@ -1,4 +1,4 @@
-"""All slots and their processes: what happens to them goes in, what has to be done is done."""
+"""Runs all slots: feeds events to their state machines, and performs the actions they return."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, assert_never
 
 from supervisor.fleet.fold import Fold
-from supervisor.fleet.group_removal import Removals
-from supervisor.fleet.member import explain
-from supervisor.fleet.outcomes import Endings
+from supervisor.fleet.group_removal import GroupRemovals
+from supervisor.fleet.outcome_recorder import OutcomeRecorder
+from supervisor.fleet.outcomes import describe_exit
 from supervisor.fleet.state_log import StateLog
-from supervisor.link import Died, Forked, Garbage, Link, Report, Unforked
 from supervisor.process.oom import OomKills
-from supervisor.process.warm_up import Warming
+from supervisor.process.warm_up import WarmUp
 from supervisor.process.worker_process import WorkerProcess
 from supervisor.protocol import (
     Abort,
@@ -60,44 +59,38 @@ from supervisor.slot.events import (
     StopRequested,
     Tick,
 )
-from supervisor.slot.machine import (
-    FINAL,
-    READY,
-    SlotState,
-    step,
-)
+from supervisor.slot.machine import FINAL, READY, SlotState, step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from supervisor.fleet.member import Member
-    from supervisor.fleet.wanted import SlotKey
+    from supervisor.fleet.slot_spec import SlotKey
     from supervisor.process.fork_server import ForkServer
+    from supervisor.process.worker_process import ProcessEvent
     from supervisor.slot.hang import Hang
     from supervisor.slot.restart import ExitClass
 
-log = logging.getLogger("supervisor")
+_log = logging.getLogger("supervisor")
 
-WORKER = "supervisor.worker.main:main"
-"""What workers run, unless a test has them run something else."""
-
-
-def preloaded(entry: str, preload: Sequence[str]) -> list[str]:
-    """The modules that workers find imported."""
-    return [entry.partition(":")[0], *preload] if entry == WORKER else list(preload)
-
-
-_WHY = {
-    "StopRequested": "it is not wanted any more",
-    "ReplacementRequested": "it is replaced",
-    "Hung": "it hangs",
-    "DrainBegun": "it drains by itself",
-    "ProtocolViolation": "it does not keep to the protocol",
+WORKER_ENTRY = "supervisor.worker.main:main"
+"""The entry of worker processes, unless a test has them run another one."""
+_REASONS: dict[type[Event], str] = {
+    StopRequested: "a stop was requested",
+    ReplacementRequested: "it is replaced",
+    Hung: "it hangs",
+    DrainBegun: "it drains by itself",
+    ProtocolViolation: "it violates the protocol",
 }
-"""What an event says to people, where the worker itself has said nothing."""
+"""Why an event changed a slot's state, in words, where the worker has reported no problem."""
 
 
-def _roll() -> float:
+def modules_to_preload(entry: str, preload: Sequence[str]) -> list[str]:
+    """List the modules that the fork server imports before it forks workers."""
+    return [entry.partition(":")[0], *preload] if entry == WORKER_ENTRY else list(preload)
+
+
+def _jitter() -> float:
     return random.random()  # noqa: S311 - spreads restarts; nothing to guess
 
 
@@ -106,9 +99,16 @@ class Fleet:
 
     Args:
         members: The slots, in the configuration's order.
-        server: Where workers are forked.
-        entry: What they run, "module:function".
-        post: Takes what processes report; it comes back through `take`.
+        server: The fork server that forks their processes.
+        entry: The entry of each process, "module:function".
+        post: Queues a process's event for the main loop, which passes it to `handle`.
+
+    Attributes:
+        members: The slots; replaced, never changed in place, so that any thread may read it.
+        fold: The workers' metrics.
+        states: The latest changes of state.
+        failures: The latest failures of workers.
+        drains: The histogram of drains.
     """
 
     def __init__(
@@ -116,7 +116,7 @@ class Fleet:
         members: Sequence[Member],
         server: ForkServer,
         entry: str,
-        post: Callable[[Member, Report], None],
+        post: Callable[[Member, ProcessEvent], None],
     ) -> None:
         self.members = tuple(members)
         self.fold = Fold()
@@ -125,24 +125,26 @@ class Fleet:
         self._entry = entry
         self._post = post
         self._oom = OomKills()
-        self._warming: Warming | None = None
-        self._removals = Removals(server, self._ask_group) if entry == WORKER else None
-        self._endings = Endings(self._removals)
-        self.failures = self._endings.failures
-        self.drains = self._endings.drains
+        self._warm_up: WarmUp | None = None
+        self._removals = GroupRemovals(server, self._ask_group) if entry == WORKER_ENTRY else None
+        self._outcomes = OutcomeRecorder(self._removals)
+        self.failures = self._outcomes.failures
+        self.drains = self._outcomes.drains
+
+    # Time and requests
 
     @property
     def finished(self) -> bool:
-        """Whether no slot has a process, or will have one."""
+        """Whether every slot has ended for good."""
         return all(member.slot.state in FINAL for member in self.members)
 
     def next_deadline(self) -> float | None:
-        """When `tick` matters next, in monotonic seconds."""
+        """Return when `tick` is due next, in monotonic seconds; None if never."""
         deadlines = (member.slot.deadline for member in self.members)
         return min((deadline for deadline in deadlines if deadline is not None), default=None)
 
     def tick(self) -> None:
-        """Let each slot whose deadline is due act on it."""
+        """Advance each slot whose deadline has passed."""
         now = time.monotonic()
         self._oom.look(now)
         for member in self.members:
@@ -150,56 +152,56 @@ class Fleet:
                 self._advance(member, Tick())
 
     def stop(self, *, now: bool) -> None:
-        """Tell every slot that it is not wanted any more."""
+        """Stop every slot; kill its process if `now`."""
         for member in self.members:
             self._advance(member, StopRequested(now=now))
 
     def add(self, member: Member) -> None:
-        """One slot more; its first process starts at its deadline."""
+        """Add a slot; its first process starts at its deadline."""
         self.members = (*self.members, member)
 
     def retire(self, key: SlotKey) -> None:
-        """Drain a slot that is not wanted any more; `sweep` forgets it once it has ended."""
-        member = self._named(key)
+        """Drain a slot; `sweep` removes it once it has ended."""
+        member = self._member(key)
         member.retired = True
         self._advance(member, StopRequested())
 
     def replace(self, key: SlotKey, reason: ExitClass, *, hold: bool) -> None:
-        """Drain a slot's process; its successor starts then, or when it is released."""
-        self._advance(self._named(key), ReplacementRequested(reason, hold))
+        """Drain a slot's process; its successor starts then, or with `hold` at `release`."""
+        self._advance(self._member(key), ReplacementRequested(reason, hold))
 
     def hung(self, member: Member, hang: Hang) -> None:
-        """A slot's process lives and does not do its work: it is made to end."""
+        """End a slot's process that lives and does not work."""
         member.complaint = member.complaint or hang.why
         self._advance(member, Hung(hang.reason))
 
     def release(self, key: SlotKey) -> None:
-        """Let a slot that holds start its process."""
-        self._advance(self._named(key), Released())
+        """Let a slot on hold start its process."""
+        self._advance(self._member(key), Released())
 
     def pin(self, member: Member, start: Start) -> None:
-        """Tell a worker that counted its topic's partitions, and waits, which are its own."""
+        """Send the pinned partitions to a worker that has counted its topic's and waits."""
         member.start = member.running = start
         if member.process is not None:
             member.process.send(start)
 
     def pause(self, key: SlotKey, *, paused: bool) -> None:
-        """Have a slot's worker, and those that follow it, fetch nothing; or go on."""
-        member = self._named(key)
+        """Have a slot's worker, and its successors, fetch nothing; or resume."""
+        member = self._member(key)
         if member.paused is not paused:
             member.paused = paused
-            log.info("paused" if paused else "resumed", extra=member.fields)
+            _log.info("paused" if paused else "resumed", extra=member.fields)
             if member.process is not None:
                 member.process.send(Pause() if paused else Resume())
 
-    def leave_behind_nobody(self, consumer: str) -> None:
-        """Take out of the group what this consumer's ended slots have left in it."""
+    def evict_ended_members(self, consumer: str) -> None:
+        """Remove from the group the members that this consumer's ended slots have left in it."""
         for member in self.members:
             if member.consumer == consumer and member.slot.state in FINAL:
-                self._endings.remove(member)
+                self._outcomes.remove_from_group(member)
 
     def sweep(self) -> None:
-        """Forget retired slots that have ended."""
+        """Remove retired slots that have ended."""
         if any(member.retired for member in self.members):
             self.members = tuple(
                 m for m in self.members if not (m.retired and m.slot.state in FINAL)
@@ -207,50 +209,69 @@ class Fleet:
 
     @property
     def leaving(self) -> int:
-        """How many slots that are not wanted any more still work, or are in their group."""
+        """How many retired slots still work, or have members in their group."""
         retired = sum(member.retired for member in self.members)
         return retired + (self._removals.under_way if self._removals else 0)
 
     def renew_server(self, preload: Sequence[str]) -> None:
-        """Fork the next workers from a new process, which imports its modules anew."""
-        self._server.renew(preloaded(self._entry, preload))
-        if self._warming is not None:
-            self._warming.abandon()
-        self._warming = Warming(self._server)
+        """Fork the next workers from a new fork server, which imports its modules anew."""
+        self._server.renew(modules_to_preload(self._entry, preload))
+        if self._warm_up is not None:
+            self._warm_up.abandon()
+        self._warm_up = WarmUp(self._server)
 
     @property
-    def warming(self) -> bool:
-        """Whether the next workers would have to wait for their fork server's imports."""
-        return self._warming is not None and self._warming.under_way
+    def warming_up(self) -> bool:
+        """Whether a renewed fork server still imports its modules."""
+        return self._warm_up is not None and self._warm_up.under_way
 
-    def _named(self, key: SlotKey) -> Member:
-        return next(member for member in self.members if member.name == key)
+    async def close(self) -> None:
+        """Abandon the processes that are left, which makes them drain; end the fork server."""
+        for member in self.members:
+            if member.process is not None:
+                member.process.abandon()
+        if self._removals is not None:
+            self._removals.close()
+        if self._warm_up is not None:
+            self._warm_up.abandon()
+        await self._server.close()
 
-    def take(self, member: Member, report: Report) -> None:
-        """Act on what a slot's process reported."""
-        match report:
-            case Forked(pid):
-                member.pid = pid
-                self._advance(member, Spawned())
-            case Unforked(message):
-                member.complaint = message
-                self._advance(member, SpawnFailed(_roll()))
-                member.lay_down()
-            case Garbage(message):
-                self._distrust(member, message)
-            case Died(status):
-                killed, now = member.slot.killed, time.monotonic()
-                oom = status == -signal.SIGKILL and not killed and self._oom.explains(now)
-                why = explain(status, killed=killed, out_of_memory=oom)
-                member.complaint = member.complaint or why
-                self.fold.ended(member.key)
-                member.died(status)
-                self._advance(member, Exited(status, _roll(), oom))
-                member.lay_down()
+    def _member(self, key: SlotKey) -> Member:
+        return next(member for member in self.members if member.key == key)
+
+    # Events of processes
+
+    def handle(self, member: Member, event: ProcessEvent) -> None:
+        """Take an event of a slot's process."""
+        match event:
+            case Spawned():
+                member.pid = event.pid
+                self._advance(member, event)
+            case SpawnFailed():
+                member.complaint = event.message
+                self._advance(member, replace(event, random=_jitter()))
+                member.reset_process()
+            case ProtocolViolation():
+                self._reject(member, event)
+            case Exited():
+                self._process_exited(member, event)
             case _:
-                self._take_frame(member, report)
+                self._handle_frame(member, event)
 
-    def _take_frame(self, member: Member, frame: Frame) -> None:
+    def _process_exited(self, member: Member, exited: Exited) -> None:
+        killed = member.slot.killed
+        by_someone_else = exited.status == -signal.SIGKILL and not killed
+        out_of_memory = by_someone_else and self._oom.explains(time.monotonic())
+        if not member.complaint:
+            member.complaint = describe_exit(
+                exited.status, killed=killed, out_of_memory=out_of_memory
+            )
+        self.fold.ended(member.key)
+        member.process_exited(exited.status)
+        self._advance(member, replace(exited, random=_jitter(), out_of_memory=out_of_memory))
+        member.reset_process()
+
+    def _handle_frame(self, member: Member, frame: Frame) -> None:
         match frame:
             case Heartbeat():
                 if frame.metrics is not None:
@@ -260,88 +281,88 @@ class Fleet:
                 if frame.state == "draining":
                     self._advance(member, DrainBegun())
             case Counted():
-                member.counted = frame.partitions
+                member.partition_count = frame.partitions
             case WorkerFailed():
                 member.complaint = frame.message
                 self._advance(member, DrainBegun())
             case Bye():
-                # Its process may still hang, in a client's close or an atexit function.
+                # The process may still hang, in a client's close or an atexit function.
                 self._advance(member, DrainBegun())
             case Hello():
                 pass  # the pid comes from the fork server
             case Start() | Drain() | Abort() | Pause() | Resume() | Dump() | AskGroup():
-                self._distrust(member, f"a worker does not send {frame.type} frames")
+                message = f"a worker must not send {frame.type} frames"
+                self._reject(member, ProtocolViolation(message))
             case _:
                 assert_never(frame)
 
+    def _reject(self, member: Member, violation: ProtocolViolation) -> None:
+        member.complaint = violation.message
+        _log.error("the worker violates the protocol: %s", violation.message, extra=member.fields)
+        self._advance(member, violation)
+
     def _ask_group(self, consumer: str) -> None:
-        """A slot of this consumer is out of its group: the others learn of it at once."""
+        """Tell a consumer's workers to ask their group at once: a member has left it for good."""
         for member in self.members:
             if member.consumer == consumer and member.process and member.slot.state in READY:
                 member.process.send(AskGroup())
 
-    def _distrust(self, member: Member, message: str) -> None:
-        member.complaint = message
-        log.error("a worker does not keep to the protocol: %s", message, extra=member.fields)
-        self._advance(member, ProtocolViolation())
+    # Actions
 
     def _advance(self, member: Member, event: Event) -> None:
         before = member.slot
         member.slot, actions = step(before, event, time.monotonic(), member.policy)
         if member.slot.state is not before.state:
-            self._tell(member, before.state, event)
+            self._record_transition(member, before.state, event)
         for action in actions:
-            self._act(member, action)
+            self._perform(member, action)
 
-    def _tell(self, member: Member, before: SlotState, event: Event) -> None:
+    def _record_transition(self, member: Member, before: SlotState, event: Event) -> None:
         state = member.slot.state
-        why = member.complaint or _WHY.get(type(event).__name__, "")
-        why += f": {event.reason.value}" if isinstance(event, ReplacementRequested) else ""
-        self.states.add(member.key, member.pid, before, state, at=time.time(), why=why)
+        why = member.complaint or _REASONS.get(type(event), "")
+        if isinstance(event, ReplacementRequested):
+            why = f"{why}: {event.reason.value}"
+        self.states.add(member.key, member.pid, before=before, after=state, at=time.time(), why=why)
         if state in READY and before not in READY and member.heartbeat is not None:
             partitions = [f"{topic}/{number}" for topic, number in member.heartbeat.assigned]
-            log.info("assigned", extra={**member.fields, "partitions": partitions})
+            _log.info("assigned", extra={**member.fields, "partitions": partitions})
         elif state is SlotState.DRAINING:
-            log.info("draining", extra={**member.fields, "left": member.left})
+            _log.info("draining", extra={**member.fields, "left": member.left})
 
-    def _act(self, member: Member, action: Action) -> None:
+    def _perform(self, member: Member, action: Action) -> None:
         match action:
             case Spawn():
                 self._spawn(member)
             case ScheduleRestart():
-                self._endings.retrying(member, action)
+                self._outcomes.restart_scheduled(member, action)
             case CompleteReplacement(reason, seconds):
-                self._endings.renewed(member, reason, seconds)
+                self._outcomes.replaced(member, reason, seconds)
             case Fail(reason, why):
-                self._endings.failed(member, reason, why)
+                self._outcomes.failed(member, reason, why)
             case Finish(reason):
-                self._endings.gone(member, reason)
+                self._outcomes.finished(member, reason)
             case SendStart() | SendDump() | SendDrain() | SendTerm() | SendKill() | Abandon():
-                self._command(member, action)
+                if member.process is not None:
+                    self._perform_on_process(member, member.process, action)
             case _:
                 assert_never(action)
 
-    def _command(self, member: Member, action: ProcessAction) -> None:
-        process = member.process
-        if process is None:
-            return
+    def _perform_on_process(
+        self, member: Member, process: WorkerProcess, action: ProcessAction
+    ) -> None:
         match action:
             case SendStart():
-                log.info("worker started", extra=member.fields)
-                member.running = member.start
-                process.send(replace(member.start, evict=list(member.departed.dead)))
-                if member.paused:
-                    process.send(Pause())
+                self._send_start(member, process)
             case SendDump():
                 process.send(Dump())
             case SendDrain():
                 process.send(Drain())
             case SendTerm():
-                log.warning("the drain deadline passed: SIGTERM", extra=member.fields)
+                _log.warning("the drain deadline passed: SIGTERM", extra=member.fields)
                 process.send(Abort())  # a main thread inside C code runs no signal handler
                 process.signal(signal.SIGTERM)
             case SendKill():
-                log.warning("SIGKILL", extra=member.fields)
+                _log.warning("SIGKILL", extra=member.fields)
                 process.signal(signal.SIGKILL)
             case Abandon():
                 process.abandon()
@@ -349,23 +370,20 @@ class Fleet:
             case _:
                 assert_never(action)
 
+    def _send_start(self, member: Member, process: WorkerProcess) -> None:
+        _log.info("worker started", extra=member.fields)
+        member.running = member.start
+        process.send(replace(member.start, evict=list(member.dead_members.dead)))
+        if member.paused:
+            process.send(Pause())
+
     def _spawn(self, member: Member) -> None:
-        link = Link(member, self._post)
         try:
-            member.process = WorkerProcess(self._server, self._entry, link)
+            member.process = WorkerProcess(
+                self._server, self._entry, lambda event: self._post(member, event)
+            )
             member.spawned += 1
         except OSError as error:
-            named = f": {error.filename}" if error.filename else ""
-            why = f"the system gives no process: {error.strerror or error}{named}"
-            self._post(member, Unforked(why))
-
-    async def close(self) -> None:
-        """Let go of processes that are left, which makes them drain, and end the fork server."""
-        for member in self.members:
-            if member.process is not None:
-                member.process.abandon()
-        if self._removals is not None:
-            self._removals.close()
-        if self._warming is not None:
-            self._warming.abandon()
-        await self._server.close()
+            path = f": {error.filename}" if error.filename else ""
+            message = f"cannot fork a worker: {error.strerror or error}{path}"
+            self._post(member, SpawnFailed(message))

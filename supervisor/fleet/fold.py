@@ -1,6 +1,6 @@
-"""The metrics of all workers, added up over all the processes that a slot has had.
+"""Adds up the metrics of all workers, over all the processes that each slot has had.
 
-A worker sends all its families once a second. Counters and histograms of workers that ended
+A worker sends all its metric families once a second. Counters and histograms of ended workers
 are kept, so that they never go down; a dead worker's gauges disappear.
 """
 
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
 _log = logging.getLogger("supervisor")
 
 _ADDITIVE = frozenset({"counter", "histogram", "summary", "gaugehistogram"})
-
+"""Types of metrics whose samples are kept when a worker ends."""
 
 _SampleKey = tuple[str, tuple[tuple[str, str], ...]]
 
 
 class _Folded:
-    """One family under construction; samples keep the order in which they first appear."""
+    """A metric family that is being added up; samples keep the order of their first appearance."""
 
     def __init__(self, kind: str, text: str) -> None:
         self.kind = kind
@@ -35,7 +35,7 @@ class _Folded:
     def add(self, family: Family) -> None:
         for name, labels, value in family[3]:
             if name.endswith("_created"):
-                continue  # a moment, not an amount; and the next worker's is another
+                continue  # a timestamp cannot be added up
             key = (name, tuple(labels.items()))
             before = self.samples.get(key, 0.0) if self.kind in _ADDITIVE else 0.0
             self.samples[key] = before + value
@@ -48,23 +48,23 @@ class _Folded:
 
 
 class Fold:
-    """Adds up what workers report, over all the processes that a slot has had."""
+    """Adds up the metrics of workers."""
 
     def __init__(self) -> None:
         self._ended: dict[str, _Folded] = {}
         self._live: dict[object, str] = {}
 
     def update(self, worker: object, metrics: str) -> None:
-        """Take a living worker's snapshot, a heartbeat's, in place of its last one."""
+        """Replace a living worker's metrics by those of its latest heartbeat."""
         self._live[worker] = metrics
 
     def ended(self, worker: object) -> None:
-        """Keep what the worker counted; forget what it measured."""
+        """Keep the counters and histograms of a worker that ended; drop its gauges."""
         if (metrics := self._live.pop(worker, None)) is not None:
-            _add(self._ended, (f for f in _families(metrics) if f[1] in _ADDITIVE))
+            _add(self._ended, _additive(_families(metrics)))
 
     def collect(self) -> Iterator[Metric]:
-        """The families, folded as of now."""
+        """Yield the families, added up as of now."""
         total: dict[str, _Folded] = {}
         for name, ended in self._ended.items():
             total[name] = _Folded(ended.kind, ended.text)
@@ -72,6 +72,13 @@ class Fold:
         for metrics in self._live.values():
             _add(total, _families(metrics))
         return (folded.metric(name) for name, folded in total.items())
+
+
+def _additive(families: Iterable[Family]) -> Iterator[Family]:
+    for family in families:
+        _, kind, _, _ = family
+        if kind in _ADDITIVE:
+            yield family
 
 
 def _families(metrics: str) -> list[Family]:

@@ -1,4 +1,4 @@
-"""Looks after workers that live: replaces those that hang, and those that have done enough."""
+"""Watches living workers: replaces those that hang, and recycles those that are due."""
 
 from __future__ import annotations
 
@@ -18,25 +18,33 @@ if TYPE_CHECKING:
 
     from supervisor.fleet.fleet import Fleet
     from supervisor.fleet.member import Member
-    from supervisor.fleet.wanted import SlotKey
+    from supervisor.fleet.slot_spec import SlotKey
     from supervisor.slot.hang import Hang, HangWatch
 
-log = logging.getLogger("supervisor")
+_log = logging.getLogger("supervisor")
 
 LOOK = 0.5
-"""Seconds between two looks; a turn of the main loop for each of many heartbeats costs nothing."""
+"""Seconds between two looks at the workers."""
 BLOCKED = 2.0
-"""Seconds that a drain may take once no handler runs, before its group is seen to."""
+"""Seconds of a drain without a running handler after which ended members are evicted."""
 
 
-def _chance() -> float:
+def _jitter() -> float:
     return random.random()  # noqa: S311 - spreads replacements; nothing to guess
 
 
 @dataclass(slots=True)
-class _Seen:
+class _Watched:
+    """What is remembered of a worker's process.
+
+    Attributes:
+        watch: The memory of the hang detectors.
+        jitter: A number in [0, 1) that spreads the recycling of processes.
+        due: Whether its recycling has been logged.
+    """
+
     watch: HangWatch
-    chance: float
+    jitter: float
     due: bool = False
 
 
@@ -45,96 +53,113 @@ class Health:
 
     Args:
         fleet: The workers.
-        recycle: Replaces one that has done nothing wrong when its turn comes; asking for the
-            same one again changes nothing.
+        recycle: Replaces a healthy worker when its turn comes; may be called again for the same
+            one.
     """
 
     def __init__(self, fleet: Fleet, recycle: Callable[[SlotKey], None]) -> None:
         self._fleet = fleet
         self._recycle = recycle
-        self._attention = AttentionClock()
-        self._seen: dict[SlotKey, _Seen] = {}
+        self._clock = AttentionClock()
+        self._watched: dict[SlotKey, _Watched] = {}
         self._looked: float | None = None
 
     def look(self, now: float) -> None:
-        """Look at every worker. To be called at least once a second; more often costs nothing."""
+        """Look at every worker. Call it at least once a second; more often is cheap."""
         if self._looked is not None and now - self._looked < LOOK:
             return
         self._looked = now
-        at = self._attention.at(now)
-        running = [m for m in self._fleet.members if m.slot.state in RUNNING and m.pid is not None]
-        seen = {m.name: self._seen.get(m.name) for m in running}
-        self._seen = {key: known for key, known in seen.items() if known is not None}
+        at = self._clock.at(now)
+        running = [member for member in self._fleet.members if _is_running(member)]
+        self._forget_all_but({member.key for member in running})
         for member in running:
             self._look_at(member, now, at)
-        for consumer in {m.consumer for m in self._fleet.members if _is_blocked(m, now)}:
-            self._fleet.leave_behind_nobody(consumer)
+        self._unblock_drains(now)
+
+    def _forget_all_but(self, keys: set[SlotKey]) -> None:
+        self._watched = {key: watched for key, watched in self._watched.items() if key in keys}
 
     def _look_at(self, member: Member, now: float, at: float) -> None:
-        seen = self._seen.get(member.name)
-        before = None if seen is None else seen.watch
-        watch, hang = detect_hang(before, _sight(member), member.policy.limits, at)
-        if seen is None or seen.watch.process != watch.process:
-            seen = self._seen[member.name] = _Seen(watch, _chance())
-        seen.watch = watch
+        watched = self._watched.get(member.key)
+        before = None if watched is None else watched.watch
+        watch, hang = detect_hang(before, _observe(member), member.policy.limits, at)
+        if watched is None or watched.watch.process != watch.process:
+            watched = self._watched[member.key] = _Watched(watch, _jitter())
+        watched.watch = watch
         if hang is not None:
-            self._hangs(member, hang)
+            self._replace_hung(member, hang)
         elif member.policy.lifespan.limited and member.slot.state in READY:
-            self._recycle_if_due(member, seen, now)
+            self._recycle_if_due(member, watched, now)
 
-    def _hangs(self, member: Member, hang: Hang) -> None:
-        pid, process = member.pid, member.process
-        stopped = pid is not None and is_stopped(pid)
+    def _replace_hung(self, member: Member, hang: Hang) -> None:
+        stopped = member.pid is not None and is_stopped(member.pid)
         hint = "; a signal has stopped it, so it cannot write its stacks" if stopped else ""
         fields = {**member.fields, "reason": hang.reason.value}
-        log.error("the worker hangs: %s%s", hang.why, hint, extra=fields)
+        _log.error("the worker hangs: %s%s", hang.why, hint, extra=fields)
+        process = member.process
         self._fleet.hung(member, hang)
         if hang.deaf and process is not None:
-            process.signal(DUMP_SIGNAL)  # its control thread may wait for the interpreter's lock
+            # Its control thread may wait for the interpreter's lock.
+            process.signal(DUMP_SIGNAL)
 
-    def _recycle_if_due(self, member: Member, seen: _Seen, now: float) -> None:
-        span = member.policy.lifespan
-        usage = usage_of(member.pid) if span.resident_bytes and member.pid is not None else None
-        used = Used(
-            seconds=0.0 if member.slot.started is None else now - member.slot.started,
-            records=0 if member.heartbeat is None else member.heartbeat.processed,
-            resident_bytes=None if usage is None else usage.resident_bytes,
-        )
-        why = span.due(used, seen.chance)
-        if why is None or self._is_short_of(member.consumer):
+    def _recycle_if_due(self, member: Member, watched: _Watched, now: float) -> None:
+        why = member.policy.lifespan.due(_used(member, now), watched.jitter)
+        if why is None or self._is_short_of_workers(member.consumer):
             return
-        if not seen.due:
-            seen.due = True
-            log.info("the worker is to be recycled: %s", why, extra=member.fields)
-        self._recycle(member.name)
+        if not watched.due:
+            watched.due = True
+            _log.info("the worker is to be recycled: %s", why, extra=member.fields)
+        self._recycle(member.key)
 
-    def _is_short_of(self, consumer: str) -> bool:
-        """Whether a worker of this consumer is away already, perhaps because none can start."""
+    def _is_short_of_workers(self, consumer: str) -> bool:
+        """Return whether a worker of this consumer is missing, perhaps because none can start."""
         states = (m.slot.state for m in self._fleet.members if m.consumer == consumer)
         return any(state not in READY | FINAL for state in states)
 
+    def _unblock_drains(self, now: float) -> None:
+        blocked = {m.consumer for m in self._fleet.members if _is_blocked(m, now)}
+        for consumer in blocked:
+            self._fleet.evict_ended_members(consumer)
+
+
+def _is_running(member: Member) -> bool:
+    return member.slot.state in RUNNING and member.pid is not None
+
 
 def _is_blocked(member: Member, now: float) -> bool:
-    """Whether a worker drains with nothing left to do: the broker does not take its last commit.
+    """Return whether a worker drains with nothing in flight: its last commit is not answered.
 
     A static member that has ended stays in its group. If a rebalance was under way then, the
-    group waits for it up to its session time-out, in the answers to the others' JoinGroup; and a
-    broker reads no further request from a connection before it has answered the one before.
+    group waits for that member until its session times out, and the JoinGroup requests of the
+    others stay unanswered; and a broker reads no further request from a connection before it has
+    answered the one before.
     """
-    slot, beat = member.slot, member.heartbeat
-    done = beat is not None and beat.in_flight == 0
-    draining = slot.state is SlotState.DRAINING and slot.asked is not None
-    return done and draining and now - (slot.asked or now) >= BLOCKED
+    slot, heartbeat = member.slot, member.heartbeat
+    if slot.state is not SlotState.DRAINING or slot.drain_began is None:
+        return False
+    if heartbeat is None or heartbeat.in_flight > 0:
+        return False
+    return now - slot.drain_began >= BLOCKED
 
 
-def _sight(member: Member) -> Observation:
-    beat = member.heartbeat
-    if beat is None:
+def _used(member: Member, now: float) -> Used:
+    lifespan = member.policy.lifespan
+    usage = usage_of(member.pid) if lifespan.resident_bytes and member.pid is not None else None
+    return Used(
+        seconds=0.0 if member.slot.started is None else now - member.slot.started,
+        records=0 if member.heartbeat is None else member.heartbeat.processed,
+        resident_bytes=None if usage is None else usage.resident_bytes,
+    )
+
+
+def _observe(member: Member) -> Observation:
+    heartbeat = member.heartbeat
+    if heartbeat is None:
         return Observation(member.spawned)
     return Observation(
         member.spawned,
-        member.heard_at,
-        beat.joined,
-        beat.oldest_handler_seconds,
-        () if member.paused else tuple(beat.behind),
+        beat=member.heard_at,
+        joined=heartbeat.joined,
+        handler_seconds=heartbeat.oldest_handler_seconds,
+        behind=() if member.paused else tuple(heartbeat.behind),
     )

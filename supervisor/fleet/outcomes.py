@@ -1,112 +1,112 @@
-"""What is remembered and told of the ends of workers: restarts, failures, drains."""
+"""How workers ended: the outcome of a slot, failures of workers, and the log of the latest ones."""
 
 from __future__ import annotations
 
-import logging
-import time
-from typing import TYPE_CHECKING
+import signal
+from dataclasses import dataclass, replace
 
-from supervisor.failures import Failures
-from supervisor.fleet.drains import Drains
-from supervisor.fleet.member import Ended, Failure
-from supervisor.slot.restart import ExitClass
+from supervisor.slot.restart import ExitClass, ExitCode
 
-if TYPE_CHECKING:
-    from supervisor.fleet.group_removal import Removals
-    from supervisor.fleet.member import Member
-    from supervisor.slot.events import ScheduleRestart
-
-log = logging.getLogger("supervisor")
+KEPT = 50
+"""Number of failures that are kept."""
+MESSAGE_LENGTH = 2000
+"""Characters of a message that the log keeps; a worker may send any text."""
 
 
-class Endings:
-    """The ends of a fleet's workers.
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How the last worker of a slot ended: a line of the drain report.
 
-    Args:
-        removals: Takes slots out of their groups that are gone for good; None: nobody does.
+    Attributes:
+        consumer: The consumer's name.
+        slot: The slot's number.
+        pid: The last worker's process; None if none was ever forked.
+        reason: Why it ended.
+        seconds: From the start of its drain to its end; 0 if it did not drain.
+        left: Records that it had fetched and did not finish, by its last heartbeat.
+        killed: Whether it was sent SIGKILL.
+        failed: Whether the slot failed for good while it was wanted.
     """
 
-    def __init__(self, removals: Removals | None) -> None:
-        self.failures = Failures()
-        self.drains = Drains()
-        self._removals = removals
+    consumer: str
+    slot: int
+    pid: int | None
+    reason: ExitClass
+    seconds: float
+    left: int
+    killed: bool
+    failed: bool
 
-    def retrying(self, member: Member, retry: ScheduleRestart) -> None:
-        """It ended although it is wanted; another one follows after a delay."""
-        member.restarts[retry.reason] += 1
-        self._remember(member, retry.reason, f"next start after {retry.delay:.3g} s")
-        log.warning(
-            "worker ended: %s; the next one starts in %.3g s",
-            member.complaint,
-            retry.delay,
-            extra={
-                **member.fields,
-                "reason": retry.reason.value,
-                "restarts": member.restarts.total(),
-            },
+    @property
+    def clean(self) -> bool:
+        """Whether it finished what it had begun and ended by itself."""
+        return self.reason is ExitClass.DONE and not self.killed and not self.failed
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerFailure:
+    """A worker that ended otherwise than by a clean drain.
+
+    Attributes:
+        consumer: The consumer's name.
+        slot: The slot's number.
+        pid: The process; None if none was forked.
+        reason: The class of its end.
+        message: The reason in words, from the worker or from its exit status.
+        at: When, in seconds since the epoch; for display, never for deadlines.
+        consequence: What the supervisor did next, in words.
+    """
+
+    consumer: str
+    slot: int
+    pid: int | None
+    reason: ExitClass
+    message: str
+    at: float
+    consequence: str
+
+
+class FailureLog:
+    """The latest `KEPT` failures of a fleet's workers."""
+
+    def __init__(self) -> None:
+        self.latest: tuple[WorkerFailure, ...] = ()
+        """Oldest first; replaced, never changed in place, so that any thread may read it."""
+
+    def add(self, failure: WorkerFailure) -> None:
+        """Append a failure, and drop the oldest one if there are too many."""
+        if len(failure.message) > MESSAGE_LENGTH:
+            failure = replace(failure, message=failure.message[: MESSAGE_LENGTH - 1] + "…")
+        self.latest = (*self.latest[1 - KEPT :], failure)
+
+
+def describe_exit(status: int | None, *, killed: bool = False, out_of_memory: bool = False) -> str:
+    """Describe an exit status in words.
+
+    Args:
+        status: As in `supervisor.slot.restart.classify`.
+        killed: Whether the supervisor sent SIGKILL.
+        out_of_memory: Whether the kernel's out-of-memory killer has just killed a process.
+    """
+    if out_of_memory:
+        return (
+            "killed by the kernel, which had no memory left for it: give the fleet more, or set "
+            "max_rss to recycle workers in time"
         )
+    if killed and status in {None, -signal.SIGKILL}:
+        return "killed by the supervisor"
+    if status is None:
+        return "its exit status is unknown: the fork server was dead"
+    if status == -signal.SIGKILL:
+        return "ended by SIGKILL, which this supervisor did not send"
+    if status < 0:
+        return f"ended by {_signal_name(-status)}"
+    names = {code.value: f" ({code.name.lower()})" for code in ExitCode}
+    return f"exit code {status}{names.get(status, '')}"
 
-    def renewed(self, member: Member, reason: ExitClass, seconds: float) -> None:
-        """It was replaced as planned, and took so long to end."""
-        member.restarts[reason] += 1
-        self.drains.add(member.consumer, seconds)
-        facts = {"reason": reason.value, "left": member.left, "drain_seconds": round(seconds, 3)}
-        log.info("worker replaced", extra={**member.fields, **facts})
 
-    def failed(self, member: Member, reason: ExitClass, why: str) -> None:
-        """It ended, and the slot with it, although it is wanted."""
-        self._remember(member, reason, f"failed for good: {why}")
-        self._end(member, reason, failed=True)
-        log.error(
-            "failed for good: %s; not started again: %s",
-            member.complaint,
-            why,
-            extra={**member.fields, "reason": reason.value},
-        )
-
-    def gone(self, member: Member, reason: ExitClass) -> None:
-        """It ended as it was to."""
-        ended = self._end(member, reason, failed=False)
-        if not ended.clean:
-            self.failures.add(member, reason, time.time(), "none follows: it was to end")
-        log.log(
-            logging.INFO if ended.clean else logging.WARNING,
-            "worker ended" if ended.clean else f"worker ended badly: {member.complaint}",
-            extra={
-                **member.fields,
-                "reason": reason.value,
-                "drain_seconds": round(ended.seconds, 3),
-                "left": ended.left,
-                "killed": ended.killed,
-            },
-        )
-
-    def _remember(self, member: Member, reason: ExitClass, consequence: str) -> None:
-        if reason is not ExitClass.DONE:
-            now = time.time()
-            member.last_failure = Failure(reason, member.complaint, now)
-            self.failures.add(member, reason, now, consequence)
-
-    def _end(self, member: Member, reason: ExitClass, *, failed: bool) -> Ended:
-        slot = member.slot
-        member.ended = Ended(
-            consumer=member.consumer,
-            slot=member.index,
-            pid=member.pid,
-            reason=reason,
-            seconds=0.0 if slot.asked is None else time.monotonic() - slot.asked,
-            left=member.left,
-            killed=slot.killed,
-            failed=failed,
-        )
-        if slot.asked is not None:
-            self.drains.add(member.consumer, member.ended.seconds)
-        if member.retired or slot.wanted:
-            self.remove(member)
-        return member.ended
-
-    def remove(self, member: Member) -> None:
-        """Take out of its group what an ended slot has left there, if anything."""
-        if self._removals is not None:
-            self._removals.remove(member)
-            member.departed = member.departed.succeeded()
+def _signal_name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return f"signal {number}"

@@ -1,4 +1,4 @@
-"""The latest changes of state of all slots, a bounded list. Pure."""
+"""The latest state changes of all slots. Pure."""
 
 from __future__ import annotations
 
@@ -6,25 +6,26 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from supervisor.fleet.slot_spec import SlotKey
     from supervisor.slot.machine import SlotState
 
 KEPT = 1000
-"""Changes that are remembered."""
+"""Number of changes that are kept."""
 
 
 @dataclass(frozen=True, slots=True)
 class StateChange:
-    """One slot went from one state to another.
+    """A slot went from one state to another.
 
     Attributes:
-        number: Of all changes since the supervisor's start, from 1.
+        number: Counts all changes since the supervisor's start, from 1.
         at: When, in seconds since the epoch.
         consumer: The consumer's name.
         slot: The slot's number.
         pid: Its process at that moment, if there was one.
-        before: The state that it left.
-        after: The state that it is in.
-        why: What led to it, where that is known; "" elsewhere.
+        before: The old state.
+        after: The new state.
+        why: The reason, if it is known; else "".
     """
 
     number: int
@@ -37,7 +38,7 @@ class StateChange:
     why: str = ""
 
     def shown(self) -> dict[str, Any]:
-        """The same, ready for JSON."""
+        """Return the change ready for JSON."""
         return {
             "number": self.number,
             "at": self.at,
@@ -51,27 +52,36 @@ class StateChange:
 
 
 class StateLog:
-    """The last `KEPT` changes."""
+    """The latest `KEPT` changes."""
 
     def __init__(self) -> None:
         self.latest: tuple[StateChange, ...] = ()
-        """Oldest first; replaced, never changed, so that any thread may read it."""
+        """Oldest first; replaced, never changed in place, so that any thread may read it."""
 
     def add(
         self,
-        slot: tuple[str, int],
+        slot: SlotKey,
         pid: int | None,
+        *,
         before: SlotState,
         after: SlotState,
-        *,
         at: float,
         why: str = "",
     ) -> None:
-        """Take one change."""
+        """Append a change, and drop the oldest one if there are too many."""
         number = self.latest[-1].number + 1 if self.latest else 1
-        change = StateChange(number, at, *slot, pid, before, after, why)
+        change = StateChange(
+            number,
+            at,
+            consumer=slot.consumer,
+            slot=slot.index,
+            pid=pid,
+            before=before,
+            after=after,
+            why=why,
+        )
         self.latest = (*self.latest[1 - KEPT :], change)
 
     def after(self, number: int) -> list[StateChange]:
-        """The changes behind one that is known; 0: all that are remembered."""
+        """List the changes after the one with this number; 0: all that are kept."""
         return [change for change in self.latest if change.number > number]

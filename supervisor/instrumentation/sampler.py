@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from supervisor.fleet.member import Member
+    from supervisor.fleet.slot_spec import SlotKey
 
 
 LOOK = 1.0
@@ -34,7 +35,7 @@ class Sampler:
 
     def __init__(self, members: Callable[[], Sequence[Member]]) -> None:
         self._members = members
-        self._seen: dict[tuple[str, int], _Seen] = {}
+        self._seen: dict[SlotKey, _Seen] = {}
         self._history = History()
         self._looked: float | None = None
 

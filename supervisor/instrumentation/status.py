@@ -57,8 +57,8 @@ from supervisor.slot.machine import READY, SlotState
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from supervisor.failures import BadEnd
     from supervisor.fleet.member import Member
+    from supervisor.fleet.outcomes import WorkerFailure
     from supervisor.slot.restart import ExitClass
 
 
@@ -227,6 +227,6 @@ def reload(last: LastReload) -> dict[str, Any]:
     }
 
 
-def failures(latest: Sequence[BadEnd]) -> list[dict[str, Any]]:
+def failures(latest: Sequence[WorkerFailure]) -> list[dict[str, Any]]:
     """The latest bad ends, newest first, ready for JSON."""
     return [{**asdict(end), "reason": end.reason.value} for end in reversed(latest)]

@@ -91,8 +91,8 @@ def print_redacted() -> None:
     sys.stderr.write(without_user(redact(traceback.format_exc())))
 
 
-def nothing(_fds: list[int]) -> int:
-    """An entry that just ends: whoever asked for it knows now that the server forks."""
+def exit_at_once(_fds: list[int]) -> int:
+    """Exit: an entry whose fork shows that the fork server has imported its modules."""
     return ExitCode.DONE
 
 

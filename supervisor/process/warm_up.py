@@ -1,7 +1,7 @@
-"""Waiting for a renewed fork server to have imported what it is to import.
+"""Waits until a renewed fork server has imported its modules.
 
-A worker that is asked of it before waits in its socket meanwhile. For one that is replaced this
-would be time in which nobody has its partitions, so its predecessor stays until the server forks.
+A request for a worker waits in the server's socket until then. If that worker replaces another
+one, nobody would have its partitions meanwhile; so its predecessor stays until the server forks.
 """
 
 from __future__ import annotations
@@ -10,18 +10,20 @@ import time
 from typing import TYPE_CHECKING, Final
 
 from supervisor.process.worker_process import WorkerProcess
+from supervisor.slot.events import Exited, Spawned, SpawnFailed
 
 if TYPE_CHECKING:
     from supervisor.process.fork_server import ForkServer
-    from supervisor.protocol import Frame
+    from supervisor.process.worker_process import ProcessEvent
 
-ENTRY: Final = "supervisor.process.launch:nothing"
+ENTRY: Final = "supervisor.process.launch:exit_at_once"
+"""The entry of a child that does nothing."""
 LIMIT: Final = 60.0
-"""Seconds after which nobody waits for it any more."""
+"""Seconds after which the warm-up counts as over."""
 
 
-class Warming:
-    """One fork server's way to its first child, which does nothing.
+class WarmUp:
+    """The time from a fork server's start until it forks its first child, which does nothing.
 
     Args:
         server: The server, just started.
@@ -32,35 +34,22 @@ class Warming:
         self._over = False
         self._process: WorkerProcess | None = None
         try:
-            self._process = WorkerProcess(server, ENTRY, self)
+            self._process = WorkerProcess(server, ENTRY, self.handle)
         except OSError:
-            self._over = True  # who wants a worker will hear of it
+            self._over = True  # the next worker's fork will report it
 
     @property
     def under_way(self) -> bool:
-        """Whether it is worth waiting."""
+        """Whether the server still imports, as far as is known."""
         return not self._over and time.monotonic() < self._until
 
     def abandon(self) -> None:
-        """Wait no more."""
+        """Stop waiting."""
         self._over = True
         if self._process is not None:
             self._process.abandon()
 
-    def spawned(self, _pid: int) -> None:
-        """The server forks: that is all."""
-        self._over = True
-
-    def received(self, _frame: Frame) -> None:
-        """It says nothing."""
-
-    def garbled(self, _message: str) -> None:
-        """It says nothing."""
-
-    def ended(self, _status: int | None) -> None:
-        """It has ended by itself, perhaps before its start was noticed."""
-        self._over = True
-
-    def unspawned(self, _message: str) -> None:
-        """The server has died; the next worker that is asked for starts another one."""
-        self._over = True
+    def handle(self, event: ProcessEvent) -> None:
+        """Take an event of the child: any fork, or the server's death, ends the warm-up."""
+        if isinstance(event, Spawned | SpawnFailed | Exited):
+            self._over = True

@@ -16,12 +16,13 @@ import socket
 import struct
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from supervisor.protocol import Bye, Decoder, Frame, ProtocolError, encode
+from supervisor.slot.events import Exited, ProtocolViolation, Spawned, SpawnFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from supervisor.process.fork_server import ForkServer
 
@@ -31,26 +32,11 @@ STATUS_TIMEOUT = 2.0
 """Seconds between a worker's confirmed death and the fork server's word on its exit status."""
 
 
-class Listener(Protocol):
-    """Whom a worker process tells what happens to it. Called on the event loop."""
+ProcessEvent = Frame | Spawned | SpawnFailed | ProtocolViolation | Exited
+"""What a worker process reports: a frame that it sent, or a change of its life.
 
-    def spawned(self, pid: int) -> None:
-        """The process exists; from now on its death can be seen, and it can be told to start."""
-
-    def received(self, frame: Frame) -> None:
-        """The worker sent a frame."""
-
-    def garbled(self, message: str) -> None:
-        """The worker sent something else; nothing more will be received."""
-
-    def ended(self, status: int | None) -> None:
-        """The process is dead: exit code, minus signal number, or None if nobody can tell.
-
-        The last call; every file descriptor is closed.
-        """
-
-    def unspawned(self, message: str) -> None:
-        """There is no process, for this reason. The last call."""
+`SpawnFailed` and `Exited` are the last event; by then every file descriptor is closed.
+"""
 
 
 class WorkerProcess:
@@ -60,7 +46,7 @@ class WorkerProcess:
         server: Where it is forked.
         entry: Its "module:function", called with [socket, pidfd of this process] (on macOS
             without the latter).
-        listener: Whom to tell.
+        report: Called on the event loop with each event.
 
     Attributes:
         pid: Its pid, once the fork server has told.
@@ -69,10 +55,12 @@ class WorkerProcess:
         OSError: The system gives no process or file descriptor now; nothing was left open.
     """
 
-    def __init__(self, server: ForkServer, entry: str, listener: Listener) -> None:
+    def __init__(
+        self, server: ForkServer, entry: str, report: Callable[[ProcessEvent], None]
+    ) -> None:
         self.pid: int | None = None
         self._server = server
-        self._listener = listener
+        self._report = report
         self._loop = asyncio.get_running_loop()
         self._socket, theirs = socket.socketpair()
         try:
@@ -141,10 +129,10 @@ class WorkerProcess:
                 for frame in self._decoder.feed(data):
                     if isinstance(frame, Bye):
                         self._bye = frame.code
-                    self._listener.received(frame)
+                    self._report(frame)
             except ProtocolError as error:
                 self._decoder = None
-                self._listener.garbled(str(error))
+                self._report(ProtocolViolation(str(error)))
         return len(data) or None
 
     # The fork server's word: the pid, later the status
@@ -183,7 +171,7 @@ class WorkerProcess:
                 return
             self._loop.add_reader(self._pidfd, self._on_death)
         self._announced = True
-        self._listener.spawned(pid)
+        self._report(Spawned(pid))
         self._deliver()
 
     def _refuse(self) -> None:
@@ -218,7 +206,7 @@ class WorkerProcess:
                 self._finish()
             elif self._status_ended:
                 self._close()
-                self._listener.unspawned("the fork server died before it could fork")
+                self._report(SpawnFailed("the fork server died before it could fork"))
             return
         if self._pidfd is None:
             self._dead = self._status() is not None or (self._status_ended and self._socket_ended)
@@ -232,7 +220,7 @@ class WorkerProcess:
             pass  # the last heartbeat and the farewell are still in the socket
         self._close()
         status = self._status()
-        self._listener.ended(self._bye if status is None else status)
+        self._report(Exited(self._bye if status is None else status))
 
     def _close(self) -> None:
         if self._closed:

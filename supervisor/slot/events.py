@@ -1,4 +1,4 @@
-"""What happens to a slot, and what it answers: the words of the state machine in `slot`. Pure."""
+"""The events that a slot's state machine takes, and the actions that it returns. Pure."""
 
 from __future__ import annotations
 
@@ -13,24 +13,37 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Tick:
-    """Time passed."""
+    """Time has passed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Spawned:
-    """The fork server made the process; its death can be observed from now on."""
+    """The fork server has forked the process; its end can be observed from now on."""
+
+    pid: int
 
 
 @dataclass(frozen=True, slots=True)
 class SpawnFailed:
-    """No process came to be."""
+    """No process was forked.
 
-    random: float
+    Attributes:
+        message: Why.
+        random: A value in [0, 1) for the restart's jitter; the default adds none.
+    """
+
+    message: str
+    random: float = 0.5
 
 
 @dataclass(frozen=True, slots=True)
 class HeartbeatReceived:
-    """A heartbeat: whether the worker is assigned, and whether records move."""
+    """The worker sent a heartbeat.
+
+    Attributes:
+        joined: Whether it has an assignment.
+        busy: Whether records were handled since the last heartbeat, or are in flight.
+    """
 
     joined: bool
     busy: bool
@@ -38,17 +51,23 @@ class HeartbeatReceived:
 
 @dataclass(frozen=True, slots=True)
 class DrainBegun:
-    """The worker says that it drains, has failed or ends; perhaps somebody sent it SIGTERM."""
+    """The worker reports that it drains, has failed or exits, for example after a SIGTERM."""
 
 
 @dataclass(frozen=True, slots=True)
 class ProtocolViolation:
-    """The worker wrote something that is no frame: it cannot be relied on any more."""
+    """The process sent bytes that are no frame, or a frame that a worker must not send.
+
+    Attributes:
+        message: What is wrong with them.
+    """
+
+    message: str
 
 
 @dataclass(frozen=True, slots=True)
 class StopRequested:
-    """The slot is not wanted any more.
+    """The operator stops the slot.
 
     Attributes:
         now: Kill instead of draining.
@@ -59,26 +78,26 @@ class StopRequested:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """The process's death is confirmed.
+    """The process has ended; its death is confirmed.
 
     Attributes:
-        status: Its exit code, minus the signal's number, or None if nobody can tell.
-        random: A value in [0, 1) for the restart's jitter.
-        out_of_memory: Whether the kernel killed it for want of memory.
+        status: The exit code, minus the signal's number, or None if it is unknown.
+        random: A value in [0, 1) for the restart's jitter; the default adds none.
+        out_of_memory: Whether the kernel's out-of-memory killer ended it.
     """
 
     status: int | None
-    random: float
+    random: float = 0.5
     out_of_memory: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class ReplacementRequested:
-    """Another process takes the place of this one, which has done nothing wrong.
+    """The operator, a reload or the recycling replaces the process.
 
     Attributes:
-        reason: What it is counted under.
-        hold: The successor waits for `Released`: what this slot has may be another one's then.
+        reason: The reason to count the restart under.
+        hold: The successor waits for `Released`: its partitions may still be another slot's.
     """
 
     reason: ExitClass
@@ -87,15 +106,15 @@ class ReplacementRequested:
 
 @dataclass(frozen=True, slots=True)
 class Released:
-    """A slot that holds may start its process."""
+    """A slot on hold may start its process."""
 
 
 @dataclass(frozen=True, slots=True)
 class Hung:
-    """The process lives and does not do its work.
+    """The process lives, but does not work.
 
     Attributes:
-        reason: What its end will be counted under.
+        reason: The reason to count its end under.
     """
 
     reason: ExitClass
@@ -121,22 +140,22 @@ Event = (
 
 @dataclass(frozen=True, slots=True)
 class Spawn:
-    """Ask the fork server for a process."""
+    """Fork a process."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendStart:
-    """Tell the process what to run. Until then it does nothing and holds no membership."""
+    """Tell the process what to run. Until then it is idle and no member of its group."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendDrain:
-    """Ask the worker to finish what it has and end."""
+    """Tell the worker to drain and exit."""
 
 
 @dataclass(frozen=True, slots=True)
 class SendDump:
-    """Have the worker write the stack of each of its threads to the log."""
+    """Tell the worker to log the stack of each of its threads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +175,7 @@ class Abandon:
 
 @dataclass(frozen=True, slots=True)
 class ScheduleRestart:
-    """Another process follows in `delay` seconds; count the restart under `reason`."""
+    """Count a restart under `reason`; the next process starts in `delay` seconds."""
 
     reason: ExitClass
     delay: float
@@ -172,18 +191,18 @@ class Fail:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """The slot is gone as it should be."""
+    """The slot has ended as requested."""
 
     reason: ExitClass
 
 
 @dataclass(frozen=True, slots=True)
 class CompleteReplacement:
-    """The process was replaced as planned; the next one starts now, or when it is released.
+    """Count a planned replacement; the next process starts now, or when the slot is released.
 
     Attributes:
-        reason: What it is counted under.
-        seconds: How long the old one took to end.
+        reason: The reason to count it under.
+        seconds: How long the old process took to end.
     """
 
     reason: ExitClass

@@ -120,12 +120,12 @@ class Slot:
         since: When it got there (monotonic seconds).
         deadline: When the next tick matters; None if none does.
         wanted: False once it was told to stop.
-        pressure: What has been done to end the current process.
+        escalation: What has been done to end the current process.
         started: When the current, or the latest, process was asked for.
-        asked: When the current process began to drain; None while it does not.
+        drain_began: When the current process began to drain; None while it does not.
         history: What restart decisions remember.
-        planned: Why the current process is being replaced as planned, if it is.
-        fault: What is wrong with the current process although it lives, if something is.
+        replacement_reason: Why the current process is being replaced as planned, if it is.
+        hang_reason: What is wrong with the current process although it lives, if something is.
         hold: The next process waits for `Released`.
     """
 
@@ -133,12 +133,12 @@ class Slot:
     since: float
     deadline: float | None
     wanted: bool = True
-    pressure: Escalation = Escalation.NONE
+    escalation: Escalation = Escalation.NONE
     started: float | None = None
-    asked: float | None = None
+    drain_began: float | None = None
     history: RestartHistory = field(default_factory=RestartHistory)
-    planned: ExitClass | None = None
-    fault: ExitClass | None = None
+    replacement_reason: ExitClass | None = None
+    hang_reason: ExitClass | None = None
     hold: bool = False
 
     @classmethod
@@ -154,7 +154,7 @@ class Slot:
     @property
     def killed(self) -> bool:
         """Whether the current, or the latest, process was sent SIGKILL."""
-        return self.pressure is Escalation.KILL
+        return self.escalation is Escalation.KILL
 
     def to(self, state: SlotState, now: float, deadline: float | None = None) -> Slot:
         """The slot in another state; `since` stays if the state is the same."""
@@ -229,15 +229,15 @@ def _tick(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
 
 
 def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
-    match slot.pressure:
+    match slot.escalation:
         case Escalation.NONE:
             return slot, ()
         case Escalation.DUMP:
             deadline = now + policy.drain_timeout
-            return replace(slot, pressure=Escalation.DRAIN, deadline=deadline), (SendDrain(),)
+            return replace(slot, escalation=Escalation.DRAIN, deadline=deadline), (SendDrain(),)
         case Escalation.DRAIN:
             deadline = now + policy.kill_delay
-            return replace(slot, pressure=Escalation.TERM, deadline=deadline), (SendTerm(),)
+            return replace(slot, escalation=Escalation.TERM, deadline=deadline), (SendTerm(),)
         case Escalation.TERM:
             return _kill(slot, now, policy)
         case Escalation.KILL:
@@ -248,7 +248,7 @@ def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
             slot = replace(slot, wanted=False)  # nor may anybody revive this slot
             return slot.to(SlotState.FAILED, now), (Abandon(), fail)
         case _:
-            assert_never(slot.pressure)
+            assert_never(slot.escalation)
 
 
 def _beat(slot: Slot, event: HeartbeatReceived, now: float) -> Slot:
@@ -260,15 +260,15 @@ def _beat(slot: Slot, event: HeartbeatReceived, now: float) -> Slot:
 
 
 def _drain(slot: Slot, now: float, policy: SlotPolicy) -> Slot:
-    draining = replace(slot, pressure=Escalation.DRAIN, asked=now)
+    draining = replace(slot, escalation=Escalation.DRAIN, drain_began=now)
     return draining.to(SlotState.DRAINING, now, now + policy.drain_timeout)
 
 
 def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
-    if slot.state is SlotState.BACKING_OFF or slot.pressure is Escalation.KILL:
+    if slot.state is SlotState.BACKING_OFF or slot.escalation is Escalation.KILL:
         return slot, ()
-    asked = now if slot.asked is None else slot.asked
-    killed = replace(slot, pressure=Escalation.KILL, asked=asked)
+    drain_began = now if slot.drain_began is None else slot.drain_began
+    killed = replace(slot, escalation=Escalation.KILL, drain_began=drain_began)
     return killed.to(SlotState.DRAINING, now, now + policy.reap_timeout), (SendKill(),)
 
 
@@ -284,14 +284,16 @@ def _after_the_end(slot: Slot, event: Event, now: float) -> Slot:
 
 
 def _afresh(slot: Slot, now: float, *, hold: bool) -> Slot:
-    fresh = replace(slot, history=RestartHistory(), pressure=Escalation.NONE, asked=None, hold=hold)
+    fresh = replace(
+        slot, history=RestartHistory(), escalation=Escalation.NONE, drain_began=None, hold=hold
+    )
     return fresh.to(SlotState.BACKING_OFF, now, None if hold else now)
 
 
 def _replace(slot: Slot, event: ReplacementRequested, now: float, policy: SlotPolicy) -> Transition:
     if slot.state is SlotState.BACKING_OFF:
         return _afresh(slot, now, hold=event.hold), ()
-    slot = replace(slot, planned=event.reason, hold=event.hold)
+    slot = replace(slot, replacement_reason=event.reason, hold=event.hold)
     if slot.state in RUNNING:
         return _drain(slot, now, policy), (SendDrain(),)
     return slot, ()  # it ends already; its successor is the one that is wanted
@@ -307,7 +309,7 @@ def _release(slot: Slot, now: float) -> Slot:
 def _hung(slot: Slot, event: Hung, now: float, policy: SlotPolicy) -> Transition:
     if slot.state not in RUNNING:
         return slot, ()
-    hung = replace(slot, fault=event.reason, pressure=Escalation.DUMP, asked=now)
+    hung = replace(slot, hang_reason=event.reason, escalation=Escalation.DUMP, drain_began=now)
     return hung.to(SlotState.DRAINING, now, now + policy.dump_delay), (SendDump(),)
 
 
@@ -326,16 +328,16 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
     if slot.state is SlotState.BACKING_OFF:
         return slot, ()
     reason = _reason(slot, event)
-    planned = (slot.planned and slot.fault) or slot.planned
-    slot = replace(slot, planned=None, fault=None)
+    replacement_reason = (slot.replacement_reason and slot.hang_reason) or slot.replacement_reason
+    slot = replace(slot, replacement_reason=None, hang_reason=None)
     if not slot.wanted:
         return slot.to(SlotState.GONE, now), (Finish(reason),)
-    if planned is not None:
-        seconds = 0.0 if slot.asked is None else now - slot.asked
-        renewed = replace(slot, pressure=Escalation.NONE, asked=None)
+    if replacement_reason is not None:
+        seconds = 0.0 if slot.drain_began is None else now - slot.drain_began
+        renewed = replace(slot, escalation=Escalation.NONE, drain_began=None)
         deadline = None if slot.hold else now
         return renewed.to(SlotState.BACKING_OFF, now, deadline), (
-            CompleteReplacement(planned, seconds),
+            CompleteReplacement(replacement_reason, seconds),
         )
     uptime = 0.0 if slot.started is None else now - slot.started
     decision = decide(
@@ -343,7 +345,7 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
     )
     match decision:
         case Restart(delay, history):
-            waiting = replace(slot, history=history, pressure=Escalation.NONE, asked=None)
+            waiting = replace(slot, history=history, escalation=Escalation.NONE, drain_began=None)
             return waiting.to(SlotState.BACKING_OFF, now, now + delay), (
                 ScheduleRestart(reason, delay),
             )
@@ -358,8 +360,10 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
 def _reason(slot: Slot, event: SpawnFailed | Exited) -> ExitClass:
     if isinstance(event, SpawnFailed):
         return ExitClass.SPAWN
-    if slot.fault is not None:
-        return slot.fault
+    if slot.hang_reason is not None:
+        return slot.hang_reason
     if event.out_of_memory:
         return ExitClass.OUT_OF_MEMORY
-    return classify(event.status, killed_by_us=slot.pressure in {Escalation.TERM, Escalation.KILL})
+    return classify(
+        event.status, killed_by_us=slot.escalation in {Escalation.TERM, Escalation.KILL}
+    )

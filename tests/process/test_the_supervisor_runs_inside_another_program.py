@@ -83,7 +83,7 @@ async def test_cancelling_the_run_drains_and_then_raises():
     with pytest.raises(asyncio.CancelledError):
         await task
     assert not alive(pid)
-    assert supervisor._fleet.members[0].ended.clean
+    assert supervisor._fleet.members[0].outcome.clean
 
 
 async def test_cancelling_twice_kills():
@@ -95,7 +95,7 @@ async def test_cancelling_twice_kills():
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    assert supervisor._fleet.members[0].ended.killed
+    assert supervisor._fleet.members[0].outcome.killed
 
 
 async def test_two_supervisors_in_one_program_do_not_disturb_each_other():

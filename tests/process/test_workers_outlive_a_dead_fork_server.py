@@ -68,6 +68,6 @@ async def test_a_system_that_gives_no_process_now_is_asked_again(monkeypatch):
         assert [slot["restarts"] for slot in slots(supervisor).values()] == [1, 1]
         failures = [slot["last_failure"]["message"] for slot in slots(supervisor).values()]
         assert failures == [
-            "the system gives no process: Too many open files",
-            "the system gives no process: Permission denied: python",
+            "cannot fork a worker: Too many open files",
+            "cannot fork a worker: Permission denied: python",
         ]

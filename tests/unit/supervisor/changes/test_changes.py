@@ -8,7 +8,7 @@ import pytest
 
 from supervisor.changes.changes import PACE, _view
 from supervisor.config.config import SupervisorConfig
-from supervisor.fleet.member import members_of
+from supervisor.fleet.configured_slots import configured_members
 from supervisor.protocol import Heartbeat, Logging
 from supervisor.slot.machine import Slot, SlotState
 
@@ -29,7 +29,7 @@ def successor(**options):
     """A worker that has joined at 100.0, and works."""
     table = {"model": "shop:Order", "handler": "shop:handle", **options}
     config = SupervisorConfig.model_validate({"consumers": {"orders": table}})
-    (member,) = members_of(config, "host", Logging(), Slot.new(0.0))
+    (member,) = configured_members(config, "host", Logging(), Slot.new(0.0))
     member.process, member.spawned = SimpleNamespace(), 2
     member.slot = Slot.new(0.0).to(SlotState.PROCESSING, 100.0)
     member.beat(BEAT, 100.0)
@@ -58,7 +58,7 @@ def test_where_the_whole_group_joins_again_its_clients_get_the_second_that_they_
 
 def test_a_worker_that_ended_does_not_lend_its_time_to_the_next_one():
     member = successor(membership="dynamic")
-    member.lay_down()
+    member.reset_process()
     member.beat(BEAT, 200.0)
 
     assert not _view(member, 200.0).at_work

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.changes.plan import plan
-from supervisor.fleet.wanted import SlotKey, SlotSpec
+from supervisor.fleet.slot_spec import SlotKey, SlotSpec
 from supervisor.protocol import Identity, Logging, Start
 from supervisor.slot.machine import SlotPolicy
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from supervisor.changes.rollout import BeginReplacement, ReleaseSlot, Rollout, SlotView, advance
-from supervisor.fleet.wanted import SlotKey
+from supervisor.fleet.slot_spec import SlotKey
 from supervisor.slot.restart import ExitClass
 
 A, B, C = (SlotKey("orders", n) for n in range(3))

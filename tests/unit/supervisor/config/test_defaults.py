@@ -8,7 +8,7 @@ from supervisor.config.config import SupervisorConfig
 from supervisor.config.consumer import ConsumerTable
 from supervisor.config.defaults import OWN, DefaultsTable
 from supervisor.config.toml import ConfigError, load_config
-from supervisor.fleet.member import start_frame
+from supervisor.fleet.configured_slots import start_frame
 from supervisor.protocol import Identity, Logging
 
 ORDERS = """
@@ -144,7 +144,7 @@ def test_defaults_hold_in_python_too():
 
 
 def start(config, consumer):
-    return start_frame(config, Identity("host", consumer, 0), None, Logging())
+    return start_frame(config, Identity("host", consumer, 0), None, logging=Logging())
 
 
 def test_a_consumers_kafka_table_lies_over_the_common_one(load, tmp_path):

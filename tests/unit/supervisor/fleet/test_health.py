@@ -8,8 +8,8 @@ import pytest
 
 from supervisor.config.config import SupervisorConfig
 from supervisor.fleet import health
+from supervisor.fleet.configured_slots import configured_members
 from supervisor.fleet.health import Health
-from supervisor.fleet.member import members_of
 from supervisor.protocol import Heartbeat, Logging
 from supervisor.slot.machine import Slot, SlotState
 from supervisor.slot.restart import ExitClass
@@ -24,7 +24,7 @@ class Fleet:
     def __init__(self, **options):
         table = {"model": "a:b", "handler": "a:b", "workers": 2, "recycle_jitter": 0, **options}
         config = SupervisorConfig.model_validate({"consumers": {"orders": table}})
-        self.members = members_of(config, "host", Logging(), Slot.new(0.0))
+        self.members = configured_members(config, "host", Logging(), Slot.new(0.0))
         for member in self.members:
             member.slot = member.slot.to(SlotState.ASSIGNED, 0.0)
             member.pid, member.spawned = NOBODY, 1

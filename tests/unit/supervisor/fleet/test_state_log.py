@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from supervisor.fleet.slot_spec import SlotKey
 from supervisor.fleet.state_log import KEPT, StateLog
 from supervisor.slot.machine import SlotState
 
@@ -11,7 +12,13 @@ from supervisor.slot.machine import SlotState
 def filled(count):
     log = StateLog()
     for n in range(count):
-        log.add(("orders", n), 1, SlotState.STARTING, SlotState.ASSIGNED, at=float(n))
+        log.add(
+            SlotKey("orders", n),
+            1,
+            before=SlotState.STARTING,
+            after=SlotState.ASSIGNED,
+            at=float(n),
+        )
     return log
 
 

@@ -15,9 +15,9 @@ from prometheus_client.parser import text_string_to_metric_families as parse
 from flowodm.events import Handled, LoopState, LoopStatus, Outcome
 from flowodm.metrics import PrometheusObserver
 from supervisor.config.config import SupervisorConfig
+from supervisor.fleet.configured_slots import configured_members
 from supervisor.fleet.drains import Drains
 from supervisor.fleet.fold import Fold
-from supervisor.fleet.member import members_of
 from supervisor.instrumentation.exposition import Exposition
 from supervisor.instrumentation.status import Measured
 from supervisor.protocol import Logging, pack
@@ -116,7 +116,7 @@ def members():
     config = SupervisorConfig.model_validate(
         {"consumers": {"orders": {"model": "a:b", "handler": "a:b", "workers": 2}}}
     )
-    return members_of(config, "host", Logging(), Slot.new(0.0))
+    return configured_members(config, "host", Logging(), Slot.new(0.0))
 
 
 def test_the_supervisors_own_families_tell_state_life_and_restarts(members):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from supervisor.config.config import SupervisorConfig
-from supervisor.fleet.member import members_of
+from supervisor.fleet.configured_slots import configured_members
 from supervisor.instrumentation.snapshot import snapshot
 from supervisor.protocol import Heartbeat, Logging
 from supervisor.slot.machine import Slot, SlotState
@@ -23,7 +23,7 @@ def members():
             },
         }
     )
-    return members_of(config, "host", Logging(), Slot.new(0.0))
+    return configured_members(config, "host", Logging(), Slot.new(0.0))
 
 
 def put(members, *states):
@@ -64,7 +64,7 @@ def test_it_is_ready_when_every_slot_is_assigned_and_heard_of(members):
 
 def test_what_was_settled_is_kept_over_the_processes(members):
     members[0].beat(beat(5), 1.0)
-    members[0].lay_down()
+    members[0].reset_process()
     members[1].beat(beat(2), 1.0)
     assert snapshot(members, 2.0, stop_at=None).settled == 7
 

@@ -8,10 +8,10 @@ import re
 import pytest
 
 from supervisor.config.config import SupervisorConfig
-from supervisor.fleet.member import Ended, Failure, explain, members_of
+from supervisor.fleet.configured_slots import configured_members
+from supervisor.fleet.outcomes import WorkerFailure
 from supervisor.instrumentation import status
 from supervisor.protocol import Heartbeat, Logging
-from supervisor.report import ExitStatus, RunReport
 from supervisor.slot.machine import Slot, SlotState
 from supervisor.slot.restart import ExitClass
 
@@ -31,7 +31,7 @@ def members():
             },
         }
     )
-    return members_of(config, "host", Logging(), Slot.new(0.0))
+    return configured_members(config, "host", Logging(), Slot.new(0.0))
 
 
 def heartbeat(**values):
@@ -48,21 +48,16 @@ def heartbeat(**values):
     return Heartbeat(**{**defaults, **values})
 
 
-def test_static_membership_names_each_worker_of_a_group_and_no_pinned_one(members):
-    assert [m.start.consumer.get("group_instance_id") for m in members] == [
-        "host-orders-0",
-        "host-orders-1",
-        None,
-        None,
-    ]
-    assert [m.start.consumer.get("partitions") for m in members] == [None, None, [0, 2], [1]]
-
-
-def test_dynamic_membership_gives_no_name():
-    consumer = {"model": "a:b", "handler": "a:b", "membership": "dynamic"}
-    config = SupervisorConfig.model_validate({"consumers": {"orders": consumer}})
-    (member,) = members_of(config, "host", Logging(), Slot.new(0.0))
-    assert "group_instance_id" not in member.start.consumer
+def failure(message):
+    return WorkerFailure(
+        "orders",
+        slot=0,
+        pid=4711,
+        reason=ExitClass.CRASH,
+        message=message,
+        at=0.0,
+        consequence="none",
+    )
 
 
 def test_it_is_ready_when_every_wanted_worker_is_assigned(members):
@@ -71,14 +66,14 @@ def test_it_is_ready_when_every_wanted_worker_is_assigned(members):
     members[2].slot = members[2].slot.to(SlotState.PROCESSING, 1.0)
     assert status.unready(members, 2.0) == []
     members[1].slot = members[1].slot.to(SlotState.BACKING_OFF, 2.0)
-    members[1].last_failure = Failure(ExitClass.CRASH, "RuntimeError: no database", 0.0)
+    members[1].last_failure = failure("RuntimeError: no database")
     assert status.unready(members, 2.0) == ["orders/1: backing_off (RuntimeError: no database)"]
 
 
 def test_what_is_wrong_with_a_worker_now_counts_more_than_its_predecessors_end(members):
     members = members[:1]
     members[0].slot = members[0].slot.to(SlotState.DRAINING, 1.0)
-    members[0].last_failure = Failure(ExitClass.CRASH, "RuntimeError: no database", 0.0)
+    members[0].last_failure = failure("RuntimeError: no database")
     assert status.consumers(members, 2.0)["orders"]["slots"][0]["complaint"] is None
     members[0].complaint = "no heartbeat for 31 s"
     assert status.consumers(members, 2.0)["orders"]["slots"][0]["complaint"] == members[0].complaint
@@ -95,7 +90,7 @@ def test_a_worker_that_is_silent_for_more_than_ten_seconds_is_not_ready(members)
         "orders/0: assigned, but its last heartbeat came 11 s ago"
     ]
     assert not status.consumers(members, 12.0)["orders"]["ready"]
-    members[0].lay_down()
+    members[0].reset_process()
     assert status.consumers(members, 12.0)["orders"]["slots"][0]["heartbeat_age_seconds"] is None
 
 
@@ -121,7 +116,7 @@ def test_the_status_documents_every_key(members):
                 return {key for each in value for key in keys(each)}
         return set()
 
-    members[0].last_failure = Failure(ExitClass.CRASH, "no database", 0.0)
+    members[0].last_failure = failure("no database")
     shown = list(status.consumers(members, 1.0).values())
     documented = set(re.findall(r"``(\w+)``", status.__doc__))
     assert keys(shown) <= documented
@@ -154,7 +149,7 @@ def test_the_lag_of_a_consumer_is_unknown_while_that_of_one_worker_is(members):
     assert status.lag([one, other]) is None
     other.beat(heartbeat(lag=None, assigned=[]), 1.0)
     assert status.lag([one, other]) == 3
-    other.lay_down()
+    other.reset_process()
     other.slot = other.slot.to(SlotState.GONE, 2.0)
     assert status.lag([one, other]) == 3
 
@@ -165,69 +160,3 @@ def test_a_worker_that_failed_for_good_leaves_its_partitions_to_the_group_unless
     of_a_group, pinned = members[0], members[2]
     assert status.lag([of_a_group]) == 0
     assert status.lag([pinned]) is None
-
-
-def test_what_a_slot_processed_is_kept_over_its_processes(members):
-    member = members[0]
-    member.beat(heartbeat(processed=5), 1.0)
-    member.lay_down()
-    assert member.processed == 5
-    member.beat(heartbeat(processed=2), 1.0)
-    assert member.processed == 7
-
-
-def test_a_worker_is_busy_while_records_move_or_are_in_hand(members):
-    member = members[0]
-    assert not member.beat(heartbeat(processed=0), 1.0).busy
-    assert member.beat(heartbeat(processed=1), 1.0).busy
-    assert not member.beat(heartbeat(processed=1), 1.0).busy
-    assert member.beat(heartbeat(processed=1, in_flight=1), 1.0).busy
-
-
-@pytest.mark.parametrize(
-    ("code", "words"),
-    [
-        (None, "nobody could tell"),
-        (0, "exit code 0 (done)"),
-        (3, "exit code 3"),
-        (78, "exit code 78 (configuration)"),
-        (-9, "ended by SIGKILL, which this supervisor did not send"),
-        (-11, "ended by SIGSEGV"),
-        (-64, "ended by SIGRTMAX"),
-        (-100, "ended by signal 100"),
-    ],
-)
-def test_an_exit_status_is_said_in_words(code, words):
-    assert words in explain(code)
-
-
-def test_our_own_sigkill_is_not_blamed_on_the_kernel():
-    assert explain(-9, killed=True) == "killed by the supervisor"
-
-
-def ended(**values):
-    defaults = {
-        "consumer": "orders",
-        "slot": 0,
-        "pid": 1,
-        "reason": ExitClass.DONE,
-        "seconds": 0.1,
-        "left": 0,
-        "killed": False,
-        "failed": False,
-    }
-    return Ended(**{**defaults, **values})
-
-
-@pytest.mark.parametrize(
-    ("workers", "expected"),
-    [
-        ([ended()], ExitStatus.CLEAN),
-        ([ended(), ended(killed=True)], ExitStatus.UNCLEAN),
-        ([ended(reason=ExitClass.CRASH)], ExitStatus.UNCLEAN),
-        ([ended(reason=ExitClass.ABANDONED)], ExitStatus.UNCLEAN),
-        ([ended(killed=True), ended(failed=True)], ExitStatus.FAILED),
-    ],
-)
-def test_the_exit_status_is_zero_only_if_nothing_was_killed_or_failed(workers, expected):
-    assert RunReport(tuple(workers), 0.1).status is expected

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.process import warm_up as warming
-from supervisor.process.warm_up import Warming
+from supervisor.process import warm_up
+from supervisor.process.warm_up import WarmUp
+from supervisor.slot.events import Exited, Spawned, SpawnFailed
 
 
 class NoProcess:
@@ -18,8 +19,8 @@ class NoProcess:
 
 @pytest.fixture
 def begun(monkeypatch):
-    monkeypatch.setattr(warming, "WorkerProcess", NoProcess)
-    made = Warming(None)
+    monkeypatch.setattr(warm_up, "WorkerProcess", NoProcess)
+    made = WarmUp(None)
     assert made.under_way
     return made
 
@@ -27,9 +28,9 @@ def begun(monkeypatch):
 @pytest.mark.parametrize(
     "heard",
     [
-        lambda child: child.spawned(5),
-        lambda child: child.ended(0),
-        lambda child: child.unspawned("no memory"),
+        lambda child: child.handle(Spawned(5)),
+        lambda child: child.handle(Exited(0)),
+        lambda child: child.handle(SpawnFailed("no memory")),
         lambda child: child.abandon(),
     ],
     ids=["it_has_begun", "it_is_over_already", "there_is_none", "nobody_waits"],
@@ -41,6 +42,6 @@ def test_nobody_waits_any_more(begun, heard):
 
 
 def test_it_is_waited_for_with_a_bound(begun, monkeypatch):
-    monkeypatch.setattr(warming.time, "monotonic", lambda: begun._until)
+    monkeypatch.setattr(warm_up.time, "monotonic", lambda: begun._until)
 
     assert not begun.under_way

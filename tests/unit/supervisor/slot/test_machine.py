@@ -62,18 +62,20 @@ def drive(*events, policy=POLICY, slot=None):
 
 
 def running():
-    return drive((0, Tick()), (0.1, Spawned()), (1, HeartbeatReceived(joined=True, busy=False)))[0]
+    return drive(
+        (0, Tick()), (0.1, Spawned(4711)), (1, HeartbeatReceived(joined=True, busy=False))
+    )[0]
 
 
 def test_a_new_slot_spawns_at_its_first_tick_and_starts_once_the_process_is_held():
-    slot, done = drive((0, Tick()), (0.1, Spawned()))
+    slot, done = drive((0, Tick()), (0.1, Spawned(4711)))
     assert [action for _, action in done] == [Spawn(), SendStart()]
     assert slot.state is SlotState.STARTING
 
 
 def test_heartbeats_tell_starting_assigned_and_processing_apart():
     slot, _ = drive(
-        (0, Tick()), (0.1, Spawned()), (0.2, HeartbeatReceived(joined=False, busy=False))
+        (0, Tick()), (0.1, Spawned(4711)), (0.2, HeartbeatReceived(joined=False, busy=False))
     )
     assert slot.state is SlotState.STARTING
     slot, _ = drive((1, HeartbeatReceived(joined=True, busy=False)), slot=slot)
@@ -115,7 +117,7 @@ def test_a_process_that_survives_sigkill_is_left_behind_in_the_end():
 
 
 def test_no_successor_follows_a_process_that_may_still_live():
-    slot, done = drive((10, ProtocolViolation()), (20, Tick()), slot=running())
+    slot, done = drive((10, ProtocolViolation("not a frame")), (20, Tick()), slot=running())
     assert [type(action) for _, action in done] == [SendKill, Abandon, Fail]
     assert slot.state is SlotState.FAILED
 
@@ -145,7 +147,7 @@ def test_a_wrong_configuration_fails_at_the_first_time():
 
 
 def test_a_failed_spawn_is_retried_with_backoff():
-    slot, done = drive((0, Tick()), (0.5, SpawnFailed(0.5)))
+    slot, done = drive((0, Tick()), (0.5, SpawnFailed("no memory")))
     assert done[-1] == (0.5, ScheduleRestart(ExitClass.SPAWN, 1.0))
     assert slot.state is SlotState.BACKING_OFF
 
@@ -157,7 +159,7 @@ def test_a_stop_while_backing_off_needs_no_process():
 
 
 def test_a_stop_before_the_process_is_held_never_starts_it():
-    _, done = drive((0, Tick()), (0.1, StopRequested()), (0.2, Spawned()))
+    _, done = drive((0, Tick()), (0.1, StopRequested()), (0.2, Spawned(4711)))
     assert [action for _, action in done] == [Spawn(), SendDrain()]
 
 
@@ -176,16 +178,16 @@ def test_a_clean_end_stays_one_if_the_policy_says_on_failure():
 
 def test_the_drains_length_can_be_told_after_the_end():
     slot, _ = drive((10, StopRequested()), (12, Exited(0, 0.5)), slot=running())
-    assert slot.asked == 10
+    assert slot.drain_began == 10
 
 
 events = st.one_of(
     st.just(Tick()),
-    st.just(Spawned()),
-    st.builds(SpawnFailed, st.floats(0, 0.99)),
+    st.just(Spawned(4711)),
+    st.builds(SpawnFailed, st.just("no memory"), st.floats(0, 0.99)),
     st.builds(HeartbeatReceived, st.booleans(), st.booleans()),
     st.just(DrainBegun()),
-    st.just(ProtocolViolation()),
+    st.just(ProtocolViolation("not a frame")),
     st.builds(StopRequested, st.booleans()),
     st.builds(ReplacementRequested, st.just(ExitClass.RELOADED), st.booleans()),
     st.just(Released()),
@@ -210,7 +212,7 @@ def test_in_any_order_of_events_the_machine_never_fails_and_a_final_state_is_fin
             assert slot.deadline is not None, "a drain without a deadline could last for ever"
         if slot.state is SlotState.BACKING_OFF:
             assert (slot.deadline is None) == slot.hold, "what has no deadline must be released"
-            assert slot.pressure is Escalation.NONE, "what was done to the last process"
+            assert slot.escalation is Escalation.NONE, "what was done to the last process"
 
 
 class World(RuleBasedStateMachine):
@@ -254,13 +256,13 @@ class World(RuleBasedStateMachine):
     @rule()
     def the_fork_server_forks(self):
         self.spawned = True
-        self.feed(Spawned())
+        self.feed(Spawned(4711))
 
     @precondition(lambda self: self.alive and not self.spawned)
     @rule()
     def the_fork_server_dies(self):
         self.alive = False
-        self.feed(SpawnFailed(0.5))
+        self.feed(SpawnFailed("no memory"))
 
     @precondition(lambda self: self.alive and self.told)
     @rule(joined=st.booleans(), busy=st.booleans())
@@ -268,7 +270,7 @@ class World(RuleBasedStateMachine):
         self.feed(HeartbeatReceived(joined, busy))
 
     @precondition(lambda self: self.alive and self.told)
-    @rule(event=st.sampled_from([DrainBegun(), ProtocolViolation()]))
+    @rule(event=st.sampled_from([DrainBegun(), ProtocolViolation("not a frame")]))
     def the_worker_surprises(self, event):
         self.feed(event)
 
@@ -340,10 +342,13 @@ def test_replacements_never_count_as_failures():
     slot = running()
     for now in range(10, 100, 10):
         slot, _ = drive(
-            (now, ReplacementRequested(ExitClass.RECYCLED)), (now + 1, Exited(0, 0.5)), (now + 1, Tick()),
-            (now + 1, Spawned()), (now + 2, HeartbeatReceived(joined=True, busy=False)),
+            (now, ReplacementRequested(ExitClass.RECYCLED)),
+            (now + 1, Exited(0, 0.5)),
+            (now + 1, Tick()),
+            (now + 1, Spawned(4711)),
+            (now + 2, HeartbeatReceived(joined=True, busy=False)),
             slot=slot,
-        )  # fmt: skip
+        )
     assert slot.state is SlotState.ASSIGNED
     assert slot.history.ends == ()
 

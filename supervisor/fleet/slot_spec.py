@@ -1,4 +1,4 @@
-"""Which slots a configuration asks for, and what each is to run. Pure."""
+"""The name of a slot, and what it is to run. Pure."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, order=True)
 class SlotKey:
-    """A slot's name: the consumer's, and its number there."""
+    """The name of a slot: its consumer, and its number within that."""
 
     consumer: str
     index: int
@@ -30,5 +30,5 @@ class SlotSpec:
 
     @property
     def pinned(self) -> frozenset[int]:
-        """The partitions that it holds whatever the group says; none if the group decides."""
+        """The pinned partitions; empty if the consumer group assigns them."""
         return frozenset(self.start.consumer.get("partitions") or ())
