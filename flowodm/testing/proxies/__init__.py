@@ -1,1 +1,1 @@
-"""Proxies whose connections and answers fail when a test says so."""
+"""Proxies whose connections and answers fail on demand of a test."""

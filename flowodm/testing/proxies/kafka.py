@@ -1,4 +1,4 @@
-"""A fault proxy for a whole Kafka cluster, whose clients never learn where its brokers are."""
+"""A fault proxy for a Kafka cluster, which hides the brokers' addresses from clients."""
 
 from __future__ import annotations
 
@@ -17,20 +17,19 @@ if TYPE_CHECKING:
 class KafkaProxy(FaultProxy):
     """A :class:`FaultProxy` in front of every broker of a cluster.
 
-    A Kafka client asks its bootstrap servers where the brokers are, and goes there by itself. Here
-    each answer that names a broker names a port of the proxy instead, so no connection goes around
-    it; nothing has to be configured at the brokers. ::
+    A Kafka client asks its bootstrap servers for the brokers' addresses, and connects to those.
+    The proxy replaces the addresses in the answers by its own, so that no connection bypasses it
+    and the brokers need no configuration. ::
 
         with EmbeddedBroker() as broker, KafkaProxy(broker.bootstrap_servers) as kafka:
             connect(bootstrap_servers=kafka.bootstrap_servers)
             kafka.cut()
 
-    Connections with TLS cannot be looked into: there the brokers have to advertise the proxy's
-    address themselves.
+    It cannot read connections with TLS: there the brokers must advertise the proxy's address.
 
     Args:
-        bootstrap_servers: The cluster's, "host:port", several separated by commas.
-        port: Where to listen for the first of them; 0: on any free port.
+        bootstrap_servers: The cluster's "host:port", several separated by commas.
+        port: The port that stands for the first of them; 0: any free port.
     """
 
     def __init__(self, bootstrap_servers: str, *, port: int = 0) -> None:
@@ -40,7 +39,7 @@ class KafkaProxy(FaultProxy):
 
     @property
     def bootstrap_servers(self) -> str:
-        """What clients are given instead of the cluster's; "" while it is not running."""
+        """The addresses for clients; empty while the proxy is not running."""
         return ",".join(
             f"{HOST}:{self._listeners[target].port}"
             for target in self._targets
@@ -53,10 +52,10 @@ class KafkaProxy(FaultProxy):
         return _KafkaTunnel(Conversation(self._translate), self._line, target, reader, writer)
 
     def _translate(self, address: Address) -> Address:
-        """On the proxy's thread: a broker that is named for the first time gets a port."""
-        new = address not in self._listeners
+        """Return the proxy's address for a broker; called on the proxy's thread."""
+        is_new = address not in self._listeners
         listener = self._listener(address)
-        if new:
+        if is_new:
             listener.listen_at_once()
             self._soon = asyncio.ensure_future(listener.listen())
         return HOST, listener.port

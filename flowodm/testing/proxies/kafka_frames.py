@@ -1,6 +1,6 @@
-"""Kafka's answers that name brokers, with other addresses in them. Pure.
+"""Replace the brokers' addresses in Kafka's answers. Pure.
 
-Layouts: the schemas MetadataResponse, FindCoordinatorResponse, DescribeClusterResponse and
+The layouts are those of MetadataResponse, FindCoordinatorResponse, DescribeClusterResponse and
 ApiVersionsResponse of Kafka's protocol guide.
 """
 
@@ -10,8 +10,8 @@ import struct
 from collections.abc import Callable
 from typing import Final, TypeAlias
 
-#: Host and port.
 Address: TypeAlias = tuple[str, int]
+"""Host and port."""
 Translate: TypeAlias = Callable[[Address], Address]
 
 PRODUCE: Final = 0
@@ -21,23 +21,26 @@ FIND_COORDINATOR: Final = 10
 API_VERSIONS: Final = 18
 DESCRIBE_CLUSTER: Final = 60
 
-#: The requests whose answers are changed.
-NAMING: Final = frozenset({METADATA, FIND_COORDINATOR, API_VERSIONS, DESCRIBE_CLUSTER})
-#: The versions that clients are told of at most: layouts that are known here, and for Produce and
-#: Fetch those that name no new leaders (KIP-951), as that would lead around the proxy.
+CHANGED: Final = frozenset({METADATA, FIND_COORDINATOR, API_VERSIONS, DESCRIBE_CLUSTER})
+"""The requests whose answers are changed."""
 LARGEST: Final = {PRODUCE: 9, FETCH: 15, METADATA: 13, FIND_COORDINATOR: 6, DESCRIBE_CLUSTER: 2}
-#: The first versions with compact lengths and tagged fields (KIP-482).
+"""The largest versions that clients learn of.
+
+Later ones have other layouts; answers to later Produce and Fetch requests name new leaders
+(KIP-951), to which clients would connect directly.
+"""
 _FLEXIBLE: Final = {METADATA: 9, FIND_COORDINATOR: 3, DESCRIBE_CLUSTER: 0}
+"""The first versions with compact lengths and tagged fields (KIP-482)."""
 
 
 def changed(api: int, version: int, body: bytes, translate: Translate) -> bytes:
-    """An answer with the brokers' addresses translated.
+    """Return an answer with the brokers' addresses replaced.
 
     Args:
-        api: Which request it answers.
-        version: The request's version.
-        body: What follows the correlation id.
-        translate: Address to address.
+        api: The API key of the request.
+        version: The version of the request.
+        body: The bytes behind the correlation id.
+        translate: Maps a broker's address to the one that replaces it.
     """
     if api == API_VERSIONS:
         return _capped(version, body)
@@ -95,11 +98,11 @@ def _describe_cluster(copy: _Copy, version: int) -> None:
 
 
 def _capped(version: int, body: bytes) -> bytes:
-    """The largest versions in an ApiVersions answer, which never has tags in its header."""
+    """Reduce the largest versions in an ApiVersions answer, whose header never has tags."""
     out = bytearray(body)
     copy = _Copy(body, lambda address: address, flexible=version >= 3)  # noqa: PLR2004 - KIP-511
     if copy.skip(2) != b"\0\0":
-        return body  # an error, for which a broker falls back to version 0
+        return body  # an error, which a broker sends in version 0
     for _ in range(copy.length()):
         api, _, largest = struct.unpack(">hhh", copy.skip(6))
         if largest > LARGEST.get(api, largest):
@@ -109,7 +112,7 @@ def _capped(version: int, body: bytes) -> bytes:
 
 
 class _Copy:
-    """Reads a message field by field, and copies it but for its addresses."""
+    """Reads a message field by field, and copies it with other addresses."""
 
     def __init__(self, data: bytes, translate: Translate, *, flexible: bool) -> None:
         self._data = data
@@ -120,32 +123,32 @@ class _Copy:
         self.at = 0
 
     def result(self) -> bytes:
-        """The whole copy; what was not read stays as it is."""
+        """Return the copy; bytes that were not read stay as they are."""
         return b"".join([*self._out, self._data[self._copied :]])
 
     def skip(self, size: int) -> bytes:
-        """So many bytes."""
+        """Read ``size`` bytes."""
         self.at += size
         if self.at > len(self._data):
-            raise ValueError(f"the message ends before its byte {self.at}")
+            raise ValueError(f"the message ends before byte {self.at}")
         return self._data[self.at - size : self.at]
 
     def length(self) -> int:
-        """The number of an array's elements; none for a null array."""
+        """Read the number of an array's elements; 0 for a null array."""
         return max(self._size(4), 0)
 
     def text(self) -> bytes:
-        """A string, which may be null."""
+        """Read a string, which may be null."""
         return self.skip(max(self._size(2), 0))
 
     def tags(self) -> None:
-        """Tagged fields, which only flexible versions have."""
+        """Read the tagged fields, which only flexible versions have."""
         for _ in range(self._varint() if self._flexible else 0):
             self._varint()
             self.skip(self._varint())
 
     def address(self) -> None:
-        """Host and port: those of a broker are translated."""
+        """Read host and port, and replace them."""
         begin = self.at
         host = self.text().decode()
         (port,) = struct.unpack(">i", self.skip(4))
@@ -158,7 +161,7 @@ class _Copy:
         self._copied = self.at
 
     def _size(self, width: int) -> int:
-        """A length of so many bytes; compact ones are one more than the length, and 0 for null."""
+        """Read a length of ``width`` bytes; a compact one is the length plus 1, or 0 for null."""
         if self._flexible:
             return self._varint() - 1
         return int.from_bytes(self.skip(width), "big", signed=True)
@@ -180,78 +183,85 @@ def _varint_of(value: int) -> bytes:
 
 
 class Conversation:
-    """One connection's requests and answers, which come in pieces of any size.
+    """The requests and answers of one connection, which come in pieces of any size.
 
     Args:
-        translate: Address to address, for the brokers that answers name.
+        translate: Maps a broker's address to the one that replaces it.
     """
 
     def __init__(self, translate: Translate) -> None:
         self._translate = translate
-        self._asked: dict[int, tuple[int, int]] = {}
-        self._requests = _Frames(8, self._note)
-        self._answers = _Frames(4, self._wants_whole)
+        self._pending: dict[int, tuple[int, int]] = {}
+        self._requests = _Frames(8, self._note_request)
+        self._answers = _Frames(4, self._is_changed)
 
     def request(self, piece: bytes) -> bytes:
-        """Pass on a piece of what the client sends."""
+        """Return the client's bytes as they go on to the broker."""
         return self._requests.feed(piece, lambda frame: frame)
 
     def answer(self, piece: bytes) -> bytes:
-        """Pass on a piece of what the broker sends, changed where that is needed."""
+        """Return the broker's bytes as they go on to the client, with other addresses."""
         return self._answers.feed(piece, self._changed)
 
-    def _note(self, head: bytes) -> bool:
+    def _note_request(self, head: bytes) -> bool:
         api, version, correlation = struct.unpack(">hhi", head)
-        if api in NAMING:
-            self._asked[correlation] = (api, version)
+        if api in CHANGED:
+            self._pending[correlation] = (api, version)
         return False
 
-    def _wants_whole(self, head: bytes) -> bool:
-        return int.from_bytes(head, "big", signed=True) in self._asked
+    def _is_changed(self, head: bytes) -> bool:
+        return int.from_bytes(head, "big", signed=True) in self._pending
 
     def _changed(self, frame: bytes) -> bytes:
         correlation = int.from_bytes(frame[:4], "big", signed=True)
-        api, version = self._asked.pop(correlation)
+        api, version = self._pending.pop(correlation)
         try:
             return frame[:4] + changed(api, version, frame[4:], self._translate)
         except (ValueError, struct.error):
-            return frame  # a broker answers an unknown version of ApiVersions in version 0
+            return frame  # such as an answer in version 0 to an unknown version of ApiVersions
 
 
 class _Frames:
-    """Cuts a stream into frames, each with its size in front; holds back only what is wanted whole.
+    """Cuts a stream into frames, each behind its size; holds back only frames to be changed.
 
     Args:
-        head: How many bytes of a frame tell whether it is wanted.
-        wants: Told these bytes.
+        head: The number of a frame's first bytes that decide whether it is changed.
+        is_changed: Takes these bytes, and decides.
     """
 
-    def __init__(self, head: int, wants: Callable[[bytes], bool]) -> None:
+    def __init__(self, head: int, is_changed: Callable[[bytes], bool]) -> None:
         self._head = head
-        self._wants = wants
+        self._is_changed = is_changed
         self._held = b""
-        self._passing = 0
+        self._passing = 0  # bytes of the current frame that pass unchanged
 
     def feed(self, piece: bytes, change: Callable[[bytes], bytes]) -> bytes:
-        """Take a piece; returns what goes on from here."""
+        """Take a piece of the stream; return the bytes that go on."""
         out: list[bytes] = []
         data, self._held = self._held + piece, b""
         while data:
-            if self._passing:
-                out.append(data[: self._passing])
-                data, self._passing = data[self._passing :], max(self._passing - len(data), 0)
-                continue
-            size = int.from_bytes(data[:4], "big", signed=True)
-            if len(data) < 4 + self._head:
-                self._held = data
-                break
-            if size < self._head or not self._wants(data[4 : 4 + self._head]):
-                self._passing = 4 + max(size, 0)
-            elif len(data) < 4 + size:
-                self._held = data
-                break
-            else:
+            size = self._frame_size(data)
+            if size is not None:
+                if len(data) < 4 + size:
+                    self._held = data
+                    break
                 frame = change(data[4 : 4 + size])
                 out += [len(frame).to_bytes(4, "big"), frame]
                 data = data[4 + size :]
+            elif self._passing:
+                out.append(data[: self._passing])
+                data, self._passing = data[self._passing :], max(self._passing - len(data), 0)
+            else:
+                self._held = data
+                break
         return b"".join(out)
+
+    def _frame_size(self, data: bytes) -> int | None:
+        """Return the size of a frame to be changed; None: it passes, or its head is incomplete."""
+        if self._passing or len(data) < 4 + self._head:
+            return None
+        size = int.from_bytes(data[:4], "big", signed=True)
+        if size >= self._head and self._is_changed(data[4 : 4 + self._head]):
+            return size
+        self._passing = 4 + max(size, 0)
+        return None

@@ -1,4 +1,4 @@
-"""A port of 127.0.0.1 that can also refuse."""
+"""A port of 127.0.0.1 that can refuse connections."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ class Listener:
     """Holds a port from :meth:`bind` to :meth:`close`.
 
     Args:
-        port: Which; 0: any free one.
+        port: The port; 0: any free port.
         serve: Called with each connection.
 
     Attributes:
-        port: The port; 0 before it is bound, if it may be any.
+        port: The port that is bound; before that, the argument.
     """
 
     def __init__(self, port: int, serve: Serve) -> None:
@@ -32,10 +32,10 @@ class Listener:
         self._server: asyncio.Server | None = None
 
     def bind(self) -> None:
-        """Take the port; whoever connects is refused.
+        """Bind the port; connections are refused until :meth:`listen`.
 
         Raises:
-            OSError: It is in use.
+            OSError: The port is in use.
         """
         new = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -48,24 +48,24 @@ class Listener:
         self._socket = new
 
     async def listen(self) -> None:
-        """Let connections in; a second time nothing happens."""
+        """Accept connections; a second call does nothing."""
         if self._server is None and self._socket is not None:
-            own, self._socket = self._socket, None
-            self._server = await asyncio.start_server(self._serve, sock=own)
+            bound, self._socket = self._socket, None
+            self._server = await asyncio.start_server(self._serve, sock=bound)
 
     def listen_at_once(self) -> None:
-        """Let connections come before :meth:`listen`, which serves them."""
+        """Let connections queue up until :meth:`listen` serves them."""
         if self._socket is not None:
             self._socket.listen()
 
     def refuse(self) -> None:
-        """Listen no longer: a socket that is bound and does not listen keeps the port."""
+        """Refuse connections, but keep the port: a bound socket that does not listen does both."""
         if self._server is not None:
             self.close()
             self.bind()
 
     def close(self) -> None:
-        """Give the port back."""
+        """Release the port."""
         if self._server is not None:
             self._server.close()
         if self._socket is not None:

@@ -1,4 +1,4 @@
-"""A schema registry that misbehaves when a test says so: its own answers, or none at all."""
+"""A fault proxy for a schema registry, which can also give wrong answers."""
 
 from __future__ import annotations
 
@@ -19,19 +19,20 @@ if TYPE_CHECKING:
     import email.message
     from types import TracebackType
 
-#: Seconds for the registry behind the proxy to answer.
 _ANSWER_TIMEOUT = 30.0
+"""Seconds in which the registry behind the proxy has to answer."""
 _NOT_PASSED_ON = {"connection", "content-length", "date", "host", "server", "transfer-encoding"}
+"""Headers that each of the two connections has for itself."""
 _TYPE = "application/vnd.schemaregistry.v1+json"
 
 
 @dataclass(frozen=True, slots=True)
 class RegistryRequest:
-    """One request that came to a :class:`RegistryProxy`.
+    """One request to a :class:`RegistryProxy`.
 
     Attributes:
         method: "GET", "POST" and so on.
-        path: With the query, without the registry's own base path.
+        path: The path with the query, without the registry's base path.
     """
 
     method: str
@@ -39,36 +40,39 @@ class RegistryRequest:
 
 
 class WrongAnswer:
-    """Answers given instead of the registry's, until :meth:`end`, or a number of them is given."""
+    """An answer in place of the registry's, until :meth:`end`, or for a number of requests."""
 
     def __init__(
         self,
         lock: threading.Lock,
         status: int,
         body: bytes,
+        *,
         headers: dict[str, str],
         times: float,
-        wanted: tuple[str, str],
+        method: str,
+        path: str,
     ) -> None:
         self._lock = lock
         self.status = status
         self.body = body
         self.headers = headers
-        self._left = times
-        self._method, self._path = wanted
+        self._remaining = times
+        self._method = method
+        self._path = path
 
     def takes(self, request: RegistryRequest) -> bool:
-        """Whether this is the answer to a request; then one fewer of it is left. Not locked."""
-        fits = self._path in request.path and self._method in {"", request.method}
-        if not fits or not self._left:
+        """Tell whether this answers a request, and count it. The caller holds the lock."""
+        matches = self._path in request.path and self._method in {"", request.method}
+        if not matches or not self._remaining:
             return False
-        self._left -= 1
+        self._remaining -= 1
         return True
 
     def end(self) -> None:
-        """The registry answers again; a second time nothing happens."""
+        """Let the registry answer again; a second call does nothing."""
         with self._lock:
-            self._left = 0
+            self._remaining = 0
 
     def __enter__(self) -> Self:
         return self
@@ -83,7 +87,7 @@ class WrongAnswer:
 
 
 class RegistryProxy(FaultProxy):
-    """A :class:`FaultProxy` in front of a schema registry, that can also answer in its place.
+    """A :class:`FaultProxy` in front of a schema registry, which can also answer in its place.
 
     ::
 
@@ -93,21 +97,21 @@ class RegistryProxy(FaultProxy):
             ...
             assert registry.requests[0].path == "/schemas/ids/7"
 
-    The registry's base path is added to what is asked for: a registry whose API begins at
+    The proxy puts the registry's base path in front of each path: a registry whose API begins at
     /apis/ccompat/v7 is at the root here.
 
     Args:
         url: The registry's base URL (http).
-        port: Where to listen; 0: on any free port.
+        port: The port to listen on; 0: any free port.
 
     Attributes:
-        requests: Every request so far, those answered here included.
+        requests: All requests so far, including those that the proxy answered.
     """
 
     def __init__(self, url: str, *, port: int = 0) -> None:
         self.base = urllib.parse.urlsplit(url)
         if self.base.scheme != "http" or not self.base.hostname:
-            raise ValueError(f"the registry's URL must be http://host..., not {url!r}")
+            raise ValueError(f"the registry's URL must be http://host..., got {url!r}")
         self.requests: list[RegistryRequest] = []
         self._lock = threading.Lock()
         self._wrong: list[WrongAnswer] = []
@@ -129,39 +133,48 @@ class RegistryProxy(FaultProxy):
         method: str = "",
         headers: dict[str, str] | None = None,
     ) -> WrongAnswer:
-        """Answer requests here; the newest such order that fits a request counts.
+        """Answer requests in place of the registry; of several matching answers the newest counts.
 
         Args:
             status: The HTTP status.
-            body: Sent as JSON, bytes as they are; by default an error in the registry's form.
-            times: After so many answers the registry answers again; None: until ``end()``.
-            path: Only requests whose path contains this.
-            method: Only requests with this method.
+            body: The body, sent as JSON; bytes are sent as they are. By default an error in the
+                registry's form.
+            times: The number of answers after which the registry answers again; None: no limit,
+                until ``end()``.
+            path: Only answer requests whose path contains this text.
+            method: Only answer requests with this method.
             headers: Further headers, such as {"Retry-After": "1"}.
         """
         if body is None:
             body = {"error_code": status, "message": f"{status} by the fault proxy"}
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
-        left = float("inf") if times is None else times
-        wrong = WrongAnswer(self._lock, status, data, headers or {}, left, (method, path))
+        wrong = WrongAnswer(
+            self._lock,
+            status,
+            data,
+            headers=headers or {},
+            times=float("inf") if times is None else times,
+            method=method,
+            path=path,
+        )
         with self._lock:
             self._wrong.append(wrong)
         return wrong
 
     def heal(self) -> None:
-        """End every fault, and every wrong answer."""
+        """End all faults and all wrong answers."""
         with self._lock:
             self._wrong.clear()
         super().heal()
 
     def wrong_answer(self, request: RegistryRequest) -> WrongAnswer | None:
-        """Note a request; returns how it is to be answered here, if it is."""
+        """Record a request; return the answer to it, or None if the registry is to answer."""
         with self._lock:
             self.requests.append(request)
             return next((wrong for wrong in reversed(self._wrong) if wrong.takes(request)), None)
 
     def start(self) -> Self:
-        """Begin to listen; see :meth:`FaultProxy.start`."""
+        """Listen; see :meth:`FaultProxy.start`."""
         server = self._http = _Server((HOST, 0), _Request)
         server.proxy = self
         threading.Thread(
@@ -175,7 +188,7 @@ class RegistryProxy(FaultProxy):
             raise
 
     def close(self) -> None:
-        """End it; a second time nothing happens."""
+        """Close the proxy; see :meth:`FaultProxy.close`."""
         super().close()
         if self._http is not None:
             self._http.shutdown()
@@ -207,7 +220,7 @@ class _Request(http.server.BaseHTTPRequestHandler):
             else:
                 self._pass_on(body)
         except ConnectionError:
-            self.close_connection = True  # whoever asked is gone, or the registry is
+            self.close_connection = True  # the client or the registry is gone
 
     def _pass_on(self, body: bytes) -> None:
         base = self.server.proxy.base
@@ -229,7 +242,7 @@ class _Request(http.server.BaseHTTPRequestHandler):
         self.wfile.write(content)
 
     def log_message(self, *_: object) -> None:
-        """Nothing: a test that fails says what it saw."""
+        """Log nothing: a failing test shows its requests itself."""
 
 
 def _kept(headers: email.message.Message) -> dict[str, str]:

@@ -1,9 +1,9 @@
-"""A TCP proxy whose connections fail when a test says so.
+"""A TCP proxy whose connections fail on demand of a test.
 
-It stands in front of anything that speaks TCP and understands nothing of it. A Kafka client only
-asks its bootstrap servers for the addresses of the brokers, and then goes there by itself: use
-:class:`flowodm.testing.KafkaProxy`, or have the broker advertise the proxy's address. For a schema
-registry there is :class:`flowodm.testing.RegistryProxy`, which can answer in its place.
+It works with any protocol over TCP, as it does not read the bytes. A Kafka client asks its
+bootstrap servers for the addresses of the brokers, and connects to those: use
+:class:`flowodm.testing.KafkaProxy`, or let the broker advertise the proxy's address. For a schema
+registry, :class:`flowodm.testing.RegistryProxy` can also answer in its place.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: Seconds for the proxy's own thread to do what it is told; it never waits for the network then.
-_OWN_TIMEOUT = 10.0
+_COMMAND_TIMEOUT = 10.0
+"""Seconds in which the proxy's thread has to carry out a call; it never waits for the network."""
 
 
 class Way(Enum):
@@ -36,9 +36,9 @@ class Way(Enum):
 
 
 class Fault:
-    """Something that is wrong now, until :meth:`end` or the end of the ``with`` block.
+    """A fault that lasts until :meth:`end` or the end of the ``with`` block.
 
-    Several at a time add up.
+    Several faults add up.
     """
 
     def __init__(
@@ -57,7 +57,7 @@ class Fault:
         self.cuts_every = cuts_every
 
     def end(self) -> None:
-        """Everything is as before; a second time nothing happens."""
+        """End the fault; a second call does nothing."""
         self._proxy._remove(self)  # noqa: SLF001 - a fault is a part of its proxy
 
     def __enter__(self) -> Self:
@@ -73,26 +73,27 @@ class Fault:
 
 
 class FaultProxy:
-    """Passes bytes on, both ways, between whoever connects to it and its target.
+    """Passes bytes between its clients and its target.
 
     ::
 
         with FaultProxy("127.0.0.1:8081") as proxy:
             connect(schema_registry_url=f"http://{proxy.address}")
             with proxy.black_hole():
-                ...  # nothing arrives any more
+                ...  # no byte arrives any more
 
-    It listens on 127.0.0.1 and works in a thread of its own; every method may be called from any
-    thread and returns when what it says is so.
+    It listens on 127.0.0.1 and works in a thread of its own. Every method may be called from any
+    thread, and returns when it has taken effect.
 
     Args:
-        target: "host:port" of what it leads to. It need not be there yet: a connection that finds
-            nobody there is reset.
-        port: Where to listen; 0: on any free port.
+        target: The target's "host:port". While nothing listens there, connections are reset.
+        port: The port to listen on; 0: any free port.
+
+    Attributes:
+        accepted: The number of connections so far.
     """
 
     def __init__(self, target: str, *, port: int = 0) -> None:
-        #: How many connections have come so far.
         self.accepted = 0
         self._targets = [address_of(target)]
         self._port = port
@@ -106,70 +107,74 @@ class FaultProxy:
 
     @property
     def port(self) -> int:
-        """Where it listens."""
+        """The port it listens on."""
         first = self._listeners.get(self._targets[0])
         return self._port if first is None else first.port
 
     @property
     def address(self) -> str:
-        """Where it listens, as "127.0.0.1:port"."""
+        """The address it listens on, as "127.0.0.1:port"."""
         return f"{HOST}:{self.port}"
 
     @property
     def connections(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._tunnels)
 
-    # ---- what may go wrong ---------------------------------------------------------------
+    # ---- faults --------------------------------------------------------------------------
 
     def cut(self) -> int:
-        """End every connection in good order, as a server does that stops.
+        """Close every connection, as a server that stops; accept new ones.
 
-        What is under way is lost. New connections are welcome.
+        Bytes in flight are lost.
 
         Returns:
-            How many there were.
+            The number of connections that were closed.
         """
         return self._do(self._end_all(reset=False))
 
     def reset(self) -> int:
-        """End every connection with a reset (RST), as a server does that crashes.
+        """Reset every connection (RST), as a server that crashes; accept new ones.
 
         Returns:
-            How many there were.
+            The number of connections that were reset.
         """
         return self._do(self._end_all(reset=True))
 
     def latency(self, seconds: float) -> Fault:
-        """Let every byte arrive so much later, in either direction.
+        """Delay every byte, in both directions; the throughput stays the same.
 
-        An answer comes after twice that; how many bytes a second there are does not change.
+        Args:
+            seconds: The delay in one direction; an answer comes after twice that time.
         """
         return self._add(Fault(self, latency=seconds))
 
     def black_hole(self, ways: Way | None = None) -> Fault:
-        """Let nothing through, as a network that drops every packet: no error, only silence.
+        """Pass no byte, as a network that drops every packet.
 
-        New connections are made and hang. What was sent meanwhile arrives when the fault ends.
+        Connections do not fail: they hang, new ones too. Bytes that were sent meanwhile arrive
+        when the fault ends.
 
         Args:
             ways: Only this direction. ``Way.ANSWERS`` is the fault behind most duplicates: the
-                request is done, and the client does not learn of it.
+                server carries out the request, and the client does not get the answer.
         """
         return self._add(Fault(self, holes=frozenset(Way if ways is None else {ways})))
 
     def refuse(self) -> Fault:
-        """Be gone: reset every connection and refuse new ones, as a machine without the server."""
+        """Reset every connection and refuse new ones, as a machine without the server."""
         return self._add(Fault(self, refuses=True))
 
     def cut_every(self, seconds: float) -> Fault:
-        """:meth:`cut` again and again, with so many seconds in between.
+        """Close every connection again and again; see :meth:`cut`.
 
-        Below 0.5 a new idempotent producer of librdkafka's may never come to produce: it asks for
-        its id twice a second, on a connection that was made for the question before.
+        Args:
+            seconds: The time between two cuts. Below 0.5 a new idempotent producer of librdkafka
+                may never get its producer id: it asks twice a second, each time on the
+                connection of the request before.
         """
         if seconds <= 0:
-            raise ValueError(f"seconds must be more than 0, not {seconds}")
+            raise ValueError(f"seconds must be greater than 0, got {seconds}")
         return self._add(Fault(self, cuts_every=seconds))
 
     def heal(self) -> None:
@@ -177,10 +182,10 @@ class FaultProxy:
         for fault in list(self._faults):
             fault.end()
 
-    # ---- its life ----------------------------------------------------------------------
+    # ---- start and end -------------------------------------------------------------------
 
     def start(self) -> Self:
-        """Begin to listen.
+        """Listen.
 
         Raises:
             OSError: The port is in use.
@@ -197,11 +202,11 @@ class FaultProxy:
         return self
 
     def close(self) -> None:
-        """End every connection and stop listening; a second time nothing happens."""
+        """Close every connection and stop listening; a second call does nothing."""
         loop, thread = self._loop, self._thread
         if loop is None or thread is None:
             return
-        asyncio.run_coroutine_threadsafe(self._shut(), loop).result(_OWN_TIMEOUT)
+        asyncio.run_coroutine_threadsafe(self._shut(), loop).result(_COMMAND_TIMEOUT)
         self._loop = self._thread = None
         loop.call_soon_threadsafe(loop.stop)
         thread.join()
@@ -218,13 +223,13 @@ class FaultProxy:
     ) -> None:
         self.close()
 
-    # ---- on its thread -----------------------------------------------------------------
+    # ---- on the proxy's thread -----------------------------------------------------------
 
     def _do(self, act: Coroutine[Any, Any, T]) -> T:
         if self._loop is None:
             act.close()
-            raise RuntimeError("the proxy is not running: use it in a with block, or start() it")
-        return asyncio.run_coroutine_threadsafe(act, self._loop).result(_OWN_TIMEOUT)
+            raise RuntimeError("the proxy is not running: use it in a with block, or call start()")
+        return asyncio.run_coroutine_threadsafe(act, self._loop).result(_COMMAND_TIMEOUT)
 
     def _add(self, fault: Fault) -> Fault:
         async def add() -> None:
@@ -244,7 +249,7 @@ class FaultProxy:
             self._do(remove())
 
     async def _apply(self) -> None:
-        """Make it true what the faults say together."""
+        """Put all current faults into effect."""
         faults, line = self._faults, self._line
         line.latency = sum(fault.latency for fault in faults)
         for way, gate in ((Way.REQUESTS, line.requests), (Way.ANSWERS, line.answers)):
@@ -266,10 +271,10 @@ class FaultProxy:
             self._cutters.pop(fault).cancel()
         for fault in self._faults:
             if fault.cuts_every and fault not in self._cutters:
-                self._cutters[fault] = asyncio.ensure_future(self._go_on_cutting(fault.cuts_every))
+                self._cutters[fault] = asyncio.ensure_future(self._cut_repeatedly(fault.cuts_every))
 
     def _listener(self, target: Address, port: int = 0) -> Listener:
-        """The port that leads to a target, taken if need be."""
+        """Return the listener for a target; the first call binds its port."""
         if target not in self._listeners:
             listener = Listener(port, lambda reader, writer: self._serve(target, reader, writer))
             listener.bind()
@@ -302,7 +307,7 @@ class FaultProxy:
         await asyncio.gather(*live.values(), return_exceptions=True)
         return len(live)
 
-    async def _go_on_cutting(self, seconds: float) -> None:
+    async def _cut_repeatedly(self, seconds: float) -> None:
         while True:
             await asyncio.sleep(seconds)
             await self._end_all(reset=False)
@@ -318,12 +323,12 @@ class FaultProxy:
 
 
 def address_of(target: str) -> Address:
-    """Host and port.
+    """Return host and port.
 
     Raises:
-        ValueError: It is not 'host:port'.
+        ValueError: The target is not 'host:port'.
     """
     host, _, number = target.rpartition(":")
     if not host or not number.isdecimal():
-        raise ValueError(f"the target must be 'host:port', not {target!r}")
+        raise ValueError(f"the target must be 'host:port', got {target!r}")
     return host.strip("[]"), int(number)

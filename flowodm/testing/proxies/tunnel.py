@@ -1,4 +1,4 @@
-"""One connection through a fault proxy: two pumps, and what is wrong with the line."""
+"""One connection through a fault proxy, and the faults of the line."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-#: Host and port.
 Address: TypeAlias = tuple[str, int]
+"""Host and port."""
 
-#: Bytes of one piece, and how many of them may be under way in one direction.
-_PIECE, _UNDER_WAY = 64 * 1024, 64
-#: Seconds for the target to accept a connection.
+_PIECE_SIZE = 64 * 1024
+"""Bytes of one read."""
+_MAX_PIECES = 64
+"""Pieces in flight in one direction; the sender waits when there are as many."""
 _CONNECT_TIMEOUT = 10.0
-#: SO_LINGER on and of no time: closing sends a reset.
+"""Seconds in which the target has to accept a connection."""
 _NO_LINGER = struct.pack("ii", 1, 0)
+"""SO_LINGER with a time of 0, so that closing the socket sends a reset."""
 
 
 class Line:
-    """The state of all connections of a proxy.
+    """The faults that all connections of a proxy share.
 
     Attributes:
-        latency: Seconds by which every byte is late.
+        latency: Seconds by which every byte is delayed.
         requests: Set while bytes pass to the target.
-        answers: Set while bytes pass back.
+        answers: Set while bytes pass to the client.
     """
 
     def __init__(self) -> None:
@@ -38,17 +40,17 @@ class Line:
 
 
 class Tunnel:
-    """Two connections that are one.
+    """Passes bytes between a client's connection and one to the target.
 
     Args:
-        line: How well bytes get through.
-        target: Where it leads.
-        reader: From the client.
-        writer: To the client.
+        line: The faults.
+        target: The target's address.
+        reader: Reads from the client.
+        writer: Writes to the client.
 
     Attributes:
-        ends_with_reset: How both ends learn of its end.
-        ends_at_once: Whether what is under way is lost at its end.
+        ends_with_reset: Whether closing sends a reset to both sides.
+        ends_at_once: Whether closing drops the bytes in flight.
     """
 
     def __init__(
@@ -62,28 +64,30 @@ class Tunnel:
         self._target = target
         self._reader = reader
         self._writer = writer
-        self._there: asyncio.StreamWriter | None = None
+        self._target_writer: asyncio.StreamWriter | None = None
         self.ends_with_reset = False
         self.ends_at_once = True
 
     async def run(self) -> None:
-        """Until both sides have ended, one breaks, or it is cancelled; :meth:`close` comes next."""
+        """Pass bytes until both sides have ended, one breaks, or the task is cancelled."""
         line = self._line
         try:
             await line.requests.wait()
             async with asyncio.timeout(_CONNECT_TIMEOUT):
-                back, there = await asyncio.open_connection(*self._target)
-            self._there = there
+                reader, writer = await asyncio.open_connection(*self._target)
+            self._target_writer = writer
+            requests = _pump(line, self._reader, writer, gate=line.requests, change=self.request)
+            answers = _pump(line, reader, self._writer, gate=line.answers, change=self.answer)
             async with asyncio.TaskGroup() as pumps:
-                pumps.create_task(_pump(line, self._reader, there, line.requests, self.request))
-                pumps.create_task(_pump(line, back, self._writer, line.answers, self.answer))
+                pumps.create_task(requests)
+                pumps.create_task(answers)
             self.ends_at_once = False
-        except* OSError:  # TimeoutError is one
-            self.ends_with_reset = True  # as the side that broke has done
+        except* OSError:  # including TimeoutError
+            self.ends_with_reset = True  # pass the broken side's reset on
 
     def close(self) -> None:
-        """Let both sides know of the end; they need not have heard each other out."""
-        for writer in (self._writer, self._there):
+        """Close both connections."""
+        for writer in (self._writer, self._target_writer):
             if writer is not None:
                 self._end(writer)
 
@@ -91,20 +95,20 @@ class Tunnel:
         if not self.ends_at_once:
             writer.close()
             return
-        own: socket.socket | None = writer.get_extra_info("socket")
-        with contextlib.suppress(OSError):  # it has ended by itself
-            if own is not None and self.ends_with_reset:
-                own.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
-            elif own is not None:
-                own.shutdown(socket.SHUT_RDWR)
+        connection: socket.socket | None = writer.get_extra_info("socket")
+        with contextlib.suppress(OSError):  # closed already
+            if connection is not None and self.ends_with_reset:
+                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+            elif connection is not None:
+                connection.shutdown(socket.SHUT_RDWR)
         writer.transport.abort()
 
     def request(self, data: bytes) -> bytes:
-        """What becomes of bytes on their way to the target."""
+        """Change bytes on their way to the target; here they stay as they are."""
         return data
 
     def answer(self, data: bytes) -> bytes:
-        """What becomes of bytes on their way back."""
+        """Change bytes on their way to the client; here they stay as they are."""
         return data
 
 
@@ -112,24 +116,25 @@ async def _pump(
     line: Line,
     source: asyncio.StreamReader,
     target: asyncio.StreamWriter,
+    *,
     gate: asyncio.Event,
     change: Callable[[bytes], bytes],
 ) -> None:
-    """Pass on what comes, when it is due, and the end last."""
+    """Pass bytes on, each when it is due, and then the end of the stream."""
     clock = asyncio.get_running_loop().time
-    pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_UNDER_WAY)
+    pieces: asyncio.Queue[tuple[float, bytes]] = asyncio.Queue(_MAX_PIECES)
 
     async def receive() -> None:
         data = b"-"
         while data:
-            data = await source.read(_PIECE)
+            data = await source.read(_PIECE_SIZE)
             await pieces.put((clock() + line.latency, data))
 
     async def send() -> None:
         while True:
             due, data = await pieces.get()
-            if (early := due - clock()) > 0:
-                await asyncio.sleep(early)
+            if (wait := due - clock()) > 0:
+                await asyncio.sleep(wait)
             await gate.wait()
             if not data:
                 break

@@ -196,7 +196,7 @@ def test_connections_are_cut_again_and_again_while_they_are_to_be(proxy):
                 assert connection.recv(1) == b""
     with client(proxy) as connection:
         assert says(connection) == b"hello"
-    with pytest.raises(ValueError, match="more than 0"):
+    with pytest.raises(ValueError, match="greater than 0"):
         proxy.cut_every(0)
 
 
