@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from supervisor.config.config import SupervisorConfig
-    from supervisor.config.toml import ConfigError, load_config
+    from supervisor.config.problems import ConfigError
+    from supervisor.config.toml import load_config
     from supervisor.daemon import StartError, Supervisor
     from supervisor.instrumentation.snapshot import Snapshot
     from supervisor.report import ExitStatus, RunReport
@@ -23,7 +24,7 @@ __all__ = [
 ]
 
 _WHERE = {
-    "ConfigError": "supervisor.config.toml",
+    "ConfigError": "supervisor.config.problems",
     "ExitStatus": "supervisor.report",
     "RunReport": "supervisor.report",
     "Snapshot": "supervisor.instrumentation.snapshot",

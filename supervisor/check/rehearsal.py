@@ -14,7 +14,7 @@ from supervisor.worker.definition import Definition, make_client
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from supervisor.config.topic_size import Seen
+    from supervisor.config.topic_size import TopicMetadata
     from supervisor.protocol import Start
     from supervisor.worker.topic_metadata import Broker
 
@@ -35,7 +35,7 @@ class Rehearsal:
     facts: dict[str, str] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
-    seen: Seen | None = None
+    seen: TopicMetadata | None = None
 
     def tell(self, config: Mapping[str, Any]) -> None:
         """Keep the properties that others depend on."""

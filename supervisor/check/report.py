@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from supervisor.check import timeouts, topics
-from supervisor.config.topic_size import ONLINE_TIMEOUT, Seen
+from supervisor.config.topic_size import ONLINE_TIMEOUT, TopicMetadata
 from supervisor.config.values import seconds
 from supervisor.fleet.configured_slots import start_frame
 from supervisor.protocol import Identity, Logging, encode
@@ -22,7 +22,7 @@ from supervisor.protocol import Identity, Logging, encode
 if TYPE_CHECKING:
     from supervisor.config.config import SupervisorConfig
     from supervisor.config.consumer import ConsumerTable
-    from supervisor.config.toml import Problem
+    from supervisor.config.problems import Problem
     from supervisor.config.values import StartPosition
 
 IMPORT_TIMEOUT = 60.0
@@ -72,7 +72,7 @@ def check(config: SupervisorConfig, *, online: bool = False) -> list[Checked]:
 
 def _checked(config: SupervisorConfig, name: str, answer: _Answer) -> Checked:
     table = config.consumers[name]
-    seen = None if answer.seen is None else Seen(**answer.seen)
+    seen = None if answer.seen is None else TopicMetadata(**answer.seen)
     problems = [_placed(name, table, problem) for problem in answer.problems]
     warnings = list(timeouts.of_consumer(config, name, answer.properties))
     if seen is not None:
@@ -137,7 +137,7 @@ def _answers(told: bytes, end: str, config: SupervisorConfig) -> dict[str, _Answ
     return answers
 
 
-def workers(table: ConsumerTable, seen: Seen | None = None) -> str:
+def workers(table: ConsumerTable, seen: TopicMetadata | None = None) -> str:
     """How many workers a consumer has, and what each of them holds.
 
     Args:
@@ -155,7 +155,7 @@ def workers(table: ConsumerTable, seen: Seen | None = None) -> str:
     return f"{len(groups)}, pinned to partitions {told}{more}"
 
 
-def _facts(table: ConsumerTable, seen: Seen | None) -> dict[str, str]:
+def _facts(table: ConsumerTable, seen: TopicMetadata | None) -> dict[str, str]:
     facts = {
         "workers": workers(table, seen),
         "delivery": guarantee(table),

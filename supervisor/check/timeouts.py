@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor.config.toml import Problem
+from supervisor.config.problems import Problem
 from supervisor.config.values import seconds
 from supervisor.slot.machine import SlotPolicy
 

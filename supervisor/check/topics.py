@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from supervisor.config.toml import Problem
-from supervisor.config.topic_size import Seen, fewest, too_many
+from supervisor.config.problems import Problem
+from supervisor.config.topic_size import TopicMetadata, fewest, too_many
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from supervisor.config.consumer import ConsumerTable
 
 
-def wrong(config: SupervisorConfig, name: str, seen: Seen) -> Iterator[Problem]:
+def wrong(config: SupervisorConfig, name: str, seen: TopicMetadata) -> Iterator[Problem]:
     """What would keep the consumer from working."""
     table, place = config.consumers[name], f"consumers.{name}"
     if seen.error:
@@ -48,7 +48,7 @@ def wrong(config: SupervisorConfig, name: str, seen: Seen) -> Iterator[Problem]:
             )
 
 
-def doubtful(config: SupervisorConfig, name: str, seen: Seen) -> Iterator[Problem]:
+def doubtful(config: SupervisorConfig, name: str, seen: TopicMetadata) -> Iterator[Problem]:
     """What works, but hardly as it is meant."""
     table, place = config.consumers[name], f"consumers.{name}"
     count = seen.partitions.get(seen.topic, 0)

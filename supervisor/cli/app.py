@@ -20,7 +20,8 @@ from supervisor.cli import check, control
 from supervisor.cli.check import ConfigFile, errors, load
 from supervisor.cli.pid1 import serve_as_init
 from supervisor.cli.process import NobodyReadsError
-from supervisor.config.toml import ConfigError, Problem, load_config
+from supervisor.config.problems import ConfigError, Problem
+from supervisor.config.toml import load_config
 from supervisor.redaction import of_environment
 from supervisor.report import ExitStatus
 from supervisor.version import VERSION

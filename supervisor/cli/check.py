@@ -11,7 +11,8 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
-from supervisor.config.toml import ConfigError, Problem, load_config
+from supervisor.config.problems import ConfigError, Problem
+from supervisor.config.toml import load_config
 from supervisor.report import ExitStatus
 
 if TYPE_CHECKING:

@@ -225,7 +225,8 @@ def stop(
 
 def _socket(file: Path | None, given: Path | None) -> Path:
     """The option's, else the file's, else the only one that there is for this host's name."""
-    from supervisor.config.toml import ConfigError, load_config  # noqa: PLC0415 - as above
+    from supervisor.config.problems import ConfigError  # noqa: PLC0415 - as above
+    from supervisor.config.toml import load_config  # noqa: PLC0415 - as above
     from supervisor.control.server import default_path  # noqa: PLC0415 - `--help` is quick without
 
     if given is not None:

@@ -1,4 +1,4 @@
-"""What a configuration may say: the models behind the TOML.
+"""The whole configuration: the models behind the TOML.
 
 Nothing here reads files or the environment (`supervisor.config.toml` does), and nothing imports
 flowodm: the supervising process stays free of Kafka and of the user's code.
@@ -26,34 +26,55 @@ from supervisor.config.values import (
 
 
 class SupervisorTable(Table):
-    """[supervisor]: the daemon itself.
+    """[supervisor]: the daemon itself."""
 
-    Attributes:
-        instance_id: Stable name of this supervisor among all that run the same consumers; the
-            members' group.instance.id are built on it. None: the host's name.
-        http: Address of /metrics, /healthz, /readyz and /status; port 0 takes a free one; ""
-            for none.
-        http_hosts: Further names that requests may ask for: see `supervisor.http.hosts`. Needed
-            where the fleet is scraped by a full name, such as "shop.default.svc.cluster.local".
-        control_socket: Path of the Unix socket for reload, restart, scale, status and stop; "auto"
-            is one named after instance_id in the user's runtime folder; "" for none.
-        drain_timeout: How long a worker may take to finish what it has when it is stopped.
-        kill_delay: How long it may take after SIGTERM, which follows, before SIGKILL.
-        preload: Modules that are imported once, in the process that workers are forked from.
-            They must not start threads or open connections.
-        log_level: Lowest level that is logged, by the supervisor and its workers.
-        log_format: "json" lines, "console" for people, "auto" for console on a terminal.
-    """
-
-    instance_id: InstanceId | None = None
-    http: str = Field(default="127.0.0.1:9108", examples=["127.0.0.1:9108"])
-    http_hosts: tuple[HostName, ...] = Field(default=(), examples=[["fleet.example.org"]])
-    control_socket: str = Field(default="auto", examples=["/run/flowodm/control.sock"])
-    drain_timeout: PositiveSeconds = Field(default=30.0, examples=["30s"])
-    kill_delay: PositiveSeconds = Field(default=5.0, examples=["5s"])
-    preload: tuple[ModuleName, ...] = ()
-    log_level: LogLevel = "info"
-    log_format: Literal["auto", "json", "console"] = "auto"
+    instance_id: InstanceId | None = Field(
+        default=None,
+        description="Name of this supervisor, unique among all that run the same consumers; the "
+        "group.instance.id of its workers begins with it. By default the host's name.",
+    )
+    http: str = Field(
+        default="127.0.0.1:9108",
+        description="Address that serves the page, /metrics, /healthz, /readyz, /status and "
+        '/history. Port 0 takes a free one; "" serves nothing.',
+        examples=["127.0.0.1:9108"],
+    )
+    http_hosts: tuple[HostName, ...] = Field(
+        default=(),
+        description="Further host names that requests may ask for, needed where the fleet is "
+        'scraped by a full name such as "shop.default.svc.cluster.local". ".example.org" stands '
+        'for all names below it, "*" for every name.',
+        examples=[["fleet.example.org"]],
+    )
+    control_socket: str = Field(
+        default="auto",
+        description="Path of the Unix socket for status, reload, restart, scale, pause, resume and "
+        'stop. "auto": a socket named after instance_id in the user\'s runtime folder; "": none.',
+        examples=["/run/flowodm/control.sock"],
+    )
+    drain_timeout: PositiveSeconds = Field(
+        default=30.0,
+        description="Time that a worker gets to finish its handlers when it is stopped.",
+        examples=["30s"],
+    )
+    kill_delay: PositiveSeconds = Field(
+        default=5.0,
+        description="Time between SIGTERM, which follows the drain, and SIGKILL.",
+        examples=["5s"],
+    )
+    preload: tuple[ModuleName, ...] = Field(
+        default=(),
+        description="Modules that are imported once, in the fork server, before workers are "
+        "forked from it. They must not start threads or open connections.",
+    )
+    log_level: LogLevel = Field(
+        default="info", description="Lowest level that the supervisor and its workers log."
+    )
+    log_format: Literal["auto", "json", "console"] = Field(
+        default="auto",
+        description='Format of log lines: "json", "console" for people, or "auto": console if '
+        "stderr is a terminal, else json.",
+    )
 
     @field_validator("http")
     @classmethod
@@ -79,20 +100,25 @@ ConsumerName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max
 class SupervisorConfig(Table):
     """A whole configuration. `supervisor.load_config` reads one from a file.
 
-    Attributes:
-        supervisor: The daemon itself.
-        kafka: How workers reach Kafka and the schema registry.
-        defaults: What holds for every consumer that does not say otherwise.
-        consumers: By name; what [defaults] gave them is in them.
-
     Raises:
-        pydantic.ValidationError: When made in Python from values that are wrong.
+        pydantic.ValidationError: When made in Python from values that are not valid.
     """
 
-    supervisor: SupervisorTable = Field(default_factory=SupervisorTable)
-    kafka: KafkaTable = Field(default_factory=KafkaTable)
-    defaults: DefaultsTable = Field(default_factory=DefaultsTable)
-    consumers: dict[ConsumerName, ConsumerTable] = Field(min_length=1)
+    supervisor: SupervisorTable = Field(
+        default_factory=SupervisorTable, description="The daemon itself."
+    )
+    kafka: KafkaTable = Field(
+        default_factory=KafkaTable,
+        description="How workers reach Kafka and the schema registry.",
+    )
+    defaults: DefaultsTable = Field(
+        default_factory=DefaultsTable,
+        description="Keys of all consumers; a consumer's own value wins.",
+    )
+    consumers: dict[ConsumerName, ConsumerTable] = Field(
+        min_length=1,
+        description="The consumers by name; in Python with what they inherit from [defaults].",
+    )
 
     @field_validator("consumers", mode="before")
     @classmethod
@@ -103,14 +129,14 @@ class SupervisorConfig(Table):
         return {name: inherited(table, defaults) for name, table in value.items()}
 
     def kafka_of(self, consumer: str) -> KafkaTable:
-        """How this consumer's workers reach Kafka: its own table over the common one."""
+        """Return how a consumer's workers reach Kafka: its own table over the common one."""
         return self.consumers[consumer].kafka.over(self.kafka)
 
     def secrets(self) -> list[str]:
-        """Every value that must not be shown."""
+        """Return every value that must not be shown."""
         tables = (self.kafka, *(consumer.kafka for consumer in self.consumers.values()))
         return list(dict.fromkeys(secret for table in tables for secret in table.secrets()))
 
     def drain_timeout_of(self, consumer: str) -> float:
-        """Seconds that a worker of this consumer may take to drain."""
+        """Return the seconds that a worker of a consumer may take to drain."""
         return self.consumers[consumer].drain_timeout or self.supervisor.drain_timeout

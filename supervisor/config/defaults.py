@@ -1,4 +1,4 @@
-"""[defaults]: what holds for every consumer that does not say otherwise. Pure."""
+"""[defaults]: keys of all consumers, and how a consumer inherits them. Pure."""
 
 from __future__ import annotations
 
@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import create_model
 
-from supervisor.config.consumer import NEEDS, PINNED, ConsumerTable
+from supervisor.config.consumer import PINNED, ConsumerTable
+from supervisor.config.consumer_rules import NEEDS
 from supervisor.config.values import Table
 
 OWN = frozenset({"model", "handler", "group_id", "partition_groups", "kafka"})
-"""The keys of a consumer that no two share. What all consumers have of [kafka] is [kafka]."""
+"""The keys of a consumer that no two share. [kafka] itself is what they share of Kafka."""
 
 if TYPE_CHECKING:
 
     class DefaultsTable(Table):
-        """The other keys of a consumer, with its types but without its rules between keys."""
+        """The other keys of a consumer, with their types but without the rules between keys."""
 
 else:
     # Made from the consumer's table, so that no key can be forgotten. The rules between keys
@@ -23,7 +24,7 @@ else:
     DefaultsTable = create_model(
         "DefaultsTable",
         __base__=Table,
-        __doc__="[defaults]: options of all consumers; a consumer's own value wins.",
+        __doc__="[defaults]: keys of all consumers; a consumer's own value wins.",
         __module__=__name__,
         **{
             name: (field.annotation, field)
@@ -34,32 +35,37 @@ else:
 
 
 def inherited(table: object, defaults: DefaultsTable) -> object:
-    """A consumer's table with what it takes over from [defaults].
+    """Complete a consumer's table by the keys that it inherits from [defaults].
 
-    A default that has no effect in this consumer is not taken over: the number of workers where
+    A default that has no effect in this consumer is not inherited: the number of workers where
     partitions are pinned, the delay of retries where there are none.
 
     Args:
-        table: As it is written, or a ConsumerTable. Anything else is given back as it is.
-        defaults: What holds for all.
+        table: As it is written, or a ConsumerTable. Anything else is returned as it is.
+        defaults: The keys of all consumers.
     """
     common = defaults.model_dump(exclude_unset=True)
     own = table.model_dump(exclude_unset=True) if isinstance(table, ConsumerTable) else table
     if not isinstance(own, dict) or not common:
         return table
-    taken = {key: value for key, value in common.items() if key not in own}
-    if own.keys() & {"workers", *PINNED}:
-        for key in ("workers", *PINNED):
-            taken.pop(key, None)
-    merged = _merged_restart(own, common) | taken
+    merged = _inheritable(own, common) | _with_restart(own, common)
     for key, needed in NEEDS.items():
-        if key in taken and needed not in merged:
+        if key in merged and key not in own and needed not in merged:
             del merged[key]
     return merged
 
 
-def _merged_restart(own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
-    """The consumer's table, its own restart policy completed key by key."""
+def _inheritable(own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    """Return the defaults that the consumer neither has itself nor contradicts."""
+    excluded = set(own)
+    workers = {"workers", *PINNED}
+    if excluded & workers:  # each of them says how many workers there are
+        excluded |= workers
+    return {key: value for key, value in common.items() if key not in excluded}
+
+
+def _with_restart(own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+    """Return the consumer's table, with its restart policy completed key by key."""
     mine, theirs = own.get("restart"), common.get("restart")
     if not isinstance(mine, dict) or theirs is None:
         return own

@@ -16,7 +16,7 @@ _SAME = {
     "sasl_username": ("sasl.username",),
     "sasl_password": ("sasl.password",),
 }
-"""Keys, and the librdkafka properties of the same meaning; those win within one table."""
+"""Keys, and the librdkafka properties of the same meaning, which win within one table."""
 _USER_INFO = "schema_registry_basic_auth_user_info"
 _KEY_AND_SECRET = ("schema_registry_api_key", "schema_registry_api_secret")
 
@@ -24,37 +24,49 @@ _KEY_AND_SECRET = ("schema_registry_api_key", "schema_registry_api_secret")
 class KafkaTable(Table):
     """[kafka]: how workers reach Kafka and the schema registry.
 
-    What is not set here comes from the environment, as flowodm.connect documents. Each secret
-    can be given as NAME_file instead, the path of a file that holds it.
-
-    Attributes:
-        bootstrap_servers: Comma-separated "host:port".
-        security_protocol: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.
-        sasl_mechanism: PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 …
-        sasl_username: Name for SASL.
-        sasl_password: Password for SASL.
-        schema_registry_url: Base URL of the registry; without one, records are bare Avro.
-        schema_registry_api_key: API key for the registry.
-        schema_registry_api_secret: API secret for the registry.
-        schema_registry_basic_auth_user_info: "user:password" for the registry.
-        options: Any other librdkafka property, for consumers and producers alike.
+    A key that is not written comes from the environment, as flowodm.connect documents. A secret
+    NAME can also be given as NAME_file, the path of a file that holds it.
     """
 
-    bootstrap_servers: str | None = Field(default=None, examples=["localhost:9092"])
-    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = None
-    sasl_mechanism: str | None = None
-    sasl_username: str | None = None
-    sasl_password: SecretStr | None = None
-    schema_registry_url: str | None = Field(
-        default=None, repr=False, examples=["http://localhost:8081"]
+    bootstrap_servers: str | None = Field(
+        default=None,
+        description='Addresses of brokers, "host:port" with commas between them.',
+        examples=["localhost:9092"],
     )
-    schema_registry_api_key: str | None = None
-    schema_registry_api_secret: SecretStr | None = None
-    schema_registry_basic_auth_user_info: SecretStr | None = None
-    options: Options = Field(default_factory=dict, repr=False)
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None = Field(
+        default=None,
+        description="Protocol of the brokers: PLAINTEXT, SSL, SASL_PLAINTEXT or SASL_SSL.",
+    )
+    sasl_mechanism: str | None = Field(
+        default=None,
+        description="SASL mechanism, such as PLAIN, SCRAM-SHA-256 or SCRAM-SHA-512.",
+    )
+    sasl_username: str | None = Field(default=None, description="User name for SASL.")
+    sasl_password: SecretStr | None = Field(default=None, description="Password for SASL.")
+    schema_registry_url: str | None = Field(
+        default=None,
+        repr=False,
+        description="URL of the schema registry. Without it records are Avro alone, without the "
+        "registry's header.",
+        examples=["http://localhost:8081"],
+    )
+    schema_registry_api_key: str | None = Field(
+        default=None, description="API key for the schema registry."
+    )
+    schema_registry_api_secret: SecretStr | None = Field(
+        default=None, description="API secret for the schema registry."
+    )
+    schema_registry_basic_auth_user_info: SecretStr | None = Field(
+        default=None, description='"user:password" for the schema registry.'
+    )
+    options: Options = Field(
+        default_factory=dict,
+        repr=False,
+        description="Any other librdkafka property, for consumers and producers.",
+    )
 
     def revealed(self) -> dict[str, Any]:
-        """Everything that is set, secrets in the clear: for a worker, not for eyes."""
+        """Return every value that is set, with secrets in the clear, for a worker."""
         values = {name: getattr(self, name) for name in type(self).model_fields}
         return {
             name: value.get_secret_value() if isinstance(value, SecretStr) else value
@@ -63,7 +75,7 @@ class KafkaTable(Table):
         }
 
     def secrets(self) -> list[str]:
-        """Every value that must not be shown."""
+        """Return every value that must not be shown."""
         values = [
             value.get_secret_value()
             for name in type(self).model_fields
@@ -77,7 +89,7 @@ class KafkaTable(Table):
         return list(dict.fromkeys(values))
 
     def over(self, common: KafkaTable) -> KafkaTable:
-        """The two as one: what is set here wins over what is common to all consumers."""
+        """Merge two tables: a key that is set here wins over the one that all consumers share."""
         mine = {name: getattr(self, name) for name in self.model_fields_set}
         theirs = {name: getattr(common, name) for name in common.model_fields_set}
         if mine.keys() & set(_KEY_AND_SECRET):

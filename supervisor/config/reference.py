@@ -1,4 +1,4 @@
-"""config/reference.toml: every key with its meaning, from the JSON Schema of the file.
+"""config/reference.toml: every key with its meaning and default, from the JSON Schema.
 
 `make reference` writes it: `python -m supervisor.config.reference`.
 """
@@ -33,32 +33,37 @@ _NEEDED = ("model", "handler")
 
 
 def reference() -> str:
-    """The file's text."""
+    """Make the file's text."""
     tables = schema()["$defs"]
     lines = list(_comment(_HEAD))
     for name, table in _TABLES.items():
         lines += ["", f"[{name}]"]
-        for key, told in tables[table]["properties"].items():
-            lines += _key(key, told)
+        for key, described in tables[table]["properties"].items():
+            lines += _key(key, described)
     return "\n".join(lines) + "\n"
 
 
-def _key(key: str, told: Schema) -> Iterator[str]:
-    """The lines of one key; none for a key that is a table with a part of its own."""
+def _key(key: str, described: Schema) -> Iterator[str]:
+    """Yield the lines of one key; none for a table that has a part of its own."""
     if key in {"restart", "kafka"}:
         return
-    yield from _comment(told["description"])
-    example = told.get("default", next(iter(told.get("examples", ())), None))
-    written = json.dumps(_possible(told) if example is None else example, ensure_ascii=False)
-    yield f"{'' if key in _NEEDED else '# '}{key} = {written}"
+    yield from _comment(described["description"])
+    value = json.dumps(_value(described), ensure_ascii=False)
+    yield f"{'' if key in _NEEDED else '# '}{key} = {value}"
 
 
-def _possible(told: Schema) -> object:
-    """A value that stands for those of a key that has neither a default nor an example."""
-    kind = next(iter(told.get("anyOf", ())), told)
+def _value(described: Schema) -> object:
+    """Return a key's default, else its first example, else a value that stands for any."""
+    if "default" in described:
+        return described["default"]
+    if described.get("examples"):
+        return described["examples"][0]
+    kind = next(iter(described.get("anyOf", ())), described)
     if kind.get("type") == "object":
         return {}
-    return kind.get("minimum", 0) if kind.get("type") == "integer" else kind.get("enum", ["…"])[0]
+    if kind.get("type") == "integer":
+        return kind.get("minimum", 0)
+    return kind.get("enum", ["…"])[0]
 
 
 def _comment(text: str) -> Iterator[str]:

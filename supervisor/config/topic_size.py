@@ -1,4 +1,4 @@
-"""How many partitions a topic has, for consumers that pin theirs by size. Pure."""
+"""The number of a topic's partitions, for consumers with partitions_per_worker. Pure."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class TopicSize:
-    """What is known of a topic.
+    """How many partitions a topic has, and had.
 
     Attributes:
-        partitions: How many it has.
-        at_first: How many it had when this supervisor first heard of it.
+        partitions: Number of its partitions now.
+        at_first: The same when this supervisor first heard of the topic.
     """
 
     partitions: int
@@ -25,29 +25,31 @@ class TopicSize:
 
     @classmethod
     def heard(cls, before: TopicSize | None, partitions: int) -> TopicSize:
-        """What is known now that it has so many."""
+        """Return the size after a worker has reported the number of partitions."""
         if before is None:
             return cls(partitions, partitions)
         return replace(before, partitions=partitions)
 
     def begin(self, wanted: object, partitions: Iterable[int]) -> object:
-        """Where a worker begins that holds these partitions.
+        """Return where a worker begins that holds these partitions, as JSON has start_from.
 
-        What is in a partition that came later was all produced while this consumer ran: it is
-        read from its beginning, where "latest" would lose what came before anybody looked.
+        A partition that was added later is read from its beginning: everything in it was
+        produced while this consumer ran, and "latest" would lose the first records.
 
         Args:
             wanted: The consumer's start_from, as JSON has it.
-            partitions: The worker's.
+            partitions: The worker's partitions.
         """
-        new = {str(number): 0 for number in partitions if number >= self.at_first}
-        if new and isinstance(wanted, dict):
-            return {**new, **wanted}
-        return new if new and wanted in {None, "latest"} else wanted
+        added = {str(number): 0 for number in partitions if number >= self.at_first}
+        if not added:
+            return wanted
+        if isinstance(wanted, dict):
+            return {**added, **wanted}
+        return added if wanted in {None, "latest"} else wanted
 
 
 def too_many(per_worker: int, partitions: int, topic: str) -> str | None:
-    """What is wrong if so many partitions need more workers than a consumer may have."""
+    """Say what is wrong if a topic needs more workers than a consumer may have; else None."""
     workers = -(-partitions // per_worker)
     if workers <= MOST_WORKERS:
         return None
@@ -58,17 +60,17 @@ def too_many(per_worker: int, partitions: int, topic: str) -> str | None:
 
 
 def fewest(partitions: int) -> int:
-    """The smallest number for each worker with which there are not too many workers."""
+    """Return the smallest partitions_per_worker that a topic of this size allows."""
     return -(-partitions // MOST_WORKERS)
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
-    """What a broker answered for one consumer.
+class TopicMetadata:
+    """What a broker answered about the topics of one consumer.
 
     Attributes:
         topic: The topic that it consumes.
-        partitions: By topic, how many there are; 0: there is no such topic.
+        partitions: Number of partitions by topic; 0 if the topic does not exist.
         error: Why there is no answer; "" if there is one.
     """
 
@@ -78,4 +80,4 @@ class Seen:
 
 
 ONLINE_TIMEOUT = 15.0
-"""Seconds that all questions to brokers may take together."""
+"""Seconds that all requests to brokers may take together."""

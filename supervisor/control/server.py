@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TextIO
 from aiohttp import web
 
 from supervisor.changes.changes import ChangeRefusedError
-from supervisor.config.toml import ConfigError
+from supervisor.config.problems import ConfigError
 from supervisor.http.server import Bounded
 
 if TYPE_CHECKING:

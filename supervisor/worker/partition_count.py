@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Any
 
-    from supervisor.config.topic_size import Seen
+    from supervisor.config.topic_size import TopicMetadata
 
 REFRESH: Final = "topic.metadata.refresh.interval.ms"
 """How often a client asks for a topic's partitions; a new one is found as late (librdkafka)."""
@@ -116,7 +116,7 @@ class Counting:
         self._said = trouble
 
 
-def _trouble(topic: str, seen: Seen) -> str:
+def _trouble(topic: str, seen: TopicMetadata) -> str:
     if seen.error:
         return f"no broker answers: {seen.error}"
     return "" if seen.partitions[topic] else f"there is no topic {topic}"

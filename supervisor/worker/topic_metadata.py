@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from supervisor.config.topic_size import ONLINE_TIMEOUT, Seen
+from supervisor.config.topic_size import ONLINE_TIMEOUT, TopicMetadata
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -27,7 +27,7 @@ class Broker:
 
     def ask(
         self, topics: Iterable[str], make: Callable[[dict[str, Any]], Any], config: dict[str, Any]
-    ) -> Seen:
+    ) -> TopicMetadata:
         """How many partitions each of the topics has.
 
         Args:
@@ -52,10 +52,10 @@ class Broker:
         except Exception as error:  # noqa: BLE001 - librdkafka's, which may not be imported here
             client.poll(0)  # the reasons come this way
             known = [reason for reason in reasons if "brokers are down" not in reason]
-            return Seen(names[0], error=known[-1] if known else str(error))
+            return TopicMetadata(names[0], error=known[-1] if known else str(error))
         finally:
             client.close()
-        return Seen(names[0], counts)
+        return TopicMetadata(names[0], counts)
 
     def _count(self, client: Any, topic: str) -> int:
         left = self._deadline - time.monotonic()

@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 import pytest
 
 from supervisor.check.report import failures, guarantee, start, workers
-from supervisor.config.topic_size import Seen
 from supervisor.config.consumer import ConsumerTable
+from supervisor.config.topic_size import TopicMetadata
 
-SEEN = Seen("t", {"t": 3})
+SEEN = TopicMetadata("t", {"t": 3})
 
 
 def table(**written):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from supervisor.check.timeouts import of_consumer, of_fleet, stop_seconds
-from supervisor.config.values import seconds
 from supervisor.config.config import SupervisorConfig
+from supervisor.config.values import seconds
 
 
 def config(supervisor=None, **orders):

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from supervisor.check.topics import doubtful, wrong
-from supervisor.config.topic_size import Seen
 from supervisor.config.config import SupervisorConfig
+from supervisor.config.topic_size import TopicMetadata
 
 
 def judged(seen, **orders):
@@ -16,12 +16,12 @@ def judged(seen, **orders):
 
 
 def test_a_topic_with_a_partition_for_each_worker_is_fine():
-    assert judged(Seen("t", {"t": 4}), workers=4) == ([], [])
-    assert judged(Seen("t", {"t": 4}), partition_groups=[[0, 1], [2, 3]]) == ([], [])
+    assert judged(TopicMetadata("t", {"t": 4}), workers=4) == ([], [])
+    assert judged(TopicMetadata("t", {"t": 4}), partition_groups=[[0, 1], [2, 3]]) == ([], [])
 
 
 def test_workers_without_a_partition_are_warned_of():
-    (warning,) = judged(Seen("t", {"t": 3}), workers=4)[1]
+    (warning,) = judged(TopicMetadata("t", {"t": 3}), workers=4)[1]
     assert warning == (
         "consumers.orders.workers: 4 workers share the 3 partitions of t: 1 has nothing to do; "
         "write workers = 3, or add partitions to the topic"
@@ -29,14 +29,14 @@ def test_workers_without_a_partition_are_warned_of():
 
 
 def test_a_topic_that_is_not_there_is_a_problem():
-    ((problem,), warnings) = judged(Seen("t", {"t": 0}), dead_letter_topic="d")
+    ((problem,), warnings) = judged(TopicMetadata("t", {"t": 0}), dead_letter_topic="d")
     assert problem.startswith("consumers.orders.model: the topic t does not exist; create it")
     assert warnings == []
 
 
 def test_partitions_that_are_not_there_are_a_problem_and_forgotten_ones_a_warning():
     problems, warnings = judged(
-        Seen("t", {"t": 3}), partition_groups=[[0, 3], [5]], start_from={"3": 7}
+        TopicMetadata("t", {"t": 3}), partition_groups=[[0, 3], [5]], start_from={"3": 7}
     )
     assert problems == [
         (
@@ -57,24 +57,24 @@ def test_partitions_that_are_not_there_are_a_problem_and_forgotten_ones_a_warnin
 
 
 def test_a_size_that_needs_too_many_workers_is_a_problem():
-    (problem,), _ = judged(Seen("t", {"t": 2001}), partitions_per_worker=2)
+    (problem,), _ = judged(TopicMetadata("t", {"t": 2001}), partitions_per_worker=2)
     assert problem == (
         "consumers.orders.partitions_per_worker: the 2001 partitions of t would need 1001 "
         "workers, more than 1000; write 3 or more"
     )
-    assert judged(Seen("t", {"t": 5}), partitions_per_worker=2) == ([], [])
+    assert judged(TopicMetadata("t", {"t": 5}), partitions_per_worker=2) == ([], [])
 
 
 def test_a_dead_letter_topic_that_is_not_there_is_warned_of():
-    seen = Seen("t", {"t": 1, "d": 0})
+    seen = TopicMetadata("t", {"t": 1, "d": 0})
     problems, (warning,) = judged(seen, dead_letter_topic="d")
     assert problems == []
     assert warning.startswith("consumers.orders.dead_letter_topic: the topic d does not exist")
-    assert judged(Seen("t", {"t": 1, "d": 1}), dead_letter_topic="d") == ([], [])
+    assert judged(TopicMetadata("t", {"t": 1, "d": 1}), dead_letter_topic="d") == ([], [])
 
 
 def test_a_broker_that_does_not_answer_is_a_problem_of_its_address():
-    seen = Seen("t", error="Connection refused")
+    seen = TopicMetadata("t", error="Connection refused")
     assert judged(seen)[0][0].startswith("kafka.bootstrap_servers: no broker answers: Connection")
     (problem,) = judged(seen, kafka={"bootstrap_servers": "two:9092"})[0]
     assert problem.startswith("consumers.orders.kafka.bootstrap_servers: no broker answers")

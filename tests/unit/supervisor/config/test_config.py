@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from supervisor.config.config import SupervisorConfig
-from supervisor.config.toml import ConfigError, load_config
+from supervisor.config.problems import ConfigError
+from supervisor.config.toml import load_config
 from supervisor.slot.restart import RestartMode, RestartPolicy
 
 MINIMAL = """
@@ -176,23 +177,23 @@ partition_groups = [[0], [1, 0], []]
 """)
     expected = {
         "supervisor.instance_id": '"host 1" cannot be part of a group.instance.id',
-        "supervisor.http": '"9108" is no address to serve on; write host and port',
+        "supervisor.http": '"9108" is not an address; write host and port',
         "supervisor.drain_timeout": '"30 parsecs" is not a length of time; write a number',
         "supervisor.instance": 'is an unknown key; did you mean "instance_id"?',
         "supervisor.bootstrap_servers": "is an unknown key; it belongs in [kafka]",
         "kafka.bootstrap_servers": "NOWHERE is not set; set it, or write ${NOWHERE:-default}",
         'kafka."group.id"': "librdkafka's own properties go in [kafka.options]",
-        "kafka.options.session": "properties with dots go in quotes",
+        "kafka.options.session": "put names with dots in quotes",
         "consumers.orders.model": 'is missing; write it as in model = "shop.orders:OrderEvent"',
-        "consumers.orders.handler": 'names no object in a module; write "package.module:name"',
+        "consumers.orders.handler": "is not a reference to an object in a module; write",
         "consumers.orders.partition_groups": "contradicts workers",
         "consumers.orders.comit_strategy": 'did you mean "commit_strategy"?',
-        "consumers.orders.max_retries": "should be a whole number, not true or false",
-        "consumers.orders.settings": 'is no settings profile; write "base"',
-        "consumers.orders.ordering": "should be 'partition', 'key' or 'unordered'",
+        "consumers.orders.max_retries": "must be an integer, got true",
+        "consumers.orders.settings": 'is not a settings profile; write "base"',
+        "consumers.orders.ordering": "must be 'partition', 'key' or 'unordered', got",
         "consumers.orders.restart.cap": "is shorter than initial",
-        "consumers.orders.restart.jitter": "should be less than or equal to 1",
-        'consumers."a b"': "is no name for a consumer; use letters",
+        "consumers.orders.restart.jitter": "must be less than or equal to 1, got 3",
+        'consumers."a b"': "is not a valid consumer name; use letters",
         'consumers."a b".partition_groups': "has an empty group",
         "consumer": 'is an unknown key; did you mean "consumers"?',
     }
@@ -222,7 +223,7 @@ def test_no_consumer_at_all_is_a_problem(problems):
 def test_a_syntax_error_names_line_and_column(problems):
     found = problems("[supervisor]\nhttp = 9108:1\n")
     assert list(found) == ["line 2, column 12"]
-    assert "this is not TOML" in found["line 2, column 12"]
+    assert "is not TOML" in found["line 2, column 12"]
 
 
 def test_a_missing_file_is_one_problem(tmp_path):
@@ -253,7 +254,8 @@ def test_an_empty_variable_counts_as_not_set_where_there_is_a_default(load):
 
 def test_a_broken_variable_is_a_problem(problems):
     assert (
-        "names no variable" in problems(MINIMAL + 'group_id = "${1}"')["consumers.orders.group_id"]
+        "without the name of a variable"
+        in problems(MINIMAL + 'group_id = "${1}"')["consumers.orders.group_id"]
     )
 
 
@@ -409,8 +411,8 @@ def test_a_secret_file_whose_name_no_system_takes_is_a_problem(problems):
 
 def test_a_key_written_twice_is_named_with_its_line(problems):
     found = problems(MINIMAL + "workers = 2\nworkers = 3\n")
-    assert found == {"line 6, column 12": "workers is there already; keep one of the two"}
+    assert found == {"line 6, column 12": "workers is set twice; keep one of the two"}
     found = problems(MINIMAL + "workers = 2\nworkers = [\n3]\n")
     assert list(found.values()) == [
-        "the key of the value that ends here is there already; keep one of the two"
+        "the key of the value that ends here is set twice; keep one of the two"
     ]

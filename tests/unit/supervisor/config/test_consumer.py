@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import inspect
 import tomllib
 from datetime import UTC, datetime
@@ -12,7 +13,16 @@ from pydantic import ValidationError
 import flowodm.settings
 from flowodm import AsyncConsumerLoop, ConsumerLoop
 from flowodm.consumer.options.arguments import SyncOptions
-from supervisor.config.consumer import EXCEPTIONS, FUNCTIONS, NOT_THE_LOOPS, PROFILES, ConsumerTable
+from flowodm.consumer.options.options import Options
+from supervisor.config.consumer import (
+    EXCEPTIONS,
+    FUNCTIONS,
+    NOT_THE_LOOPS,
+    PROFILES,
+    ConsumerTable,
+    loop_default,
+)
+from supervisor.config.json_schema import schema
 from supervisor.slot.hang import Limits
 from supervisor.slot.recycling import Lifespan
 
@@ -35,6 +45,51 @@ def test_the_options_of_a_consumer_are_the_arguments_of_the_loops(loop):
     assert arguments >= NO_KEYS.keys()
     keys = ConsumerTable.model_fields.keys() - NOT_THE_LOOPS
     assert keys - NO_ARGUMENTS.keys() == arguments - NO_KEYS.keys()
+
+
+DEPENDENT = {"max_concurrent", "ordering", "on_failure"}
+"""The loops' arguments whose default depends on the handler or on another argument."""
+OTHER_DEFAULTS = {
+    "drain_timeout": "supervisor.drain_timeout",
+    "never_retry": "none, as of the loop",
+}
+"""The keys whose default is not declared, and what it is."""
+
+
+def defaults_of(loop):
+    """The default of each argument of a loop that has one."""
+    parameters = inspect.signature(loop).parameters.values()
+    named = {parameter.name: parameter.default for parameter in parameters}
+    more = {field.name: field.default for field in dataclasses.fields(Options)}
+    found = {**more, **{name: value for name, value in named.items() if name in more}}
+    written = {name: getattr(value, "value", value) for name, value in found.items()}
+    missing = (None, dataclasses.MISSING, inspect.Parameter.empty)
+    return {name: value for name, value in written.items() if value not in missing}
+
+
+@pytest.mark.parametrize("loop", [ConsumerLoop, AsyncConsumerLoop])
+def test_a_keys_default_is_that_of_the_loops_argument(loop):
+    theirs = defaults_of(loop)
+    for key in ConsumerTable.model_fields.keys() - NOT_THE_LOOPS - NO_ARGUMENTS.keys():
+        if key in DEPENDENT | OTHER_DEFAULTS.keys():
+            assert loop_default(key) is None, key
+        elif key == "settings":
+            assert flowodm.settings.LongRunningSettings.__name__ == PROFILES[loop_default(key)]
+        else:
+            assert loop_default(key) == theirs.get(key), key
+
+
+def test_an_options_default_is_written_in_its_schema():
+    table = schema()["$defs"]["ConsumerTable"]["properties"]
+    assert table["retry_delay"]["default"] == "1s"
+    assert table["dead_letter_limit"]["default"] == 0.5
+    assert table["workers"]["default"] == 1
+
+
+def test_a_key_that_is_not_written_has_the_loops_default():
+    table = ConsumerTable.model_validate({**MINIMAL, "commit_interval": "5s"})
+    assert (table.commit_ahead, table.effective("commit_ahead")) == (None, 0.1)
+    assert table.effective("commit_interval") == 5
 
 
 def test_the_keys_whose_values_a_worker_imports_are_those_that_hold_references():
@@ -119,22 +174,22 @@ def problems(**written):
         (
             {"max_retries": 1, "retry_on": ["OSError", "a:B"], "never_retry": ["a:B"]},
             "never_retry",
-            "contradicts retry_on: a:B; keep each error in one of the two",
+            "contradicts retry_on: a:B; keep each exception in one of the two",
         ),
         (
             {"partition_groups": [[0, 1], [2]], "start_from": {"0": 1, "3": 1, "7": 1}},
             "start_from",
-            "names partitions that are in no group of partition_groups: 3, 7; remove them",
+            "has partitions that are in no group of partition_groups: 3, 7; remove them",
         ),
         (
             {"max_retries": 1, "retry_on": []},
             "retry_on",
-            "names no error; name the errors to try again",
+            "has no exception; name the exceptions to retry",
         ),
         (
             {"max_retries": 1, "retry_on": ["OSError", "TimeOutError"]},
             "retry_on.1",
-            'names no exception; did you mean "TimeoutError"?',
+            'is not an exception class; did you mean "TimeoutError"?',
         ),
     ],
 )

@@ -7,7 +7,8 @@ import pytest
 from supervisor.config.config import SupervisorConfig
 from supervisor.config.consumer import ConsumerTable
 from supervisor.config.defaults import OWN, DefaultsTable
-from supervisor.config.toml import ConfigError, load_config
+from supervisor.config.problems import ConfigError
+from supervisor.config.toml import load_config
 from supervisor.fleet.configured_slots import start_frame
 from supervisor.protocol import Identity, Logging
 
@@ -219,7 +220,7 @@ bootstrap_server = "x"
     )
     assert len(found) == 3
     text = "\n".join(found)
-    assert "consumers.orders.kafka.security_protocol: should be" in text
+    assert "consumers.orders.kafka.security_protocol: must be" in text
     assert "consumers.orders.kafka.sasl_password_file: cannot be read from nothing" in text
     assert 'consumers.orders.kafka.bootstrap_server: is an unknown key; did you mean "boot' in text
     assert "hunter2" not in text

@@ -13,10 +13,11 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from supervisor.config.config import SupervisorConfig, SupervisorTable
-from supervisor.config.consumer import ConsumerTable, RestartTable
+from supervisor.config.consumer import ConsumerTable
 from supervisor.config.defaults import DefaultsTable
 from supervisor.config.json_schema import DIALECT, schema
 from supervisor.config.kafka import KafkaTable
+from supervisor.config.restart import RestartTable
 from support.json_schema import violations
 
 ROOT = Path(__file__).parents[4]

@@ -9,9 +9,10 @@ from pathlib import Path
 
 from supervisor import load_config
 from supervisor.config.config import SupervisorTable
-from supervisor.config.consumer import ConsumerTable, RestartTable
+from supervisor.config.consumer import ConsumerTable
 from supervisor.config.kafka import KafkaTable
 from supervisor.config.reference import reference
+from supervisor.config.restart import RestartTable
 
 FILE = Path(__file__).parents[4] / "config" / "reference.toml"
 

@@ -80,23 +80,23 @@ def test_a_start_position_is_a_word_a_moment_an_offset_or_offsets_by_partition(w
 @pytest.mark.parametrize(
     ("written", "words"),
     [
-        (datetime(2026, 1, 31, 12), "says no moment; write date, time and zone"),  # noqa: DTZ001
-        ("2026-01-31T12:00:00", "says no moment"),
-        (date(2026, 1, 31), "says no moment"),
-        (time(12), "says no moment"),
-        ("noon", 'is no place to start from; write "earliest"'),
-        ("", "is no place to start from"),
-        (True, "is no place to start from"),
-        (1.5, "is no place to start from"),
-        ([0], "is no place to start from"),
-        ({}, "is no place to start from"),
-        (-1, "has what is no offset; write whole numbers from 0 on"),
-        (2**63, "has what is no offset"),
-        ({"0": -1}, "has what is no offset"),
-        ({"0": True}, "has what is no offset"),
-        ({"00": 1}, "has what is no partition"),
-        ({"first": 1}, "has what is no partition"),
-        ({str(2**31): 1}, "has what is no partition"),
+        (datetime(2026, 1, 31, 12), "is not a timestamp; give date, time and time zone"),  # noqa: DTZ001
+        ("2026-01-31T12:00:00", "is not a timestamp"),
+        (date(2026, 1, 31), "is not a timestamp"),
+        (time(12), "is not a timestamp"),
+        ("noon", 'is not a start position; write "earliest"'),
+        ("", "is not a start position"),
+        (True, "is not a start position"),
+        (1.5, "is not a start position"),
+        ([0], "is not a start position"),
+        ({}, "is not a start position"),
+        (-1, "is not an offset; write an integer, 0 or more"),
+        (2**63, "is not an offset"),
+        ({"0": -1}, "the offset of partition 0 must be an integer, 0 or more"),
+        ({"0": True}, "the offset of partition 0 must be an integer"),
+        ({"00": 1}, "'00' is not a partition number"),
+        ({"first": 1}, "'first' is not a partition number"),
+        ({str(2**31): 1}, "'2147483648' is not a partition number"),
     ],
 )
 def test_anything_else_is_no_start_position(written, words):
@@ -133,12 +133,12 @@ def test_an_exception_is_built_in_or_in_a_module(name):
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("TimeuotError", 'names no exception; did you mean "TimeoutError"?'),
-        ("shop.errors.Unavailable", 'names no exception; write "package.module:Class"'),
-        ("print", "names no exception"),
-        ("int", "names no exception"),
-        ("KeyboardInterrupt", "is no failure of a message"),
-        ("SystemExit", "is no failure of a message"),
+        ("TimeuotError", 'is not an exception class; did you mean "TimeoutError"?'),
+        ("shop.errors.Unavailable", 'is not an exception class; write "package.module:Class"'),
+        ("print", "is not an exception class"),
+        ("int", "is not an exception class"),
+        ("KeyboardInterrupt", "ends the process and cannot be retried"),
+        ("SystemExit", "ends the process and cannot be retried"),
     ],
 )
 def test_another_name_is_no_exception(name, words):
@@ -152,7 +152,7 @@ def test_a_topic_has_a_name_that_kafka_takes(name):
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "ä", "x" * 250, "a\n"])
 def test_another_name_is_no_topic(name):
-    assert "is no name of a topic" in problem(TopicName, name)
+    assert "is not a topic name" in problem(TopicName, name)
 
 
 @pytest.mark.parametrize(
