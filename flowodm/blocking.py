@@ -1,13 +1,13 @@
-"""Calls that may never return."""
+"""Calls that may never return, and coroutines that never wait."""
 
 from __future__ import annotations
 
 import threading
 from concurrent.futures import Future, wait
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
 T = TypeVar("T")
 
@@ -53,3 +53,21 @@ def bounded(call: Callable[[], T], timeout: float) -> T:
     if not answer.done():
         raise TimeoutError(f"no answer within {timeout:.1f} s")
     return answer.result()
+
+
+def run_synchronously(coroutine: Coroutine[Any, Any, T]) -> T:
+    """Run a coroutine that never waits, without an event loop.
+
+    So what threads and event loops do in the same way is written once, as a coroutine whose
+    calls either return at once or are awaited.
+
+    Raises:
+        RuntimeError: The coroutine waits for something.
+    """
+    try:
+        coroutine.send(None)
+    except StopIteration as end:
+        result: T = end.value
+        return result
+    coroutine.close()
+    raise RuntimeError("a call was awaited outside of an event loop")

@@ -1,8 +1,8 @@
 """Calls that may block, made in the calling thread or without blocking the event loop.
 
 Taking messages is written once, as coroutines that make every such call through :class:`Calls`.
-:class:`ThreadCalls` makes it at once, so a coroutine never suspends and :func:`run` can run it
-without an event loop. :class:`LoopCalls` awaits it.
+:class:`ThreadCalls` makes it at once, so a coroutine never suspends and needs no event loop (see
+:func:`flowodm.blocking.run_synchronously`). :class:`LoopCalls` awaits it.
 """
 
 from __future__ import annotations
@@ -114,16 +114,6 @@ class LoopCalls:
         except asyncio.CancelledError:
             self._is_cancelled = True
             raise CallCancelledError(await _last_answer(call)) from None
-
-
-def run(coroutine: Coroutine[Any, Any, T]) -> T:
-    """Run a coroutine that makes its calls through ThreadCalls, without an event loop."""
-    try:
-        coroutine.send(None)
-    except StopIteration as end:
-        result: T = end.value
-        return result
-    raise RuntimeError("a call was awaited outside of an event loop")
 
 
 async def _awaited(method: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:

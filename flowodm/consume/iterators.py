@@ -19,9 +19,10 @@ from weakref import WeakSet
 
 from pydantic import BaseModel
 
+from flowodm.blocking import run_synchronously
 from flowodm.connection import get_kafka_connection
 from flowodm.connection.clients import close_consumers
-from flowodm.consume.calls import LoopCalls, ThreadCalls, run
+from flowodm.consume.calls import LoopCalls, ThreadCalls
 from flowodm.consume.consumer import inner_of
 from flowodm.consume.steps import Poison, Taking
 from flowodm.exceptions import FlowODMError, summary
@@ -78,7 +79,7 @@ def take(consumer: Any, model: type[M], size: int, timeout: float, poison: Poiso
     if not turn.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
         return []
     try:
-        return run(taking.batch(size, deadline - time.monotonic()))
+        return run_synchronously(taking.batch(size, deadline - time.monotonic()))
     finally:
         turn.release()
 
@@ -138,7 +139,7 @@ class _Iteration(Generic[M]):
         """End the iteration where nothing can be awaited; an error is only logged."""
         if self._taking is not None and self._taking.use_inner_consumer():
             with _log_commit_error(instead=True):
-                run(self._commit_and_stop())
+                run_synchronously(self._commit_and_stop())
         self._leave()
 
     def abandon(self) -> None:
@@ -223,12 +224,12 @@ class Messages(_Iteration[M]):
     def _next(self) -> M | None:
         while self._taking is None:
             self._use(self._get_consumer(), ThreadCalls())
-        return run(self._taking.next(self._options.timeout))
+        return run_synchronously(self._taking.next(self._options.timeout))
 
     def _end(self, *, failed: bool) -> None:
         try:
             with _log_commit_error(instead=failed):
-                run(self._commit_and_stop())
+                run_synchronously(self._commit_and_stop())
         finally:
             self._leave()
 

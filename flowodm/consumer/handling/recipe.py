@@ -2,38 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from contextvars import Context
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from flowodm.consumer.engine.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Coroutine
+
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.handling.attempt import Failure
-
-
-@dataclass(frozen=True, slots=True)
-class Blocking:
-    """Call this; it may block on the network."""
-
-    call: Callable[[], Any]
-
-
-@dataclass(frozen=True, slots=True)
-class UserCode:
-    """Call this; it is the user's and may return an awaitable."""
-
-    call: Callable[[], Any]
 
 
 Call = Callable[[Context, Any, Any, Run], Any]
 """Calls the handler inside a contextvars.Context with a message and its record in a run, or with a
 batch's messages and the batch."""
-Step = Blocking | UserCode
-Recovery = Generator[Step, Any, bool]
-"""Yields what has to be called; returns whether the run goes on with the caller."""
+
+
+class RecoveryCalls(Protocol):
+    """Makes the calls of a recovery: in the handler's thread, or on the event loop."""
+
+    async def run_blocking(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function that may block on the network."""
+
+    async def run_user_code(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of the user, and await what it returns."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +55,7 @@ class Recipe:
     load_schema: Callable[[int], None]
     call: Call
     give_up: Callable[[BaseException], None]
-    recover: Callable[[Recipe, Dispatch, Run, Failure], Recovery]
+    recover: Callable[[Recipe, Dispatch, RecoveryCalls, Run, Failure], Coroutine[Any, Any, bool]]
     accepts: Callable[[Any], bool] | None = None
     tombstone: Call | None = None
     error_handler: Callable[[Exception, Any, Any], Any] | None = None

@@ -1,18 +1,19 @@
-"""What follows a failed record, once for both loops.
+"""What follows a failed record, written once for both loops.
 
-The steps are a generator: it yields what has to be called, and the loop's shell calls it, with
-or without ``await``, and sends the result or throws the exception back in.
+The recovery is a coroutine. It makes every call that may block, or that is the user's, through
+:class:`~flowodm.consumer.handling.recipe.RecoveryCalls`. In a ConsumerLoop these calls return at
+once, so that the coroutine needs no event loop.
 """
 
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, NoReturn, assert_never
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, assert_never
 
 from flowodm.avro.codec import SchemaNotLoadedError
 from flowodm.consumer.dead_letters.topic import LoopEndedError
 from flowodm.consumer.engine.retry import CallErrorHandler, Retry, SendToDeadLetters, Skip, Stop
-from flowodm.consumer.handling.recipe import Blocking, Recipe, Recovery, UserCode
 from flowodm.events import DeadLettered, Outcome, Stage
 from flowodm.exceptions import DeserializationError, RecordError, SchemaRegistryError, summary
 
@@ -21,173 +22,170 @@ if TYPE_CHECKING:
     from flowodm.consumer.engine.retry import Verdict
     from flowodm.consumer.engine.run import Run
     from flowodm.consumer.handling.attempt import Failure
+    from flowodm.consumer.handling.recipe import Recipe, RecoveryCalls
 
 
 class _LoopFailedError(Exception):
     """The record that is being recovered ends the loop."""
 
 
-def recover(recipe: Recipe, dispatch: Dispatch, run: Run, failure: Failure) -> Recovery:
-    """After the record at ``run.done`` failed: load, retry, hand over, skip or stop.
+async def recover(
+    recipe: Recipe, dispatch: Dispatch, calls: RecoveryCalls, run: Run, failure: Failure
+) -> bool:
+    """Recover from a failure of the record at ``run.done``.
+
+    Loads a missing schema, or else retries the record, hands it over, skips it or ends the loop.
 
     Args:
-        recipe: The loop's calls.
-        dispatch: Decides and tells.
-        run: Where it happened.
-        failure: What happened.
+        recipe: What the loop does with a record.
+        dispatch: Decides what follows, and tells the observers.
+        calls: Makes the calls that may block, and the user's.
+        run: The run of the record.
+        failure: What failed.
 
     Returns:
         True if the run goes on; False if it is parked for a retry or over.
+
+    Raises:
+        MemoryError: It says nothing about the record: it ends the loop.
     """
-    stage, error = failure.stage, failure.error
+    error = failure.error
     if isinstance(error, SchemaNotLoadedError):
-        schema_id = error.schema_id
         try:
-            yield Blocking(lambda: recipe.load_schema(schema_id))
-        except SchemaRegistryError as trouble:
-            stage, error = Stage.REGISTRY, trouble
+            await calls.run_blocking(recipe.load_schema, error.schema_id)
         except MemoryError:
-            raise  # says nothing about the record: it ends the loop, here and below
-        except Exception as trouble:  # noqa: BLE001 - the record's own failure, judged below
-            error = trouble
+            raise
+        except SchemaRegistryError as registry_error:
+            failure = replace(failure, stage=Stage.REGISTRY, error=registry_error)
+        except Exception as load_error:  # noqa: BLE001 - the record's own failure
+            failure = replace(failure, error=load_error)
         else:
             return True
-    _locate(error, run)
+    _locate(failure.error, run)
     try:
-        return (yield from _judged(recipe, dispatch, run, failure, stage, error))
+        return await _Recovery(recipe, dispatch, calls, run).settle(failure)
     except _LoopFailedError:
         together = 1 if failure.batch is None else failure.batch.end - run.done
         dispatch.gave_up(run, together)
         return False
 
 
-def _judged(
-    recipe: Recipe,
-    dispatch: Dispatch,
-    run: Run,
-    failure: Failure,
-    stage: Stage,
-    error: Exception,
-) -> Recovery:
-    """Decide, and do it; for a batch that failed as a whole, record by record."""
-    verdict = dispatch.failed(run, stage, error)
-    goes_on = yield from _follow(verdict, recipe, dispatch, run, stage, error, failure.message)
-    batch = failure.batch
-    while goes_on and batch is not None and run.done < batch.end:
-        # The rest of a batch that failed as a whole has had its attempts together with the first.
-        left_out = batch.left_out.get(run.done)
-        if left_out is not None:
-            settle(run, left_out)
-            continue
-        verdict = dispatch.failed(run, stage, error, last_attempt=True)
-        message = batch.message(run.done)
-        goes_on = yield from _follow(verdict, recipe, dispatch, run, stage, error, message)
-    return goes_on
+@dataclass(frozen=True, slots=True)
+class _Recovery:
+    """Settles the records of one failed attempt, or parks their run."""
 
+    recipe: Recipe
+    dispatch: Dispatch
+    calls: RecoveryCalls
+    run: Run
 
-def _follow(
-    verdict: Verdict,
-    recipe: Recipe,
-    dispatch: Dispatch,
-    run: Run,
-    stage: Stage,
-    error: Exception,
-    message: object | None,
-) -> Recovery:
-    """Do with the record at ``run.done`` what was decided."""
-    match verdict:
-        case Retry():
+    async def settle(self, failure: Failure) -> bool:
+        """Do what is decided; for a batch that failed as a whole, record by record."""
+        run, batch = self.run, failure.batch
+        verdict = self.dispatch.failed(run, failure.stage, failure.error)
+        goes_on = await self._follow(verdict, failure)
+        while goes_on and batch is not None and run.done < batch.end:
+            # The other records of the batch have had all their attempts together with the first.
+            left_out = batch.left_out.get(run.done)
+            if left_out is not None:
+                settle(run, left_out)
+                continue
+            verdict = self.dispatch.failed(run, failure.stage, failure.error, last_attempt=True)
+            one = replace(failure, message=batch.message(run.done))
+            goes_on = await self._follow(verdict, one)
+        return goes_on
+
+    async def _follow(self, verdict: Verdict, failure: Failure) -> bool:
+        """Do with the record at ``run.done`` what was decided."""
+        match verdict:
+            case Retry():
+                return False
+            case Skip():
+                lost = failure.stage is Stage.REGISTRY
+                settle(self.run, Outcome.LOST if lost else Outcome.SKIPPED)
+                return True
+            case SendToDeadLetters():
+                return await self._send_to_dead_letters(failure)
+            case CallErrorHandler():
+                await self._call_error_handler(failure)
+                settle(self.run, Outcome.ERROR_HANDLED)
+                return True
+            case Stop(reason):
+                if reason:
+                    failure.error.add_note(reason)
+                raise self._give_up(failure.error, failure.stage)
+            case _:
+                assert_never(verdict)
+
+    async def _send_to_dead_letters(self, failure: Failure) -> bool:
+        """Copy the record to the dead-letter topic; only then hand it over or settle it.
+
+        If the broker does not acknowledge the copy, nobody has taken the record: the loop ends.
+        """
+        run, send = self.run, self.recipe.dead_letter
+        record = run.records[run.done]
+        assert send is not None, "judged by the same recipe"  # noqa: S101 - for the type
+        try:
+            await self.calls.run_blocking(send, record, failure.error)
+        except MemoryError:
+            raise
+        except LoopEndedError:  # as a handler that did not finish in time: the record comes again
+            self.dispatch.left(run)
             return False
-        case Skip():
-            settle(run, Outcome.LOST if stage is Stage.REGISTRY else Outcome.SKIPPED)
-            return True
-        case SendToDeadLetters():
-            return (yield from _bury(recipe, dispatch, run, error, message))
-        case CallErrorHandler():
-            return (yield from _hand_over(recipe, dispatch, run, error, message))
-        case Stop(reason):
-            if reason:
-                error.add_note(reason)
-            _give_up(recipe, run, error, stage)
-        case _:
-            assert_never(verdict)
+        except Exception as error:
+            raise self._give_up_after(error, Stage.DEAD_LETTER, failure) from error
+        topic = self.recipe.dead_letter_topic
+        self.dispatch.tell(DeadLettered(*run.partition.tp, _offset(run), topic))
+        if self.recipe.error_handler is not None:
+            await self._call_error_handler(failure)
+        settle(run, Outcome.DEAD_LETTERED)
+        return True
+
+    async def _call_error_handler(self, failure: Failure) -> None:
+        """Hand the record over; if the error handler raises, nobody has taken the record."""
+        raw, error_handler = self.run.records[self.run.done], self.recipe.error_handler
+        assert error_handler is not None, "judged by the same recipe"  # noqa: S101 - for the type
+        try:
+            await self.calls.run_user_code(error_handler, failure.error, raw, failure.message)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise self._give_up_after(error, Stage.ERROR_HANDLER, failure) from error
+
+    def _give_up_after(self, error: Exception, stage: Stage, failure: Failure) -> _LoopFailedError:
+        """End the loop because what follows a failure has failed too."""
+        self.dispatch.failed(self.run, stage, error)
+        error.add_note(f"while handling: {summary(failure.error)}")
+        return self._give_up(error, stage)
+
+    def _give_up(self, error: Exception, stage: Stage) -> _LoopFailedError:
+        """End the loop: nobody has taken the record at ``run.done``."""
+        topic, partition = self.run.partition.tp
+        final = RecordError(
+            f"{stage.value} failed for good: {summary(error)}",
+            topic=topic,
+            partition=partition,
+            offset=_offset(self.run),
+        )
+        final.__cause__ = error
+        self.recipe.give_up(final)
+        return _LoopFailedError()
 
 
 def settle(run: Run, outcome: Outcome) -> None:
-    """The record at ``run.done`` is settled, other than by its handler."""
+    """Settle the record at ``run.done`` in another way than by its handler."""
     run.outcomes[run.done] = outcome
     run.ticks.append(time.monotonic())
     run.done += 1
 
 
-def _bury(
-    recipe: Recipe, dispatch: Dispatch, run: Run, error: Exception, message: object | None
-) -> Recovery:
-    """Copy the record to the dead-letter topic; only then may anybody else have it, or settle it.
-
-    A copy that the broker does not acknowledge leaves nobody to take the record: the loop stops.
-    """
-    record, send = run.records[run.done], recipe.dead_letter
-    assert send is not None, "judged by the same recipe"  # noqa: S101 - for the type
-    try:
-        yield Blocking(lambda: send(record, error))
-    except MemoryError:
-        raise
-    except LoopEndedError:  # as a handler that did not finish in time: the record comes again
-        dispatch.left(run)
-        return False
-    except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
-        dispatch.failed(run, Stage.DEAD_LETTER, failure)
-        failure.add_note(f"while handling: {summary(error)}")
-        _give_up(recipe, run, failure, Stage.DEAD_LETTER)
-    offset = record.offset()
-    dispatch.tell(
-        DeadLettered(*run.partition.tp, -1 if offset is None else offset, recipe.dead_letter_topic)
-    )
-    if recipe.error_handler is not None:
-        return (yield from _hand_over(recipe, dispatch, run, error, message, Outcome.DEAD_LETTERED))
-    settle(run, Outcome.DEAD_LETTERED)
-    return True
-
-
-def _hand_over(
-    recipe: Recipe,
-    dispatch: Dispatch,
-    run: Run,
-    error: Exception,
-    message: object | None,
-    outcome: Outcome = Outcome.ERROR_HANDLED,
-) -> Recovery:
-    raw, error_handler = run.records[run.done], recipe.error_handler
-    assert error_handler is not None, "judged by the same recipe"  # noqa: S101 - for the type
-    try:
-        yield UserCode(lambda: error_handler(error, raw, message))
-    except MemoryError:
-        raise
-    except Exception as failure:  # noqa: BLE001 - whatever it is, nobody has taken the record
-        dispatch.failed(run, Stage.ERROR_HANDLER, failure)
-        failure.add_note(f"while handling: {summary(error)}")
-        _give_up(recipe, run, failure, Stage.ERROR_HANDLER)
-    settle(run, outcome)
-    return True
-
-
-def _give_up(recipe: Recipe, run: Run, error: Exception, stage: Stage) -> NoReturn:
-    """Nobody has taken the record at ``run.done``: the loop ends."""
-    topic, partition = run.partition.tp
+def _offset(run: Run) -> int:
     offset = run.records[run.done].offset()
-    final = RecordError(
-        f"{stage.value} failed for good: {summary(error)}",
-        topic=topic,
-        partition=partition,
-        offset=-1 if offset is None else offset,
-    )
-    final.__cause__ = error
-    recipe.give_up(final)
-    raise _LoopFailedError
+    return -1 if offset is None else offset
 
 
 def _locate(error: Exception, run: Run) -> None:
+    """Say in a deserialization error which record it is about."""
     if isinstance(error, DeserializationError) and error.offset is None:
         error.topic, error.partition = run.partition.tp
         error.offset = run.records[run.done].offset()

@@ -23,14 +23,13 @@ from flowodm import tracing as names
 from flowodm.consumer.dead_letters.headers import class_name
 from flowodm.consumer.engine.retry import Retry
 from flowodm.consumer.handling.context import headers_of
-from flowodm.consumer.handling.recipe import Blocking
 from flowodm.consumer.handling.recovery import recover
 from flowodm.events import Outcome
 from flowodm.exceptions import summary
 
 if TYPE_CHECKING:
     import contextvars
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
     from confluent_kafka import Message
 
@@ -38,7 +37,7 @@ if TYPE_CHECKING:
     from flowodm.consumer.engine.retry import Verdict
     from flowodm.consumer.engine.run import Run
     from flowodm.consumer.handling.attempt import Batch, Failure
-    from flowodm.consumer.handling.recipe import Call, Recipe, Recovery, Step
+    from flowodm.consumer.handling.recipe import Call, Recipe, RecoveryCalls
     from flowodm.events import Stage
     from flowodm.tracing import Tracing
 
@@ -196,17 +195,20 @@ class _Spans:
 
     # ---- what follows --------------------------------------------------------------------
 
-    def recover(self, recipe: Recipe, dispatch: Dispatch, run: Run, failure: Failure) -> Recovery:
+    async def recover(
+        self, recipe: Recipe, dispatch: Dispatch, calls: RecoveryCalls, run: Run, failure: Failure
+    ) -> bool:
         """Do what `recovery.recover` does, inside the span of the attempt."""
         at = run.done
         record: Any = run.records[at]
         attempt = self._failed.pop(id(run), None) or self.begin(run, record)
         if attempt is None:
-            return (yield from recover(recipe, dispatch, run, failure))
+            return await recover(recipe, dispatch, calls, run, failure)
         watched: Any = _Watched(self, attempt, dispatch)
         outcome = "unsettled"
         try:
-            goes_on = yield from _within(attempt, recover(recipe, watched, run, failure))
+            inside = _SpanCalls(calls, attempt.context)
+            goes_on = await recover(recipe, watched, inside, run, failure)
             if goes_on and watched.verdict is None:
                 outcome = ""  # the schema is there now: this was no attempt
             elif goes_on:
@@ -274,30 +276,30 @@ class _Watched:
         self._dispatch.left(run)
 
 
-def _within(attempt: _Attempt, steps: Recovery) -> Recovery:
-    """The same steps, each called inside the attempt's span."""
-    try:
-        step = next(steps)
-        while True:
+class _SpanCalls:
+    """Makes the calls of a recovery inside the span of the attempt that failed."""
+
+    def __init__(self, calls: RecoveryCalls, context: Context) -> None:
+        self._calls = calls
+        self._context = context
+
+    async def run_blocking(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of ours; the thread does other work after it."""
+
+        def call() -> None:
+            token = contexts.attach(self._context)
             try:
-                result = yield _step_within(attempt.context, step)
-            except Exception as error:  # noqa: BLE001 - thrown into the steps
-                step = steps.throw(error)
-            else:
-                step = steps.send(result)
-    except StopIteration as end:
-        return bool(end.value)
-
-
-def _step_within(context: Context, step: Step) -> Step:
-    def call() -> Any:
-        token = contexts.attach(context)
-        try:
-            return step.call()
-        finally:
-            # What a coroutine function has returned goes on in the contextvars.Context of this
-            # call, which nobody else uses. A thread of the loop has another use.
-            if isinstance(step, Blocking):
+                function(*args)
+            finally:
                 contexts.detach(token)
 
-    return replace(step, call=call)
+        await self._calls.run_blocking(call)
+
+    async def run_user_code(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of the user; it has a contextvars.Context to itself."""
+
+        def call() -> object:
+            contexts.attach(self._context)  # and not detached: what it returns is awaited there
+            return function(*args)
+
+        await self._calls.run_user_code(call)

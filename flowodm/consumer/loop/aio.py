@@ -6,11 +6,11 @@ import asyncio
 import contextvars
 import inspect
 import time
-from typing import TYPE_CHECKING, Any, Unpack, assert_never
+from functools import partial
+from typing import TYPE_CHECKING, Any, Unpack
 
 from flowodm.consumer.handling.batch import batch_failure, gather, settle_batch
 from flowodm.consumer.handling.calls import failure_of
-from flowodm.consumer.handling.recipe import Blocking, UserCode
 from flowodm.consumer.loop.coroutines import cancelled_from_within, completed, in_thread
 from flowodm.consumer.loop.lifecycle import Loop
 from flowodm.consumer.loop.signals import stop_on_signals
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from flowodm.consumer.engine.run import Run
     from flowodm.consumer.handling.attempt import Batch, Failure
     from flowodm.consumer.handling.context import Handler
-    from flowodm.consumer.handling.recipe import Recovery
     from flowodm.consumer.loop.session import Session
     from flowodm.consumer.options.arguments import MoreOptions
     from flowodm.model import FlowBaseModel
@@ -240,7 +239,7 @@ class _Crew:
             while True:
                 failure = await handle(run)
                 if failure is not None:
-                    if not await self._drive(recipe.recover(recipe, dispatch, run, failure)):
+                    if not await recipe.recover(recipe, dispatch, self, run, failure):
                         return
                 elif run.halted or run.done == len(run.records):
                     break
@@ -340,30 +339,19 @@ class _Crew:
             return batch_failure(run, batch, error, time.monotonic())
         return None
 
-    async def _drive(self, steps: Recovery) -> bool:
-        """Call what the steps ask for: blocking calls in a thread, the user's code here."""
+    async def run_blocking(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of ours in a thread."""
+        await in_thread(partial(function, *args))
+
+    async def run_user_code(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of the user in a context of its own, and await what it returns."""
+        context = self._context.copy()
         try:
-            step = next(steps)
-            while True:
-                try:
-                    match step:
-                        case Blocking(call):
-                            result = await in_thread(call)
-                        case UserCode(call):
-                            context = self._context.copy()
-                            result = context.run(call)
-                            if result is not None:
-                                await completed(result, context)
-                        case _:
-                            assert_never(step)
-                except asyncio.CancelledError as error:
-                    step = steps.throw(cancelled_from_within("error handler", error))
-                except Exception as error:  # noqa: BLE001 - thrown into the steps
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-        except StopIteration as end:
-            return bool(end.value)
+            result = context.run(function, *args)
+            if result is not None:
+                await completed(result, context)
+        except asyncio.CancelledError as error:
+            raise cancelled_from_within("error handler", error) from error
 
 
 async def _finish(step: asyncio.Future[Any], session: Session) -> None:

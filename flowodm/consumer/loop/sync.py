@@ -7,11 +7,11 @@ import signal
 import threading
 import time
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
-from typing import TYPE_CHECKING, Any, Unpack, assert_never
+from typing import TYPE_CHECKING, Any, Unpack
 
+from flowodm.blocking import run_synchronously
 from flowodm.consumer.handling.batch import batch_failure, gather, settle_batch
 from flowodm.consumer.handling.calls import failure_of
-from flowodm.consumer.handling.recipe import Blocking, UserCode
 from flowodm.consumer.loop.lifecycle import Loop
 from flowodm.consumer.loop.signals import stop_on_signals
 from flowodm.consumer.options.arguments import make_options, refuse_what_only_async_can
@@ -208,34 +208,22 @@ class _Hand:
         self._dispatch.finished(run)
 
     def _recover(self, run: Run, failure: Failure) -> bool:
-        """Call what follows a failure, with this thread; returns whether the run goes on."""
-        steps = self._recipe.recover(self._recipe, self._dispatch, run, failure)
-        try:
-            step = next(steps)
-            while True:
-                try:
-                    match step:
-                        case Blocking(call):
-                            result = call()
-                        case UserCode(call):
-                            result = self._call(call)
-                        case _:
-                            assert_never(step)
-                except Exception as error:  # noqa: BLE001 - thrown into the steps
-                    step = steps.throw(error)
-                else:
-                    step = steps.send(result)
-        except StopIteration as end:
-            return bool(end.value)
+        """Do in this thread what follows a failure; returns whether the run goes on."""
+        recipe = self._recipe
+        return run_synchronously(recipe.recover(recipe, self._dispatch, self, run, failure))
 
-    def _call(self, call: Callable[[], Any]) -> Any:
+    async def run_blocking(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of ours."""
+        function(*args)
+
+    async def run_user_code(self, function: Callable[..., object], *args: Any) -> None:
+        """Call a function of the user, in a context of its own."""
         self.busy = True
         try:
-            result = contextvars.copy_context().run(call)
+            result = contextvars.copy_context().run(function, *args)
         finally:
             self.busy = False
         _refuse_unfinished(result)
-        return result
 
     def _handle(self, run: Run, end: int | None = None) -> Failure | None:
         """The hot path: what every record costs stands in this loop."""

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 import threading
 
 import pytest
 
 from flowodm import blocking
-from flowodm.blocking import bounded
+from flowodm.blocking import bounded, run_synchronously
 
 
 def test_what_the_call_returns_or_raises_comes_through():
@@ -43,3 +44,17 @@ def test_no_thread_is_left_behind():
     bounded(threading.current_thread, 10.0).join(10)
 
     assert set(threading.enumerate()) <= before
+
+
+def test_a_coroutine_that_never_waits_needs_no_event_loop():
+    async def divide(by: int) -> float:
+        return 6 / by
+
+    assert run_synchronously(divide(3)) == 2
+    with pytest.raises(ZeroDivisionError):
+        run_synchronously(divide(0))
+
+
+def test_a_coroutine_that_waits_is_refused():
+    with pytest.raises(RuntimeError, match="outside of an event loop"):
+        run_synchronously(asyncio.sleep(0))
