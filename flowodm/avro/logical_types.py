@@ -1,9 +1,9 @@
-"""Avro's logical types: Python values to the numbers, bytes and strings below them, and back.
+"""Convert the Python values of Avro's logical types to the numbers, bytes and strings below them.
 
-All but two marks are the specification's. ``timedelta-micros`` on a long is our own: Avro's
-``duration`` counts months, days and milliseconds, so it cannot hold a timedelta. ``tuple`` on a
-record is our own too. Readers that do not know a mark must ignore it (Avro specification 1.11,
-"Logical Types"), so they get the long, and the record. Pure.
+All but two logical types are the specification's. ``timedelta-micros`` on a long is our own:
+Avro's ``duration`` counts months, days and milliseconds, so it cannot hold a timedelta. ``tuple``
+on a record is our own too. Readers must ignore a logical type that they do not know (Avro
+specification 1.11, "Logical Types"), so they get the long, and the record. Pure.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ TIMEDELTA = "timedelta-micros"
 TUPLE = "tuple"
 
 EXACT = "flowodm-exact"
-"""The mark of a writer's number or text that is not to be promoted; never published."""
+"""The logical type of a writer's number or string that is not promoted; never published."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 MICROSECOND = timedelta(microseconds=1)
@@ -34,9 +34,9 @@ _EXACT = Context(prec=MAX_PREC, Emin=MIN_EMIN, Emax=MAX_EMAX, traps=[Inexact, In
 
 
 def logical_writer(schema: Mapping[str, Any]) -> Convert | None:
-    """The conversion of values for this schema; None if its mark is not known here.
+    """Return the conversion of values for this schema; None if its logical type is unknown.
 
-    It raises TypeError, ValueError, AttributeError or OverflowError for a value of another kind
+    It raises TypeError, ValueError, AttributeError or OverflowError for a value of another type
     or out of range.
     """
     base, logical = schema["type"], schema.get("logicalType")
@@ -48,30 +48,30 @@ def logical_writer(schema: Mapping[str, Any]) -> Convert | None:
 
 
 def python_types(logical: str | None) -> tuple[type, ...]:
-    """The Python types that a logical type stands for; none if it is not known here."""
+    """Return the Python types of a logical type; none if the logical type is unknown."""
     return _PYTHON_TYPES.get(logical, ())
 
 
 def decimal_of(data: bytes, schema: Mapping[str, Any]) -> Decimal:
-    """A decimal's bytes, big-endian two's complement, as the exact number."""
+    """Return the exact number that a decimal's bytes hold: big-endian two's complement."""
     unscaled = int.from_bytes(data, "big", signed=True)
     return Decimal(unscaled).scaleb(-schema.get("scale", 0), _EXACT)
 
 
 def timedelta_of(micros: int) -> timedelta:
-    """A ``timedelta-micros`` as Python has it.
+    """Return the timedelta of a ``timedelta-micros``.
 
     Raises:
-        OverflowError: It is longer than Python's.
+        OverflowError: It is longer than Python's longest timedelta.
     """
     return timedelta(microseconds=micros)
 
 
 def _decimal_bytes(precision: int, scale: int, schema: Mapping[str, Any], value: Any) -> bytes:
     if not isinstance(value, Decimal):
-        raise TypeError(f"{type(value).__name__} is no Decimal")
+        raise TypeError(f"must be a Decimal, got {type(value).__name__}")
     if not value.is_finite():
-        raise ValueError("Avro's decimal has no NaN and no infinity")
+        raise ValueError("an Avro decimal cannot be NaN or infinite")
     if value.adjusted() + scale >= precision and value:
         raise ValueError(f"the number has more than {precision} digits (scale {scale})")
     try:
@@ -93,7 +93,7 @@ def _millis(value: datetime) -> int:
 
 def _local_micros(value: datetime) -> int:
     if value.tzinfo is not None:
-        raise ValueError("Avro's local timestamp has no time zone; give a naive datetime")
+        raise ValueError("an Avro local timestamp has no time zone; give a naive datetime")
     return (value - LOCAL_EPOCH) // MICROSECOND
 
 
@@ -103,13 +103,13 @@ def _local_millis(value: datetime) -> int:
 
 def _days(value: date) -> int:
     if isinstance(value, datetime):
-        raise TypeError("datetime is no plain date")
+        raise TypeError("must be a date, got datetime")
     return value.toordinal() - _EPOCH_DAY
 
 
 def _time_micros(value: time) -> int:
     if value.tzinfo is not None:
-        raise ValueError("Avro's time of day has no time zone; give a naive time")
+        raise ValueError("an Avro time of day has no time zone; give a naive time")
     seconds = (value.hour * 60 + value.minute) * 60 + value.second
     return seconds * 1_000_000 + value.microsecond
 
@@ -120,25 +120,25 @@ def _time_millis(value: time) -> int:
 
 def _timedelta_micros(value: timedelta) -> int:
     if not isinstance(value, timedelta):
-        raise TypeError(f"{type(value).__name__} is no timedelta")
+        raise TypeError(f"must be a timedelta, got {type(value).__name__}")
     micros = value // MICROSECOND
     if not -_LONG <= micros < _LONG:
-        raise ValueError("the time does not fit a long of microseconds")
+        raise ValueError("the time span does not fit into Avro's long (64 bits) as microseconds")
     return micros
 
 
 def _uuid(value: Any) -> str:
-    if isinstance(value, str):  # a model with str, and another program's schema
+    if isinstance(value, str):  # the model has str, the schema that was given has a UUID
         UUID(value)
         return value
     if not isinstance(value, UUID):
-        raise TypeError(f"{type(value).__name__} is no UUID")
+        raise TypeError(f"must be a UUID, got {type(value).__name__}")
     return str(value)
 
 
 def _uuid_bytes(value: Any) -> bytes:
     if not isinstance(value, UUID):
-        raise TypeError(f"{type(value).__name__} is no UUID")
+        raise TypeError(f"must be a UUID, got {type(value).__name__}")
     return value.bytes
 
 

@@ -1,8 +1,8 @@
-"""From a model's values to what fastavro writes, compiled once per schema. Pure.
+"""Convert a model's values to those that fastavro writes, by functions compiled once per schema.
 
-fastavro alone would read naive datetimes in the machine's zone, cut 1.7 down to the long 1,
-write any object as a boolean, and try a union's branches one by one. Here the schema decides,
-and a value that does not fit is an error.
+fastavro alone would take naive datetimes as local time, cut 1.7 down to the long 1, write any
+object as a boolean, and try a union's branches one by one. Here the schema decides, and a value
+that does not fit is an error. Pure.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import Enum, EnumType
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
@@ -20,6 +21,9 @@ from flowodm.avro.names import full_name, short_name, symbol_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+_Branch: TypeAlias = "tuple[str, Convert | None]"
+"""The name of a union's branch, and the conversion of its values."""
+
 _NO_CLASSES: Mapping[str, type] = MappingProxyType({})
 
 _INT_MIN, _INT_MAX = -(2**31), 2**31 - 1
@@ -27,12 +31,13 @@ _LONG_MIN, _LONG_MAX = -(2**63), 2**63 - 1
 
 
 def compile_writer(schema: dict[str, Any], classes: Mapping[str, type] = _NO_CLASSES) -> Convert:
-    """A function from a model to the dictionary that fastavro writes with this schema.
+    """Return a function that turns a message into the dictionary that fastavro writes.
 
     Args:
         schema: A record's schema with full names, as fastavro's parse_schema gives it.
-        classes: The enums behind its named types, by their full names: of a model with
-            ``use_enum_values`` there comes a member's value, which need not be its symbol.
+        classes: The classes behind its named types, by their full names. Of an enum in a model
+            with ``use_enum_values`` the message holds a member's value, which need not be the
+            member's symbol. The function keeps no other classes alive.
 
     The function raises TypeError or ValueError, with the field's path, for a value that the
     schema does not allow.
@@ -41,7 +46,10 @@ def compile_writer(schema: dict[str, Any], classes: Mapping[str, type] = _NO_CLA
 
 
 def physical(schema: Any) -> Any:
-    """The schema without the logical types that this module converts: the same bytes, faster."""
+    """Return the schema without the logical types that this module converts.
+
+    The bytes are the same, and fastavro is faster.
+    """
     if isinstance(schema, list):
         return [physical(branch) for branch in schema]
     if not isinstance(schema, dict):
@@ -64,16 +72,19 @@ def _allows_null(schema: Any) -> bool:
 
 
 class _Compiler:
+    """Makes the conversions of one schema, and remembers those of its named types."""
+
     def __init__(self, classes: Mapping[str, type]) -> None:
         self._classes = classes
+        self._declared = frozenset(classes.values())
         self._named: dict[str, Convert] = {}
         self._schemas: dict[str, Any] = {}
 
     def record(self, schema: dict[str, Any]) -> Convert:
-        writer = _RecordWriter(schema["name"])
+        writer = _RecordWriter(schema["name"], self._declared)
         self._named[schema["name"]] = writer
         writer.fields = {field["name"]: self._value(field["type"]) for field in schema["fields"]}
-        # A field that the model lacks is written as its default, else as null.
+        # A field that the model lacks is written as its default, or else as null.
         writer.optional = {
             field["name"]
             for field in schema["fields"]
@@ -82,18 +93,18 @@ class _Compiler:
         return writer
 
     def _value(self, schema: Any) -> Convert | None:
-        """The conversion of one value; None where fastavro takes it as it is."""
+        """Return the conversion of one value; None if fastavro takes the value as it is."""
         if isinstance(schema, list):
-            converts = [self._value(branch) for branch in schema]  # first: it learns the names
+            converts = [self._value(branch) for branch in schema]  # first: it defines names
             full = [self._schemas.get(b, b) if isinstance(b, str) else b for b in schema]
-            return _UnionWriter(list(zip(full, converts, strict=True)))
+            return _UnionWriter(list(zip(full, converts, strict=True)), self._declared)
         if isinstance(schema, str):
             return _PRIMITIVES.get(schema) or self._named.get(schema)
         if "name" in schema:
             self._schemas[schema["name"]] = schema
         if schema["type"] in ("array", "map", "enum", "fixed", "record", "error"):
             return self._complex(schema)
-        # A mark that is not known here means nothing: Avro's rule.
+        # Avro's rule: an unknown logical type is ignored.
         return logical_writer(schema) or self._value(schema["type"])
 
     def _complex(self, schema: dict[str, Any]) -> Convert | None:
@@ -128,9 +139,11 @@ class _Plan:
     """How one class is written by one record's schema.
 
     Attributes:
-        copies: The model's own dictionary can be copied: its names are the schema's.
-        steps: Avro field, attribute, and conversion of what a copy does not do.
-        open: The class takes fields that it does not declare.
+        copies: Whether the model's own dictionary can be copied, since its names are those of
+            the schema.
+        steps: Avro field, attribute, and conversion, for each field that a copy is not enough
+            for.
+        open: Whether the class takes fields that it does not declare.
     """
 
     copies: bool
@@ -139,20 +152,22 @@ class _Plan:
 
 
 class _RecordWriter:
-    """Turns models into dictionaries; one plan per class, made when the class first comes."""
+    """Turns messages into dictionaries; one plan per class, made for its first message."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, declared: frozenset[type]) -> None:
         self.name = name
         self.fields: dict[str, Convert | None] = {}
         self.optional: set[str] = set()
+        self._declared = declared
         self._plans: dict[type, _Plan] = {}
+        self._plans_of_others: WeakKeyDictionary[type, _Plan] = WeakKeyDictionary()
 
     def __call__(self, message: Any) -> dict[str, Any]:
         cls = type(message)
         plan = self._plans.get(cls) or self._plan(cls)
         if plan.open and message.__pydantic_extra__:
             extra = ", ".join(message.__pydantic_extra__)
-            raise TypeError(f"the schema has no field for what {cls.__name__} has besides: {extra}")
+            raise TypeError(f"{cls.__name__} has fields that the schema lacks: {extra}")
         held = message.__dict__
         values = held.copy() if plan.copies else {}
         for name, attribute, convert in plan.steps:
@@ -164,8 +179,16 @@ class _RecordWriter:
         return values
 
     def _plan(self, cls: type) -> _Plan:
+        plan = self._plans_of_others.get(cls)
+        if plan is None:
+            plan = self._new_plan(cls)
+            plans = self._plans if cls in self._declared else self._plans_of_others
+            plans[cls] = plan
+        return plan
+
+    def _new_plan(self, cls: type) -> _Plan:
         if not issubclass(cls, BaseModel):
-            raise TypeError(f"{cls.__name__} is no model")
+            raise TypeError(f"must be a Pydantic model, got {cls.__name__}")
         steps = []
         for name, convert in self.fields.items():
             attribute = self._attribute(cls, name)
@@ -174,8 +197,7 @@ class _RecordWriter:
         copies = all(name == attribute for name, attribute, _ in steps)
         if copies:  # the copied dictionary already holds what needs no conversion
             steps = [step for step in steps if step[2] is not None]
-        self._plans[cls] = _Plan(copies, tuple(steps), cls.model_config.get("extra") == "allow")
-        return self._plans[cls]
+        return _Plan(copies, tuple(steps), cls.model_config.get("extra") == "allow")
 
     def _attribute(self, cls: type[BaseModel], name: str) -> str | None:
         """Return the model's name for a field of the schema; None if the model lacks it."""
@@ -197,7 +219,7 @@ class _TupleWriter:
 
     def __call__(self, value: Any) -> dict[str, Any]:
         if not isinstance(value, tuple) or len(value) != len(self.items):
-            raise TypeError(f"{type(value).__name__} is no tuple of {len(self.items)} items")
+            raise TypeError(f"must be a tuple of {len(self.items)} items, got {_described(value)}")
         values = {}
         for index, (name, convert) in enumerate(self.items):
             try:
@@ -208,7 +230,7 @@ class _TupleWriter:
 
 
 class _EnumWriter:
-    """Turns members into their symbols; what is a symbol already stays."""
+    """Turns members into their symbols; a symbol stays as it is."""
 
     def __init__(self, symbols: list[str], cls: type | None = None) -> None:
         self._symbols = frozenset(symbols)
@@ -227,11 +249,15 @@ class _EnumWriter:
             symbol = self._by_text.get(value)
         if type(symbol) is str and symbol in self._symbols:
             return symbol
-        raise ValueError(f"is none of the symbols {', '.join(sorted(self._symbols))}")
+        raise ValueError(f"must be one of the symbols {', '.join(sorted(self._symbols))}")
 
 
 class ValueAtError(ValueError):
-    """A value that its schema does not allow; ``path`` leads to it."""
+    """A value that its schema does not allow.
+
+    Attributes:
+        path: Dotted path of the value.
+    """
 
     def __init__(self, path: str, reason: str) -> None:
         super().__init__(reason)
@@ -241,17 +267,21 @@ class ValueAtError(ValueError):
 def _at(name: str, error: Exception) -> ValueAtError:
     if isinstance(error, ValueAtError):
         return ValueAtError(f"{name}.{error.path}", str(error))
-    reason = "has no value" if isinstance(error, KeyError) else str(error)
+    reason = "it has no value" if isinstance(error, KeyError) else str(error)
     return ValueAtError(name, reason)
 
 
 class _UnionWriter:
-    """Picks the branch by the value's Python type and names it, so that fastavro need not try."""
+    """Chooses the branch by the value's Python type, so that fastavro need not try them all."""
 
-    def __init__(self, branches: list[tuple[Any, Convert | None]]) -> None:
-        self._by_type: dict[type, tuple[str, Convert | None]] = {}
-        self._by_name: dict[str, tuple[str, Convert | None]] = {}
-        # A mark says more than a type: a tuple's record goes before an array.
+    def __init__(
+        self, branches: list[tuple[Any, Convert | None]], declared: frozenset[type]
+    ) -> None:
+        self._declared = declared
+        self._by_type: dict[type, _Branch] = {}
+        self._by_other_type: WeakKeyDictionary[type, _Branch] = WeakKeyDictionary()
+        self._by_name: dict[str, _Branch] = {}
+        # Logical types go first: a tuple is meant for a tuple's record, not for an array.
         for schema, convert in sorted(branches, key=lambda branch: not _logical(branch[0])):
             name = _branch_name(schema)
             self._by_name[name] = (name, convert)
@@ -259,13 +289,13 @@ class _UnionWriter:
             for python_type in _python_types(schema, name):
                 self._by_type.setdefault(python_type, (name, convert))
         for schema, convert in branches:
-            # A model with use_enum_values holds the text, one with str the text of a UUID.
+            # A model with use_enum_values holds an enum's text; a str may hold a UUID's text.
             if isinstance(convert, _EnumWriter) or _base(schema) == "string":
                 self._by_type.setdefault(str, (_branch_name(schema), convert))
         # The only record is meant for a model of any name, as in reading.
-        alone = [(_branch_name(s), c) for s, c in branches if isinstance(c, _RecordWriter)]
-        if len(alone) == 1:
-            self._by_type.setdefault(BaseModel, alone[0])
+        records = [(_branch_name(s), c) for s, c in branches if isinstance(c, _RecordWriter)]
+        if len(records) == 1:
+            self._by_type.setdefault(BaseModel, records[0])
 
     def __call__(self, value: Any) -> Any:
         cls = type(value)
@@ -274,24 +304,35 @@ class _UnionWriter:
             return None
         return (name, convert(value) if convert else value)
 
-    def _find(self, cls: type) -> tuple[str, Convert | None]:
+    def _find(self, cls: type) -> _Branch:
+        branch = self._by_other_type.get(cls)
+        if branch is None:
+            branch = self._search(cls)
+            known = self._by_type if cls in self._declared else self._by_other_type
+            known[cls] = branch
+        return branch
+
+    def _search(self, cls: type) -> _Branch:
         for base in cls.__mro__:
             branch = self._by_type.get(base) or self._by_class_name(base)
             if branch is not None:
-                self._by_type[cls] = branch
                 return branch
         if issubclass(cls, Enum) and len(cls):
-            return self._find(type(next(iter(cls)).value))  # an Enum of ints is a long
+            return self._search(type(next(iter(cls)).value))  # an Enum of ints is a long
         if issubclass(cls, int) and float in self._by_type:
             return self._by_type[float]
         allowed = sorted({name for name, _ in self._by_name.values()})
-        raise TypeError(f"{cls.__name__} is none of {', '.join(allowed)}")
+        raise TypeError(f"must be one of {', '.join(allowed)}, got {cls.__name__}")
 
-    def _by_class_name(self, cls: type) -> tuple[str, Convert | None] | None:
+    def _by_class_name(self, cls: type) -> _Branch | None:
         if not issubclass(cls, BaseModel | Enum):
             return None
         name = full_name(cls)
         return self._by_name.get(name) or self._by_name.get(short_name(name))
+
+
+def _described(value: Any) -> str:
+    return f"a tuple of {len(value)}" if isinstance(value, tuple) else type(value).__name__
 
 
 def _branch_name(schema: Any) -> str:
@@ -329,17 +370,17 @@ def _map(item: Convert | None) -> Convert | None:
 def _long(value: Any) -> int:
     if not isinstance(value, int):
         if not isinstance(value, Enum):
-            raise TypeError(f"{type(value).__name__} is no int")
+            raise TypeError(f"must be an int, got {type(value).__name__}")
         return _long(value.value)
     if not _LONG_MIN <= value <= _LONG_MAX:
-        raise ValueError("the number does not fit Avro's long of 64 bits")
+        raise ValueError("the number does not fit into Avro's long (64 bits)")
     return value
 
 
 def _int(value: Any) -> int:
     number = _long(value)
     if not _INT_MIN <= number <= _INT_MAX:
-        raise ValueError("the number does not fit Avro's int of 32 bits")
+        raise ValueError("the number does not fit into Avro's int (32 bits)")
     return number
 
 
@@ -348,13 +389,13 @@ def _double(value: Any) -> float:
         return value
     if isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    raise TypeError(f"{type(value).__name__} is no float")
+    raise TypeError(f"must be a float, got {type(value).__name__}")
 
 
 def _truth(value: Any) -> bool:
     if value is True or value is False:
         return value
-    raise TypeError(f"{type(value).__name__} is no bool")
+    raise TypeError(f"must be a bool, got {type(value).__name__}")
 
 
 _PRIMITIVES: dict[str, Convert] = {

@@ -169,7 +169,10 @@ def test_17_a_schema_is_asked_for_once_and_not_once_a_record(framed, proxy, topi
     old.produce_many([old(amount=float(n), note="n") for n in range(50)])
     new.produce_many([new(amount=float(n), note="n") for n in range(50)])
     before = len(proxy.requests)
-    get_kafka_connection()._clients.registry = None  # as in a process that has written nothing
+    clients = get_kafka_connection()._clients
+    assert clients.registry is not None
+    clients.registry.close()
+    clients.registry = None  # as in a process that has written nothing
 
     assert len(new.consume_batch(100, timeout=10.0)) == 100
     asked = [request.path for request in proxy.requests[before:]]
