@@ -7,8 +7,7 @@ import threading
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from flowodm.consumer.handling.calls import wants_context
-from flowodm.consumer.loop.sync import UNFINISHED
+from flowodm.consumer.handling.calls import UNFINISHED, wants_context
 from flowodm.events import Failed, Stage
 from flowodm.exceptions import BatchError
 from flowodm.testing.results import Attempt

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from typing import TYPE_CHECKING, Any
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
+from typing import TYPE_CHECKING, Any, Final
 
 from flowodm.consumer.handling.attempt import Failure
 from flowodm.consumer.handling.context import MessageContext, headers_of
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 
     #: Makes the context of a record of a run.
     MakeContext = Callable[[Message, Run], MessageContext]
+
+
+UNFINISHED: Final = (CoroutineType, GeneratorType, AsyncGeneratorType)
+"""Types of results whose body has not run yet."""
 
 
 class FilterError(Exception):

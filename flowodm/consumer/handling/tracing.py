@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import inspect
 from dataclasses import dataclass, replace
-from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any
 
 from opentelemetry import context as contexts
@@ -22,6 +21,7 @@ from opentelemetry.trace import Link, Span, SpanKind, StatusCode
 from flowodm import tracing as names
 from flowodm.consumer.dead_letters.headers import class_name
 from flowodm.consumer.engine.retry import Retry
+from flowodm.consumer.handling.calls import UNFINISHED
 from flowodm.consumer.handling.context import headers_of
 from flowodm.consumer.handling.recovery import recover
 from flowodm.events import Outcome
@@ -40,8 +40,6 @@ if TYPE_CHECKING:
     from flowodm.consumer.handling.recipe import Call, Recipe, RecoveryCalls
     from flowodm.events import Stage
     from flowodm.tracing import Tracing
-
-_UNFINISHED = (CoroutineType, GeneratorType, AsyncGeneratorType)
 
 
 def traced(recipe: Recipe, tracing: Tracing, group: str, *, awaits: bool) -> Recipe:
@@ -157,7 +155,7 @@ class _Spans:
             if result is not None:
                 if self._awaits and inspect.isawaitable(result):
                     return self._awaited(run, attempt, result)
-                if isinstance(result, _UNFINISHED):  # which is refused
+                if isinstance(result, UNFINISHED):  # which is refused
                     self._failed[id(run)] = attempt
                     return result
             self._end(attempt, Outcome.PROCESSED.value)
