@@ -1,4 +1,4 @@
-"""Whether records of one schema can be read with another, and why not. Pure.
+"""Find out why records of one schema cannot be read with another. Pure.
 
 The rules are those of schema resolution in the Avro specification 1.11, as registries apply
 them: named types match by the last part of their name or by the reader's aliases.
@@ -18,22 +18,25 @@ _PROMOTIONS = {
     "string": {"bytes"},
     "bytes": {"string"},
 }
+"""The types as which each written type can be read."""
 
 
 def obstacles(writer: Any, reader: Any) -> list[str]:
-    """Why records that ``writer`` wrote cannot be read with ``reader``; empty if they can.
+    """Return why records written with ``writer`` cannot be read with ``reader``.
 
     Args:
         writer: A schema as :func:`flowodm.avro.parsing.parsed` gives it.
         reader: Another one.
 
     Returns:
-        One sentence a place, which begins with the path to it.
+        One sentence for each place, which begins with its path; empty if they can be read.
     """
     return _Comparison(writer, reader).all()
 
 
 class _Comparison:
+    """One comparison of two schemas; each pair of named types is compared once at a time."""
+
     def __init__(self, writer: Any, reader: Any) -> None:
         self._writer = writer
         self._reader = reader
@@ -49,38 +52,34 @@ class _Comparison:
         writer = self._writers.get(writer, writer) if isinstance(writer, str) else writer
         reader = self._readers.get(reader, reader) if isinstance(reader, str) else reader
         if isinstance(writer, list):
-            return [found for branch in writer for found in self._pair(branch, reader, path)]
+            return [reason for branch in writer for reason in self._pair(branch, reader, path)]
         if isinstance(reader, list):
             return self._into_union(writer, reader, path)
         return self._single(writer, reader, path)
 
     def _into_union(self, writer: Any, branches: list[Any], path: str) -> list[str]:
-        refused: list[list[str]] = []
+        of_same_kind: list[list[str]] = []
         for branch in branches:
-            found = self._pair(writer, branch, path)
-            if not found:
+            reasons = self._pair(writer, branch, path)
+            if not reasons:
                 return []
-            refused.append(found)
-        # Where only one branch is of this kind, what is wrong with that one says more.
-        same = [
-            found
-            for branch, found in zip(branches, refused, strict=True)
-            if self._kind(branch, self._readers) == kind_of(writer)
-        ]
-        if len(same) == 1:
-            return same[0]
+            if self._kind(branch, self._readers) == kind_of(writer):
+                of_same_kind.append(reasons)
+        # If only one branch is of this kind, its reasons say more.
+        if len(of_same_kind) == 1:
+            return of_same_kind[0]
         shown = ", ".join(self._shown(branch) for branch in branches)
         return [f"{path}: {self._shown(writer)} is written, and the reader has only {shown}"]
 
     def _single(self, writer: Any, reader: Any, path: str) -> list[str]:
-        written, wanted = kind_of(writer), kind_of(reader)
-        written, wanted = (_record_kind(kind) for kind in (written, wanted))
+        written, wanted = _record_kind(kind_of(writer)), _record_kind(kind_of(reader))
         if written != wanted:
             if wanted in _PROMOTIONS.get(written, ()):
                 return []
             return [f"{path}: {self._shown(writer)} cannot be read as {self._shown(reader)}"]
         if written in NAMED and not _same_name(writer, reader):
-            return [f"{path}: {writer['name']} is not {reader['name']}; an alias would say it is"]
+            names = f"the writer's name {writer['name']} is not {reader['name']}"
+            return [f"{path}: {names}; if both mean the same, add an alias to the reader's schema"]
         return self._of_one_kind(written, writer, reader, path)
 
     def _of_one_kind(self, kind: str, writer: Any, reader: Any, path: str) -> list[str]:
@@ -94,26 +93,27 @@ class _Comparison:
             case "enum":
                 return _enum(writer, reader, path)
             case "fixed" if writer["size"] != reader["size"]:
-                return [f"{path}: {writer['size']} bytes are not {reader['size']}"]
+                sizes = f"{writer['size']} bytes cannot be read as {reader['size']} bytes"
+                return [f"{path}: {sizes}"]
         return _decimals(writer, reader, path)
 
     def _record(self, writer: dict[str, Any], reader: dict[str, Any], path: str) -> list[str]:
         pair = (writer["name"], reader["name"])
         if pair in self._open:
-            return []  # a type within itself: the outer comparison tells
+            return []  # a type inside itself: the outer comparison finds the reasons
         self._open.add(pair)
         written = {field["name"]: field for field in writer["fields"]}
-        found = []
+        reasons = []
         for field in reader["fields"]:
             names = [field["name"], *field.get("aliases", ())]
             other = next((written[name] for name in names if name in written), None)
             place = f"{path}.{field['name']}"
             if other is not None:
-                found += self._pair(other["type"], field["type"], place)
+                reasons += self._pair(other["type"], field["type"], place)
             elif "default" not in field:
-                found.append(f"{place}: the writer has no such field, and there is no default")
+                reasons.append(f"{place}: the writer has no such field, and there is no default")
         self._open.discard(pair)
-        return found
+        return reasons
 
     def _kind(self, schema: Any, named: dict[str, Any]) -> str:
         return kind_of(named.get(schema, schema) if isinstance(schema, str) else schema)
@@ -146,12 +146,17 @@ def _enum(writer: dict[str, Any], reader: dict[str, Any], path: str) -> list[str
 
 
 def _decimals(writer: Any, reader: Any, path: str) -> list[str]:
-    """Numbers are read with the reader's scale: another one would move the point."""
-    sides = [side if isinstance(side, dict) else {} for side in (writer, reader)]
-    if any(side.get("logicalType") != "decimal" for side in sides):
+    """Compare two decimals: they are read with the reader's scale, which must be the writer's."""
+    if _logical(writer) != "decimal" or _logical(reader) != "decimal":
         return []
-    written, wanted = ((side.get("precision", 0), side.get("scale", 0)) for side in sides)
-    if written[1] == wanted[1] and wanted[0] >= written[0]:
+    precision, scale = writer.get("precision", 0), writer.get("scale", 0)
+    reader_precision, reader_scale = reader.get("precision", 0), reader.get("scale", 0)
+    if scale == reader_scale and reader_precision >= precision:
         return []
-    digits = [f"{precision} digits and scale {scale}" for precision, scale in (written, wanted)]
-    return [f"{path}: a decimal of {digits[0]} cannot be read as one of {digits[1]}"]
+    written = f"{precision} digits and scale {scale}"
+    wanted = f"{reader_precision} digits and scale {reader_scale}"
+    return [f"{path}: a decimal of {written} cannot be read as one of {wanted}"]
+
+
+def _logical(schema: Any) -> str | None:
+    return schema.get("logicalType") if isinstance(schema, dict) else None

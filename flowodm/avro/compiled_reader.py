@@ -1,11 +1,11 @@
-"""A reader for one schema, written out as Python source and compiled. Pure.
+"""Write a reader for one schema as Python source, and compile it. Pure.
 
-fastavro looks each field up in the schema for each record, and asks a file object for each few
-bytes. Straight-line code over the bytes themselves takes half the time, the timestamps included,
-since most of what a record needs is known when its schema is.
+fastavro looks up each field in the schema for each record, and asks a file object for every few
+bytes. Straight-line code over the bytes themselves takes half the time, including timestamps,
+since almost everything can be decided when the schema is known.
 
-What is compiled here only ever accepts. Where anything is odd (a length below zero, bytes that
-are missing or left over, no UTF-8), fastavro reads the record again, and says what is wrong.
+A compiled reader never refuses a record. If anything is unusual (a length below zero, bytes that
+are missing or left over, invalid UTF-8), fastavro reads the record again and decides.
 """
 
 from __future__ import annotations
@@ -21,18 +21,23 @@ from flowodm.avro.logical_types import EPOCH, EXACT, LOCAL_EPOCH, MICROSECOND, d
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-_MOST_LINES = 2_000  # a type that is used in many places is written out in each of them
-_MOST_LEVELS = 8  # Python has a limit of its own, 20 nested loops
+_MOST_LINES = 2_000
+"""The most lines of a reader. The lines of a type are repeated in each place that uses it."""
+
+_MOST_LEVELS = 8
+"""The most loops and branches inside each other; Python itself allows 20 nested loops."""
+
 _LAST_SHIFT = 63
 _EPOCH_DAY = EPOCH.toordinal()
 
-# Variable-length integers: seven bits a byte, lowest first, the last one below 128. Lengths,
-# counts and small numbers take one byte.
 _NUMBER = ("n = data[i]", "i += 1", "if n > 127:", "    n, i = longer(data, i, n)")
+"""Read a variable-length integer: seven bits a byte, lowest first, the last byte below 128.
+
+Lengths, counts and small numbers take one byte.
+"""
+
 _SIGNED = "(n >> 1) ^ -(n & 1)"
 _LENGTH = (*_NUMBER, "if n & 1:", "    raise ValueError", "e = i + (n >> 1)")
-# Microseconds from 1978 to 3111 take eight bytes: their groups of seven bits are pushed together
-# in three steps, pairs first. Anything else goes the long way.
 _INSTANT = (
     'n = from_bytes(data[i:i+8], "little")',
     "if n & 0x8080808080808080 == 0x0080808080808080:",
@@ -43,6 +48,12 @@ _INSTANT = (
     "else:",
     *(f"    {line}" for line in _NUMBER),
 )
+"""Read a timestamp in microseconds.
+
+From 1978 to 3111 it takes eight bytes, whose groups of seven bits are joined in three steps,
+pairs first. Any other number is read byte by byte.
+"""
+
 _PLAIN: dict[Any, tuple[tuple[str, ...], str]] = {
     "null": ((), "None"),
     "boolean": (("n = data[i]", "i += 1", "if n > 1:", "    raise ValueError"), "n == 1"),
@@ -78,7 +89,7 @@ def read(data):
 
 
 class _NotCompilableError(Exception):
-    """A schema that is better left to fastavro."""
+    """A schema that fastavro reads better."""
 
 
 def compile_reader(
@@ -90,16 +101,16 @@ def compile_reader(
     *,
     by_alias: bool,
 ) -> Callable[[bytes], Any]:
-    """A function from a record's bytes to a message.
+    """Return a function that turns a record's bytes into a message.
 
     Args:
-        schema: The writer's, with full names; marked by
-            :func:`~flowodm.avro.build_hooks.for_reading` where values are to be built.
+        schema: The writer's schema, with full names and the marks of
+            :func:`~flowodm.avro.build_hooks.for_reading`.
         start: The first byte of the record's body.
         dropped: The fields to leave out.
-        validate: The model's validate_python; gets the dictionary of the others.
-        otherwise: Reads what the function does not, or raises. It is returned itself if the
-            schema is recursive, very large, or has types that are not known here.
+        validate: The model's validate_python; called with the values of the other fields.
+        otherwise: Reads a record that the function does not read, or raises. It is returned
+            itself if the schema is recursive, very large, or has types that are unknown here.
         by_alias: Whether fields may have the names of their Pydantic aliases.
     """
     source = _Source()
@@ -114,14 +125,14 @@ def compile_reader(
         by_alias=by_alias,
     )
     names = {**_NAMES, **source.names, "validate": validate, "otherwise": otherwise}
-    # Of the schema's own words only its fields' names are in the text, and these as literals.
+    # The only words of the schema in the text are its fields' names, as literals.
     exec(compile(text, f"<reader of {schema['name']}>", "exec"), names)  # noqa: S102 - see above
     read: Callable[[bytes], Any] = names["read"]
     return read
 
 
 class _Source:
-    """Lines that read one record from ``data`` at ``i``, and the objects that they name."""
+    """The lines that read one record from ``data`` at ``i``, and the objects that they name."""
 
     def __init__(self) -> None:
         self.lines: list[str] = []
@@ -132,7 +143,7 @@ class _Source:
         self._variables = 0
 
     def record(self, schema: Any, level: int, dropped: frozenset[str] = frozenset()) -> str:
-        """Write the lines of a record; gives the expression for its values."""
+        """Write the lines of a record; return the expression of its values."""
         self._open.append(schema["name"])
         kept = []
         for field in schema["fields"]:
@@ -143,7 +154,7 @@ class _Source:
         return "{" + ", ".join(kept) + "}"
 
     def _value(self, schema: Any, level: int) -> str:
-        """Write the lines of one value; gives the variable that holds it."""
+        """Write the lines of one value; return the variable that holds it."""
         variable = f"v{self._variables}"
         self._variables += 1
         if len(self.lines) > _MOST_LINES or level > _MOST_LEVELS:
@@ -220,7 +231,7 @@ class _Source:
     def _blocks(self, inner: Any, variable: str, level: int, *, is_map: bool) -> None:
         self._add(level, f"{variable} = {'{}' if is_map else '[]'}", "while True:")
         self._add(level + 1, *_NUMBER, "if n == 0:", "    break")
-        # Below zero: the block's length in bytes follows, for those who skip it.
+        # A count below zero: the length in bytes follows, for readers that skip the block.
         self._add(level + 1, "if n & 1:", "    raise ValueError", "for _ in range(n >> 1):")
         if is_map:
             key = self._value("string", level + 2)
@@ -229,6 +240,7 @@ class _Source:
             self._add(level + 2, f"{variable}.append({self._value(inner, level + 2)})")
 
     def _named(self, word: str, thing: Any) -> str:
+        """Give an object a name that the source can use; return the name."""
         name = f"{word}{len(self.names)}"
         self.names[name] = thing
         return name
@@ -238,7 +250,7 @@ class _Source:
 
 
 def _longer(data: bytes, i: int, n: int) -> tuple[int, int]:
-    """Go on with an integer after its first byte; gives it and the place after it."""
+    """Read the rest of an integer after its first byte; return it and the index after it."""
     n &= 127
     shift = 7
     while True:

@@ -1,4 +1,4 @@
-"""A field's default as Avro's JSON. Pure.
+"""Express a field's default in Avro's JSON. Pure.
 
 The encoding is the specification's table of field default values: bytes as the code points of
 a string, logical types as their underlying number, a union by its first branch.
@@ -23,7 +23,7 @@ _ABSENT = object()
 
 
 class NoAvroDefaultError(Exception):
-    """The value has no place in the schema; it is no error of the model."""
+    """A value cannot be a default in the schema. This is not an error of the model."""
 
 
 def json_default(schema: Any, value: Any, definitions: Mapping[str, Any]) -> Any:
@@ -31,7 +31,7 @@ def json_default(schema: Any, value: Any, definitions: Mapping[str, Any]) -> Any
 
     Args:
         schema: The field's type, as in the published schema.
-        value: The field's default, as Pydantic holds it.
+        value: The field's default in Pydantic.
         definitions: Every named type defined so far, by full name.
 
     Raises:

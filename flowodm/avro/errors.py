@@ -1,4 +1,4 @@
-"""What went wrong with a record, in words that quote nothing of it."""
+"""Describe why a record cannot be read or written, without quoting its values."""
 
 from __future__ import annotations
 
@@ -18,31 +18,31 @@ _NO_RESOLUTION = "the writer's schema does not resolve to the model's"
 
 
 class TrailingBytesError(Exception):
-    """A record goes on after its last field."""
+    """A record has bytes after its last field."""
 
 
 class MismatchError(Exception):
     """The writer's schema does not resolve to the model's.
 
     Args:
-        obstacle: Why not, as :func:`flowodm.avro.compatibility.obstacles` says it; "" if unknown.
+        obstacle: A reason of :func:`flowodm.avro.compatibility.obstacles`; "" if unknown.
 
     Attributes:
         field: Dotted path of the field at fault; None if unknown.
     """
 
     def __init__(self, obstacle: str) -> None:
-        place, _, why = obstacle.partition(": ")
-        super().__init__(f"{_NO_RESOLUTION}: {why}" if why else _NO_RESOLUTION)
+        place, _, reason = obstacle.partition(": ")
+        super().__init__(f"{_NO_RESOLUTION}: {reason}" if reason else _NO_RESOLUTION)
         self.field = place.partition(".")[2] or None
 
 
 class OtherRecordError(Exception):
-    """A record of another kind, where one schema is for several kinds."""
+    """A record of another type than the model, written with a union of several types."""
 
 
 def unread(model: type[BaseModel], error: Exception, schema_id: int | None) -> DeserializationError:
-    """Why bytes are no message of the model."""
+    """Return the error for bytes that cannot be read as the model."""
     if isinstance(error, ValidationError):
         return not_valid(model, error, schema_id)
     if isinstance(error, MismatchError):
@@ -55,7 +55,7 @@ def unread(model: type[BaseModel], error: Exception, schema_id: int | None) -> D
 def not_valid(
     model: type[BaseModel], error: ValidationError, schema_id: int | None
 ) -> DeserializationError:
-    """What Pydantic refused, without its own text: that quotes the input, which may be secret."""
+    """Return the error for a message that Pydantic refused, without quoting the input."""
     first, *more = error.errors(include_url=False, include_context=False, include_input=False)
     field = ".".join(map(str, first["loc"])) or None
     text = f"{model.__name__} is not valid: {first['msg']}"
@@ -64,7 +64,6 @@ def not_valid(
     return DeserializationError(text, schema_id=schema_id, field=field)
 
 
-# What an error of reading means, without fastavro's own words, which may quote bytes.
 _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (OtherRecordError, "it is another kind of record"),
     (TrailingBytesError, "there are bytes after its last field"),
@@ -72,19 +71,20 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
     (UnicodeDecodeError, "a string is not UTF-8"),
     (fastavro.read.SchemaResolutionError, _NO_RESOLUTION),
     (OverflowError, "a date or time is out of Python's range"),
-    (IndexError, "a union or an enum has no such branch"),
+    (IndexError, "the index of a union's branch or of an enum's symbol is out of range"),
 )
+"""What each exception means; fastavro's own texts may quote bytes of the record."""
 
 
 def _reason(error: Exception) -> str:
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text
-    return f"its bytes make no sense ({type(error).__name__})"
+    return f"its bytes are not valid Avro ({type(error).__name__})"
 
 
 def unwritten(model: type[BaseModel], error: Exception) -> SerializationError:
-    """Why a message cannot be written."""
+    """Return the error for a message that cannot be written."""
     if isinstance(error, ValueAtError):
         return SerializationError(f"{model.__name__}.{error.path} cannot be written: {error}")
     # fastavro's TypeErrors name the field; its other errors may quote the value.

@@ -1,24 +1,25 @@
-"""From a model class to its Avro schema. Pure: the same class gives the same schema.
+"""Derive the Avro schema of a model class. Pure: the same class gives the same schema.
 
 The rules, by the Avro specification 1.11:
 
 - A model is a record named after its class, in the namespace of its module and its enclosing
   classes. Reading matches records by the last part of the name, so a model may move.
-- An Avro field has the Python name of the model's field. Its Pydantic alias, where that is a
-  legal Avro name, becomes an Avro alias: a writer that uses it is understood.
-- ``X | None`` puts null first, unless the default is not None: Avro wants a union's default in
-  its first branch. A default that JSON or Avro cannot express (a factory, NaN) is left out of
-  the schema; Pydantic still applies it when a record lacks the field.
+- An Avro field has the Python name of the model's field. Its Pydantic alias becomes an Avro
+  alias if it is a legal Avro name, so that a writer may use it.
+- ``X | None`` puts null first, unless the default is not None: Avro requires a union's default
+  to be of its first branch. A default that JSON or Avro cannot express (a factory, NaN) is left
+  out of the schema; Pydantic still applies it when a record lacks the field.
 - A field's description becomes its doc. A class docstring does not, since each edit of it
   would register a new version.
 - ``datetime`` is timestamp-micros: an instant. A naive value is taken as UTC, never as the
-  local time of the machine; what is read is always aware, in UTC. ``NaiveDatetime`` is
-  local-timestamp-micros: what a clock on the wall shows, in no zone.
-- An Enum of ints is a long, since ints are what it is compared and sorted by. Any other Enum is
-  an Avro enum; a member's symbol is its value where that is a legal Avro name, else its name.
-- A tuple whose items are all of one type is an array; any other tuple of a fixed length is a
+  local time of the machine; a value that is read is always aware, in UTC. ``NaiveDatetime`` is
+  local-timestamp-micros: the local time in an unknown time zone.
+- An Enum of ints is a long, since such an Enum is compared and sorted by its ints. Any other
+  Enum is an Avro enum. A member's symbol is its value if that is a legal Avro name, else its
+  name.
+- A tuple whose items are all of one type is an array. Any other tuple of a fixed length is a
   record with the fields ``item_0``, ``item_1``, ..., in the namespace of its model.
-- What has no Avro form is a SchemaValidationError that names class, field and type.
+- A type without an Avro form is a SchemaValidationError that names class, field and type.
 """
 
 from __future__ import annotations
@@ -99,7 +100,7 @@ _LONG = 2**63
 
 
 class Mapped(NamedTuple):
-    """What a model comes to in Avro.
+    """The Avro schema of a model, and the classes behind it.
 
     Attributes:
         schema: The record, ready for JSON.
@@ -112,7 +113,7 @@ class Mapped(NamedTuple):
 
 
 def record_schema(model: type[BaseModel]) -> dict[str, Any]:
-    """The Avro schema of a model, ready for JSON.
+    """Return the Avro schema of a model, ready for JSON.
 
     Raises:
         SchemaValidationError: A field has a type, or a name, without an Avro form.
@@ -121,7 +122,7 @@ def record_schema(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def mapped(model: type[BaseModel]) -> Mapped:
-    """The Avro schema of a model, with the classes that its named types stand for.
+    """Return the Avro schema of a model, with the classes that its named types stand for.
 
     Raises:
         SchemaValidationError: See :func:`record_schema`.
@@ -131,7 +132,7 @@ def mapped(model: type[BaseModel]) -> Mapped:
 
 
 class _Mapper:
-    """One walk over a model; remembers the names it has defined."""
+    """One walk over a model that remembers the names it has defined."""
 
     def __init__(self) -> None:
         self.classes: dict[str, type] = {}
@@ -161,8 +162,8 @@ class _Mapper:
         return schema
 
     def _is_defined(self, name: str, cls: type, where: str) -> bool:
-        known = self.classes.setdefault(name, cls)
-        if known is not cls:
+        first = self.classes.setdefault(name, cls)
+        if first is not cls:
             raise SchemaValidationError(
                 f"{where}: two different classes are both named {name}; rename one of them"
             )
@@ -173,7 +174,7 @@ class _Mapper:
         if not LEGAL_NAME.fullmatch(name):
             raise SchemaValidationError(
                 f"{where}: not a legal Avro name; use ASCII letters, digits and underscores, "
-                "and the other name as the field's alias"
+                "and the present name as the field's alias"
             )
         default = _static_default(info)
         spot = _Spot(model, name, where)
@@ -195,19 +196,23 @@ class _Mapper:
         default: Any = PydanticUndefined,
         metadata: Sequence[Any] = (),
     ) -> AvroSchema:
-        taken = bare(annotation, metadata)
-        kind = taken.type
-        if decoder := decoded_by(taken.metadata):
-            why = f"{decoder} would decode it again in reading; use the type that it decodes to"
-            raise _no_form(kind, spot, why)
+        unwrapped = bare(annotation, metadata)
+        kind = unwrapped.type
+        if decoder := decoded_by(unwrapped.metadata):
+            raise _no_form(
+                kind,
+                spot,
+                f"{decoder} would decode the value again when it is read; use the type that it "
+                "decodes to",
+            )
         if isinstance(kind, ALIASES):
-            return self._alias(kind, spot, default, taken.metadata)
+            return self._alias(kind, spot, default, unwrapped.metadata)
         if is_union(kind):
-            return self._union(kind, spot, default, taken.metadata)
+            return self._union(kind, spot, default, unwrapped.metadata)
         if (origin := typing.get_origin(kind)) is not None:
             return self._generic(kind, origin, spot, default)
         if kind is Decimal:
-            return _decimal(taken.metadata, spot)
+            return _decimal(unwrapped.metadata, spot)
         return self._class(kind, spot)
 
     def _class(self, annotation: Any, spot: _Spot) -> AvroSchema:
@@ -243,7 +248,7 @@ class _Mapper:
                 return self._tuple(items, spot)
             case (builtin, (key, value)) if builtin is dict:
                 if bare(key).type is not str:
-                    raise _no_form(annotation, spot, "the keys of an Avro map are str")
+                    raise _no_form(annotation, spot, "the keys of an Avro map must be str")
                 return {"type": "map", "values": self._type(value, spot.inside("{}"))}
             case (special, values) if special is Literal:
                 _check_longs([v for v in values if type(v) is int], annotation, spot)
@@ -255,7 +260,7 @@ class _Mapper:
 
     def _tuple(self, items: tuple[Any, ...], spot: _Spot) -> AvroSchema:
         if not items:
-            raise _no_form(tuple, spot, "it never has an item")
+            raise _no_form(tuple, spot, "it cannot have any items")
         if all(item == items[0] for item in items):
             return self._array(items[0], spot)
         name = self._free_name(full_name(spot.model), spot.field)
@@ -281,16 +286,16 @@ class _Mapper:
     ) -> AvroSchema:
         branches: list[AvroSchema] = []
         for member in in_avros_order(list(union_members(annotation, metadata)), default):
-            own = self._type(member.type, spot, default, member.metadata)
-            for branch in own if isinstance(own, list) else [own]:
+            schema = self._type(member.type, spot, default, member.metadata)
+            for branch in schema if isinstance(schema, list) else [schema]:
                 if branch not in branches:
                     branches.append(branch)
         kinds = [_kind(branch) for branch in branches]
         for kind in kinds:
             if kinds.count(kind) > 1:
                 raise SchemaValidationError(
-                    f"{spot.where}: an Avro union holds {kind!r} once; two of its types are "
-                    "written so"
+                    f"{spot.where}: an Avro union can have {kind!r} only once, but two of its "
+                    "types are written as that"
                 )
         return branches if len(branches) > 1 else branches[0]
 
@@ -324,9 +329,7 @@ class _Spot:
 def _decimal(metadata: Sequence[Any], spot: _Spot) -> AvroSchema:
     digits, places = decimal_digits(metadata)
     if not digits or places is None:
-        raise _no_form(
-            Decimal, spot, "say its size, as Field(max_digits=12, decimal_places=2) does"
-        )
+        raise _no_form(Decimal, spot, "give its size, as in Field(max_digits=12, decimal_places=2)")
     precision = max(digits, places)
     return {"type": "bytes", "logicalType": "decimal", "precision": precision, "scale": places}
 
@@ -345,7 +348,7 @@ def _symbols(cls: type[Enum], spot: _Spot) -> list[str]:
 
 def _check_longs(values: Sequence[int], annotation: Any, spot: _Spot) -> None:
     if not all(-_LONG <= value < _LONG for value in values):
-        raise _no_form(annotation, spot, "its numbers do not fit Avro's long of 64 bits")
+        raise _no_form(annotation, spot, "its numbers do not fit into Avro's long (64 bits)")
 
 
 def _complete(model: type[BaseModel], where: str) -> None:
@@ -364,28 +367,26 @@ def _check_excluded(model: type[BaseModel], name: str, info: FieldInfo) -> None:
 
 
 def _static_default(info: FieldInfo) -> Any:
-    """The default that every record would get, or PydanticUndefined."""
+    """Return the default that every record would get, or PydanticUndefined."""
     if info.default_factory in _EMPTY_FACTORIES:
         return info.get_default(call_default_factory=True, validated_data={})
     return info.default
 
 
 def _avro_aliases(model: type[BaseModel], name: str, info: FieldInfo) -> list[str]:
-    said: list[Any] = [info.alias, info.validation_alias]
+    aliases: list[Any] = [info.alias, info.validation_alias]
     if isinstance(info.validation_alias, AliasChoices):
-        said += info.validation_alias.choices
-    return [
-        alias
-        for alias in dict.fromkeys(alias for alias in said if isinstance(alias, str))
-        if LEGAL_NAME.fullmatch(alias) and alias != name and alias not in model.model_fields
-    ]
+        aliases += info.validation_alias.choices
+    texts = dict.fromkeys(alias for alias in aliases if isinstance(alias, str))
+    other_names = [alias for alias in texts if alias not in {name, *model.model_fields}]
+    return [alias for alias in other_names if LEGAL_NAME.fullmatch(alias)]
 
 
 def _kind(branch: AvroSchema) -> str:
-    """What must be unique in a union: the name of a named type, else the type."""
+    """Return what must be unique in a union: the name of a named type, else the type."""
     if isinstance(branch, dict):
         if branch.get("logicalType") == TUPLE:
-            return TUPLE  # values do not say which of the records they are
+            return TUPLE  # a tuple does not show which of several records it is
         if "name" in branch:
             return f"{branch['namespace']}.{branch['name']}"
         return str(branch["type"])

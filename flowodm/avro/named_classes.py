@@ -1,4 +1,4 @@
-"""Which classes the names of a given schema mean. Pure."""
+"""Find the classes that the names in a given schema stand for. Pure."""
 
 from __future__ import annotations
 
@@ -21,40 +21,41 @@ if TYPE_CHECKING:
 
 
 def classes_named(model: type[BaseModel], schema: Mapping[str, Any]) -> dict[str, type]:
-    """The classes that a schema which was given for a model may mean, by its own names.
+    """Return the classes that a given schema's named types stand for, by the schema's names.
 
     Args:
-        model: What its records become.
-        schema: The given schema, with full names. A name that no class has is matched by its
-            last part.
+        model: The class of the schema's records.
+        schema: A schema given for the model, with full names. A name that no class has is
+            matched by its last part.
     """
     try:
-        own = mapped(model).classes
-    except SchemaValidationError:  # that is why it was given one
-        own = {}
-        _find_classes(model, own)
-    known = {**{short_name(name): cls for name, cls in own.items()}, **own}
-    found = {
-        name: known.get(name) or known.get(short_name(name)) or _implied(named)
-        for name, named in named_types(schema).items()
-    }
-    return {name: cls for name, cls in found.items() if cls is not None}
+        model_classes = mapped(model).classes
+    except SchemaValidationError:  # no schema can be derived, so one was given
+        model_classes = {}
+        _collect_classes(model, model_classes)
+    by_name = {short_name(name): cls for name, cls in model_classes.items()} | model_classes
+    classes = {}
+    for name, definition in named_types(schema).items():
+        cls = by_name.get(name) or by_name.get(short_name(name)) or _implied(definition)
+        if cls is not None:
+            classes[name] = cls
+    return classes
 
 
 def _implied(schema: Mapping[str, Any]) -> type | None:
     return tuple if schema.get("logicalType") == TUPLE else None
 
 
-def _find_classes(annotation: Any, found: dict[str, type]) -> None:
-    """The models and enums that an annotation leads to, by their names."""
+def _collect_classes(annotation: Any, classes: dict[str, type]) -> None:
+    """Add the models and enums that an annotation leads to, by their names."""
     if isinstance(annotation, ALIASES):
-        _find_classes(annotation.__value__, found)
+        _collect_classes(annotation.__value__, classes)
     for inner in typing.get_args(annotation):
-        _find_classes(inner, found)
+        _collect_classes(inner, classes)
     if typing.get_origin(annotation) is None and inspect.isclass(annotation):
         if issubclass(annotation, Enum):
-            found[full_name(annotation)] = annotation
-        elif issubclass(annotation, BaseModel) and full_name(annotation) not in found:
-            found[full_name(annotation)] = annotation
+            classes[full_name(annotation)] = annotation
+        elif issubclass(annotation, BaseModel) and full_name(annotation) not in classes:
+            classes[full_name(annotation)] = annotation
             for info in annotation.model_fields.values():
-                _find_classes(info.annotation, found)
+                _collect_classes(info.annotation, classes)

@@ -1,4 +1,4 @@
-"""What classes and fields are called in Avro. Pure."""
+"""Find the Avro names of classes and enum members. Pure."""
 
 from __future__ import annotations
 
@@ -9,32 +9,32 @@ if TYPE_CHECKING:
     from enum import Enum
 
 LEGAL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-"""A name by the Avro specification; use it with ``fullmatch``."""
+"""A name that the Avro specification allows; use it with ``fullmatch``."""
 
 
 def full_name(cls: type) -> str:
-    """The Avro name of a class: module, enclosing classes, and its own name.
+    """Return the Avro name of a class: module, enclosing classes, and its own name.
 
-    Enclosing functions leave no trace, and brackets of a generic become underscores. A class
-    that says its name itself, as ``__avro_name__ = "shop.Order"``, has that one.
+    Enclosing functions are left out, and brackets of a generic become underscores. A class may
+    set its name itself: ``__avro_name__ = "shop.Order"``.
     """
-    given = cls.__dict__.get("__avro_name__")
-    if isinstance(given, str):
-        return given
+    explicit_name = cls.__dict__.get("__avro_name__")
+    if isinstance(explicit_name, str):
+        return explicit_name
     enclosing = cls.__qualname__.rpartition("<locals>.")[2].split(".")[:-1]
     parts = [*cls.__module__.split("."), *enclosing, cls.__name__]
     return ".".join(_legalised(part) for part in parts)
 
 
 def short_name(name: str) -> str:
-    """The part after the namespace, by which schema resolution matches named types."""
+    """Return the part after the namespace, by which schema resolution matches named types."""
     return name.rpartition(".")[2]
 
 
 def symbol_of(member: Enum) -> str:
-    """A member's Avro symbol: its value where that is a legal Avro name, else its own name.
+    """Return a member's Avro symbol: its value if that is a legal Avro name, else its name.
 
-    Decided for each member by itself, so that a new member leaves the others' symbols alone.
+    This depends on the one member only, so a new member does not change the others' symbols.
     """
     value = member.value
     legal = isinstance(value, str) and LEGAL_NAME.fullmatch(value)

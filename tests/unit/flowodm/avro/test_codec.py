@@ -285,7 +285,7 @@ class TestAnInvalidRecord:
         ("annotation", "data", "reason"),
         [
             (str, b"\x02\xff", "not UTF-8"),
-            (int | None, b"\x10", "no such branch"),
+            (int | None, b"\x10", "is out of range"),
             (datetime, b"\xfe\xff\xff\xff\xff\xff\xff\xff\xff\x01", "out of Python's range"),
             (list[str], b"\x04\x02a", "end too early"),
         ],
