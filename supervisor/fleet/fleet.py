@@ -15,6 +15,7 @@ from supervisor.fleet.outcome_recorder import OutcomeRecorder
 from supervisor.fleet.outcomes import describe_exit
 from supervisor.fleet.state_log import StateLog
 from supervisor.process.oom import OomKills
+from supervisor.process.oom_counter import kill_counter
 from supervisor.process.warm_up import WarmUp
 from supervisor.process.worker_process import WorkerProcess
 from supervisor.protocol import (
@@ -124,7 +125,7 @@ class Fleet:
         self._server = server
         self._entry = entry
         self._post = post
-        self._oom = OomKills()
+        self._oom = OomKills(kill_counter())
         self._warm_up: WarmUp | None = None
         self._removals = GroupRemovals(server, self._ask_group) if entry == WORKER_ENTRY else None
         self._outcomes = OutcomeRecorder(self._removals)

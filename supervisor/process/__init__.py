@@ -1,1 +1,1 @@
-"""Forked workers: the fork server, forking, watching, and what the kernel knows of them."""
+"""Forks and watches worker processes: the fork server, and what the kernel reports of them."""

@@ -1,8 +1,8 @@
-"""The process that workers are forked from, as its parent sees it.
+"""Starts the fork server, and asks it for workers.
 
 The server is `multiprocess.forkserver.main`, started by `fork_server_main`. This is the
-client's side of its protocol, without what `multiprocess`'s own client brings along: a module
-global server, a resource tracker process, and the parent's `__main__`.
+client of its protocol. It does not use the client of `multiprocess`, which needs a module-global
+server and a resource tracker process, and imports the parent's `__main__`.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
 BACKLOG = 1024
-"""Fork requests that may wait while the server still imports."""
+"""Fork requests that may wait while the server imports its modules."""
 EXIT_TIMEOUT = 5.0
-"""Seconds that the server may take to end once it has no client, before it is killed."""
+"""Seconds that the server may take to exit once it has no client, before it is killed."""
 
 
 class ForkServer:
-    """A fork server, started when the first worker is asked for and again if it died.
+    """A fork server; it is started for the first worker, and again if it has died.
 
-    Not for several threads at once.
+    Not thread-safe.
 
     Attributes:
-        preload: Modules that the server imports once.
+        preload: Modules that the server imports when it starts.
         started: How many servers have been started so far.
     """
 
@@ -50,26 +50,26 @@ class ForkServer:
 
     @property
     def pid(self) -> int | None:
-        """The server's process, while there is one."""
-        return self._process.pid if self._process and self._process.poll() is None else None
+        """The server's process; None if there is none."""
+        process = self._process
+        return process.pid if process is not None and process.poll() is None else None
 
     def spawn(self, entry: str, fds: Sequence[int]) -> int:
-        """Ask for a worker, starting the server if there is none.
+        """Ask the server for a worker; start the server if there is none.
 
-        The request waits in the server's socket while the server still imports, so this takes
-        about a millisecond. (On macOS, where the server acknowledges, it takes that import.)
+        This takes about a millisecond: while the server imports its modules, the request waits
+        in its socket. (On macOS the server acknowledges the request, so this takes that long.)
 
         Args:
             entry: The worker's "module:function", see `Launch`.
-            fds: What the worker inherits; stay the caller's to close.
+            fds: File descriptors that the worker inherits; the caller still has to close its own.
 
         Returns:
-            A file descriptor that yields the pid as 8 bytes in native order, and once the
-            process is reaped its exit status as 8 more. Its end before that means that the
-            server died.
+            A file descriptor that yields the pid as 8 bytes in native order, and 8 more with the
+            exit status once the process is reaped. If it ends before that, the server has died.
 
         Raises:
-            OSError: The system gives no process or file descriptor now; nothing was left open.
+            OSError: The system has no process or file descriptor left; nothing was left open.
         """
         if self.pid is None:
             self._start()
@@ -105,8 +105,8 @@ class ForkServer:
                 client.recv(1)
 
     def _start(self) -> None:
-        self._forget()
-        folder = tempfile.mkdtemp(prefix="flowodm-")  # 0700: nobody else can ask for a fork
+        self._let_go()
+        folder = tempfile.mkdtemp(prefix="flowodm-")  # 0700: no other user can ask for a fork
         self._address = str(Path(folder, "fork"))
         alive_r, alive_w = os.pipe()
         try:
@@ -122,7 +122,7 @@ class ForkServer:
                 )
         except BaseException:
             os.close(alive_w)
-            self._forget()
+            self._let_go()
             raise
         finally:
             os.close(alive_r)
@@ -134,8 +134,8 @@ class ForkServer:
         path = f"import sys; sys.path[:] = {_search_path()!r}"
         return f"{path}; from supervisor.process.fork_server_main import serve; {serve}"
 
-    def _forget(self) -> None:
-        """Let go of the server; it ends when its last worker has."""
+    def _let_go(self) -> None:
+        """Close the pipe that keeps the server alive; it exits after its last worker."""
         if self._alive is not None:
             os.close(self._alive)
             self._alive = None
@@ -147,10 +147,10 @@ class ForkServer:
         self._process = None
 
     def renew(self, preload: Sequence[str]) -> None:
-        """Start another server for the workers to come; this one ends with its last worker.
+        """Start another server for the next workers; the old one exits after its last worker.
 
         Raises:
-            OSError: The system gives no process or file descriptor now.
+            OSError: The system has no process or file descriptor left.
         """
         self._former = [former for former in self._former if former.poll() is None]
         old, self.preload = self._process, list(preload)
@@ -159,23 +159,25 @@ class ForkServer:
             self._former.append(old)
 
     async def close(self) -> None:
-        """End the server and reap it. Its workers are expected to be gone."""
-        processes = [*self._former, *([] if self._process is None else [self._process])]
-        self._forget()
+        """End the servers and reap them. Their workers should have ended before."""
+        processes = list(self._former)
+        if self._process is not None:
+            processes.append(self._process)
+        self._let_go()
         deadline = time.monotonic() + EXIT_TIMEOUT
         for process in processes:
             while process.poll() is None:
                 if time.monotonic() > deadline:
-                    process.kill()  # a handler's own child may hold its pipe open for ever
+                    process.kill()  # a child of a handler may keep its pipe open for ever
                 await asyncio.sleep(0.005)
 
 
 def _instructions(entry: str) -> bytes:
-    """What `multiprocess.spawn` unpickles in the child: preparations, then what to run."""
+    """Pickle what `multiprocess.spawn` unpickles in the child: preparations, then the `Launch`."""
     preparation = {"sys_path": _search_path(), "dir": str(Path.cwd())}
     return pickle.dumps(preparation) + pickle.dumps(Launch(entry))
 
 
 def _search_path() -> list[str]:
-    """sys.path with no relative entries; "" stands for the current folder."""
+    """Return sys.path with absolute entries; "" stands for the current folder."""
     return [str(Path(entry).absolute()) for entry in sys.path]

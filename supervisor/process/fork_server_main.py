@@ -1,8 +1,8 @@
-"""The fork server's program: import once what all workers need, then fork on request.
+"""The fork server's program: imports the modules that workers need, then forks on request.
 
-It runs in a process of its own, which the supervisor starts. `multiprocess` does the forking
-and the reaping. Nothing here may start a thread or make a Kafka client: neither survives a
-fork (librdkafka issue 2374).
+It runs in a process of its own, which the supervisor starts. `multiprocess` forks and reaps.
+Nothing here may start a thread or make a Kafka client: neither survives a fork (librdkafka
+issue 2374).
 """
 
 from __future__ import annotations
@@ -20,15 +20,15 @@ from supervisor.process.launch import print_redacted
 
 
 def serve(listener_fd: int, alive_fd: int, address: str, modules: list[str]) -> None:
-    """Fork workers until every holder of the pipe's other end is gone.
+    """Fork workers until every process that holds the pipe's other end is gone.
 
     Args:
-        listener_fd: The listening socket that fork requests arrive at.
-        alive_fd: The read end of the pipe whose write end the supervisor and all workers hold.
-        address: The socket's path, removed at the end with its folder: the supervisor may
-            have been killed and cannot do it.
-        modules: What to import. One that fails is reported and left to the worker that needs
-            it, which can say for which consumer.
+        listener_fd: The listening socket for fork requests.
+        alive_fd: The read end of a pipe; the supervisor and all workers hold its write end.
+        address: The socket's path. It is removed at the end with its folder, as the supervisor
+            may have been killed.
+        modules: The modules to import. If one fails, that is printed; the worker that needs it
+            will fail and report for which consumer.
     """
     for module in modules:
         try:
@@ -36,12 +36,12 @@ def serve(listener_fd: int, alive_fd: int, address: str, modules: list[str]) -> 
         except Exception:  # noqa: BLE001 - the user's module may raise anything
             sys.stderr.write(f"flowodm-supervisor: preloading {module} failed:\n")
             print_redacted()
-    # What exists now lives as long as the process: keeping the collector away from it keeps
-    # the pages shared between all workers.
+    # These objects live as long as the process. The collector would write to them, and the
+    # workers would no longer share their pages.
     gc.collect()
     gc.freeze()
-    # A service manager may signal every process: the server is needed until the last worker
-    # has been reaped, and ends by itself.
+    # A service manager may signal every process, but the server has to reap the last worker;
+    # then it exits by itself.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     try:
         forkserver.main(listener_fd, alive_fd, [])

@@ -1,9 +1,9 @@
-"""The first steps of a forked worker, before it knows what to run.
+"""The first steps of a forked worker, before its Start frame.
 
-`multiprocess`'s fork server unpickles two things in the fresh child: a dictionary of
-preparations and an object to bootstrap. Its own `Process` would be the latter, but prepares
-the child by importing the parent's `__main__` again, which is fatal in somebody else's
-program. `Launch` prepares nothing but sys.path and the folder.
+The fork server of `multiprocess` unpickles two objects in the child: a dictionary of
+preparations, and an object with a `_bootstrap` method. That could be its own `Process`, but
+that imports the parent's `__main__` again, which would run an embedding program a second time.
+`Launch` prepares only sys.path and the current folder.
 """
 
 from __future__ import annotations
@@ -32,50 +32,51 @@ if sys.platform == "linux":
     DUMP_SIGNAL = signal.SIGRTMAX
 else:
     DUMP_SIGNAL = signal.SIGINFO
-"""Makes a worker write the stacks of its threads to stderr, even while code in C keeps the
-interpreter's lock. Hardly anything else uses this signal."""
+"""The signal that makes a worker write the stacks of its threads to stderr, even while C code
+holds the interpreter's lock. Hardly any other program uses it."""
 _STDERR = 2
+"""The file descriptor; `sys.stderr` may be replaced or closed."""
 
 
 @dataclass(frozen=True)
 class Launch:
-    """What a forked child runs.
+    """The object that a forked child runs.
 
     Attributes:
-        entry: "module:function"; called with the file descriptors that the parent passed,
-            its return value is the exit code.
+        entry: "module:function". It is called with the file descriptors that the parent
+            passed, and returns the exit code.
     """
 
     entry: str
 
     def _bootstrap(self, parent_sentinel: int) -> int:
         """Run the entry; `multiprocess.spawn` calls this in the child."""
-        # A process group of its own: a signal to the supervisor's group is not for workers.
+        # A process group of its own: a signal to the supervisor's group must not reach workers.
         os.setpgid(0, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the fork server ignores it
         faulthandler.register(DUMP_SIGNAL, _STDERR)
         os.close(parent_sentinel)  # the worker watches the supervisor itself, not this pipe
-        _print_whole_lines()
+        _write_whole_lines()
         try:
             return _entry(self.entry)(_inherited_fds())
         except SystemExit as error:
             return error.code if isinstance(error.code, int) else ExitCode.CRASH
-        except BaseException:  # noqa: BLE001 - the last frame of the process: nothing is above
+        except BaseException:  # noqa: BLE001 - the outermost function of the process
             print_redacted()
             return ExitCode.CRASH
         finally:
-            # The fork server leaves by os._exit, so what a normal exit does is done here.
-            atexit._run_exitfuncs()  # noqa: SLF001 - the interpreter offers no public way
+            # The fork server exits by os._exit, which does not do what a normal exit does.
+            atexit._run_exitfuncs()  # noqa: SLF001 - there is no public way
             for stream in (sys.stdout, sys.stderr):
                 if stream is not None:
                     stream.flush()
 
 
-def _print_whole_lines() -> None:
-    """Let what user code prints out at the end of each line, and in one piece.
+def _write_whole_lines() -> None:
+    """Write each line that user code prints at once, and in one piece.
 
-    Workers share the supervisor's stdout. Unbuffered (PYTHONUNBUFFERED) the parts of their lines
-    would mix; buffered, as Python has it for a pipe, a line is seen late, after SIGKILL never.
+    Workers share the supervisor's stdout. Without a buffer (PYTHONUNBUFFERED) parts of their
+    lines would mix; with Python's buffer for pipes a line would come late, after SIGKILL never.
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
@@ -83,9 +84,9 @@ def _print_whole_lines() -> None:
 
 
 def print_redacted() -> None:
-    """Write the traceback of the exception being handled, without what the environment hides.
+    """Write the traceback of the current exception, without the environment's secrets.
 
-    For a process that has not been told yet what else is secret, and has no log.
+    For a process that has no log yet and does not know the other secrets.
     """
     redact = Redactor(of_environment(os.environ))
     sys.stderr.write(without_user(redact(traceback.format_exc())))
@@ -105,8 +106,8 @@ def _inherited_fds() -> list[int]:
     from multiprocess import forkserver, resource_tracker  # noqa: PLC0415 - not in the parent
 
     tracker = resource_tracker._resource_tracker  # noqa: SLF001 - no public way to reset it
-    # The parent runs no resource tracker and passed /dev/null in its place. Without one here,
-    # `multiprocess` starts its own if user code ever needs it.
+    # The parent has no resource tracker and passed /dev/null instead. Reset it, so that
+    # `multiprocess` starts a tracker if user code needs one.
     os.close(tracker._fd)  # noqa: SLF001 - as above
     tracker._fd = None  # noqa: SLF001 - as above
     return list(forkserver.get_inherited_fds())

@@ -2,20 +2,16 @@ from __future__ import annotations
 
 import os
 import signal
-from pathlib import Path
 
+from supervisor.process.proc_stat import parent_of
 from support.fleets.fleets import Host, alive, killed_in_the_end, until_dead
 from support.waiting import wait_until
-
-
-def fork_server_of(pid):
-    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def test_workers_and_fork_server_end_by_themselves():
     with Host({"orders": ("steady", {"workers": 2})}) as host:
         pids = host.until_ready()
-        everyone = [*pids, fork_server_of(pids[0])]
+        everyone = [*pids, parent_of(pids[0])]
         with killed_in_the_end(everyone):
             host.signal(signal.SIGKILL)
             host.wait()

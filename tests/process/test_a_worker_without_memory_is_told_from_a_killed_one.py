@@ -27,7 +27,7 @@ async def restarted(supervisor):
 @pytest.mark.parametrize(("kills", "reason"), [(1, "out_of_memory"), (0, "signal")])
 async def test_a_sigkill_is_counted_under_what_the_kernel_says_of_it(monkeypatch, kills, reason):
     count = 3
-    monkeypatch.setattr(fleets_of, "OomKills", lambda: OomKills(lambda: count))
+    monkeypatch.setattr(fleets_of, "OomKills", lambda _counter: OomKills(lambda: count))
     async with embedded({"orders": ("steady", QUICK)}) as supervisor:
         await until(lambda: supervisor.ready, "it is ready")
         count += kills

@@ -15,6 +15,7 @@ import pytest
 
 from supervisor import SupervisorConfig
 from supervisor.changes.changes import ChangeRefusedError
+from supervisor.process.proc_stat import is_stopped
 from supervisor.report import ExitStatus
 from supervisor.systemd.notifier import Notifier
 from support.fleets.fleets import HOSTS, PATIENCE, assigned, embedded, fleet, slots, until
@@ -89,11 +90,6 @@ def descendants(pid):
     return [found for child in children for found in (child, *descendants(child))]
 
 
-def is_stopped(process):
-    stat = Path(f"/proc/{process.pid}/stat").read_text()
-    return stat.rpartition(")")[2].split()[0] == "T"
-
-
 def test_ready_comes_when_every_consumer_is_assigned_and_not_before(tmp_path, manager):
     with service(tmp_path, manager, "steady", "assigned_when_told"):
         manager.until("STATUS", "workers assigned: 1 of 2")
@@ -136,7 +132,7 @@ def test_a_supervisor_that_hangs_is_silent_and_one_that_goes_on_is_heard_again(t
     with service(tmp_path, manager, "steady") as process:
         manager.until("READY", "1")
         process.send_signal(signal.SIGSTOP)
-        wait_until(lambda: is_stopped(process), PATIENCE, "it is stopped")
+        wait_until(lambda: is_stopped(process.pid), PATIENCE, "it is stopped")
         assert manager.silent(3 * WATCHDOG)
         alive = len(manager.all("WATCHDOG"))
         process.send_signal(signal.SIGCONT)

@@ -16,6 +16,7 @@ import threading
 import urllib.request
 from pathlib import Path
 
+from supervisor.process.proc_stat import parent_of
 from support.brokers.jvm import free_port
 from support.fleets.fleets import alive
 from support.waiting import wait_until
@@ -38,10 +39,9 @@ LAST_LINE = re.compile(
 def descendants(pid: int) -> set[int]:
     """The pids of all that a process has started, directly or not, and that is still its own."""
     parents = {}
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError):
-            fields = stat.read_text().rpartition(")")[2].split()
-            parents[int(stat.parent.name)] = int(fields[1])
+    for folder in Path("/proc").glob("[0-9]*"):
+        child = int(folder.name)
+        parents[child] = parent_of(child)
     found, wave = set(), {pid}
     while wave:
         wave = {child for child, parent in parents.items() if parent in wave} - found

@@ -16,6 +16,7 @@ import standins
 
 from supervisor import Supervisor, SupervisorConfig
 from supervisor.daemon import TURN
+from supervisor.process.proc_stat import read_stat
 from supervisor.slot.machine import READY
 from support.paths import PYTHONPATH
 from support.waiting import wait_until, wait_until_async
@@ -62,11 +63,8 @@ async def until(condition, what):
 
 def alive(pid):
     """Whether the process runs; one that is dead and waits to be reaped does not."""
-    try:
-        stat = Path(f"/proc/{pid}/stat").read_text()
-    except OSError:
-        return False
-    return stat.rpartition(")")[2].split()[0] not in {"Z", "X"}
+    stat = read_stat(pid)
+    return stat is not None and stat.state not in {"Z", "X"}
 
 
 def until_dead(pids, timeout=PATIENCE):

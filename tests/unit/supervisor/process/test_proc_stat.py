@@ -7,7 +7,15 @@ import sys
 
 import pytest
 
-from supervisor.process.proc_stat import Spent, Usage, parsed, usage_of
+from supervisor.process.proc_stat import (
+    ProcStat,
+    Spent,
+    Usage,
+    parent_of,
+    parse_stat,
+    usage_from,
+    usage_of,
+)
 
 # Field 14 is 250 ticks, 15 is 50, 22 is 777, 24 is 100 pages.
 STAT = (
@@ -17,7 +25,9 @@ STAT = (
 
 
 def test_a_line_of_stat_is_read_whatever_the_command_is_called():
-    assert parsed(4711, STAT, ticks=100, page=4096) == Usage((4711, 777), 3.0, 409_600)
+    stat = parse_stat(STAT)
+    assert stat == ProcStat("S", parent=1, cpu_ticks=300, started=777, resident_pages=100)
+    assert usage_from(4711, stat, ticks=100, page=4096) == Usage((4711, 777), 3.0, 409_600)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="macOS has no /proc")
@@ -28,8 +38,14 @@ def test_our_own_usage_is_what_the_system_says():
     assert 5_000_000 < usage.resident_bytes < 2_000_000_000
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="macOS has no /proc")
+def test_our_own_parent_is_who_the_system_says():
+    assert parent_of(os.getpid()) == os.getppid()
+
+
 def test_a_process_that_is_gone_has_none():
     assert usage_of(2**22 + 1) is None
+    assert parent_of(2**22 + 1) is None
 
 
 def test_the_cpu_time_of_a_slot_adds_up_over_its_processes():
