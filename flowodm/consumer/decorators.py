@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from functools import update_wrapper
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Unpack
 
 from flowodm.consumer.loop.aio import AsyncConsumerLoop
 from flowodm.consumer.loop.sync import ConsumerLoop
@@ -12,12 +12,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowodm.consumer.handling.context import Handler
+    from flowodm.consumer.options.arguments import DecoratorOptions
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 
 
 def consumer_loop(
-    model: type[FlowBaseModel], settings: BaseSettings | None = None, **options: Any
+    model: type[FlowBaseModel],
+    settings: BaseSettings | None = None,
+    **options: Unpack[DecoratorOptions],
 ) -> Callable[[Handler], ConsumerLoop]:
     """Turn a handler into its ConsumerLoop: calling the result runs the loop.
 
@@ -38,7 +41,9 @@ def consumer_loop(
 
 
 def async_consumer_loop(
-    model: type[FlowBaseModel], settings: BaseSettings | None = None, **options: Any
+    model: type[FlowBaseModel],
+    settings: BaseSettings | None = None,
+    **options: Unpack[DecoratorOptions],
 ) -> Callable[[Handler], AsyncConsumerLoop]:
     """Turn a coroutine function into its AsyncConsumerLoop: awaiting a call of it runs the loop.
 

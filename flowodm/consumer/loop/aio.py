@@ -13,6 +13,7 @@ from flowodm.consumer.loop.lifecycle import Loop
 from flowodm.consumer.loop.signals import stop_on_signals
 from flowodm.consumer.loop.watchdog import Watchdog
 from flowodm.consumer.options.arguments import make_options
+from flowodm.consumer.options.help import lists_options
 from flowodm.events import LoopState
 
 if TYPE_CHECKING:
@@ -27,20 +28,18 @@ if TYPE_CHECKING:
     from flowodm.settings import BaseSettings
 
 
+@lists_options(for_async=True)
 class AsyncConsumerLoop(Loop):
     """ConsumerLoop for coroutine functions: up to ``max_concurrent`` handlers at a time.
 
-    The arguments are those of :class:`flowodm.consumer.loop.sync.ConsumerLoop`, with these
-    differences: ``max_concurrent`` is 10 by default, ``ordering`` is "key" (messages with the
-    same key one after the other, those without a key in any order; "partition" with
-    ``batch_size``), and handlers and hooks may be coroutine functions or plain ones. Handlers
-    that run past ``drain_timeout`` after a stop are cancelled.
+    Handlers and hooks may be coroutine functions or plain ones; all of them run on the event loop
+    that awaits :meth:`run`. Handlers that run past ``drain_timeout`` after a stop are cancelled.
 
     Raises:
-        TypeError: There is no such option.
+        TypeError: There is no such option, or a value is of a wrong type.
         ValueError: A choice does not exist, or a number is out of its range.
         ConfigurationError: A function does not take what it will get.
-        SettingsError: ``consumer_config`` sets what belongs to the loop.
+        SettingsError: ``consumer_config`` sets a property that belongs to the loop.
     """
 
     def __init__(
@@ -61,6 +60,8 @@ class AsyncConsumerLoop(Loop):
     ) -> None:
         super().__init__(
             make_options(
+                more,
+                for_async=True,
                 model=model,
                 handler=handler,
                 settings=settings,
@@ -68,12 +69,11 @@ class AsyncConsumerLoop(Loop):
                 error_handler=error_handler,
                 on_startup=on_startup,
                 on_shutdown=on_shutdown,
+                max_concurrent=max_concurrent,
                 commit_strategy=commit_strategy,
                 max_retries=max_retries,
                 retry_delay=retry_delay,
                 poll_timeout=poll_timeout,
-                defaults={"max_concurrent": max_concurrent, "ordering": "key"},
-                more=more,
             )
         )
         self._hook: asyncio.Task[None] | None = None

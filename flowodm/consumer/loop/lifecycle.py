@@ -7,12 +7,15 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from flowodm.consumer.loop.session import Session
+from flowodm.consumer.options.help import OptionValue
 from flowodm.consumer.stop import StopSwitch
 from flowodm.events import EndReason, LoopState, LoopStatus
 from flowodm.exceptions import ConsumerError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+    from confluent_kafka import Message
 
     from flowodm.consumer.options.options import Options
     from flowodm.model import FlowBaseModel
@@ -30,72 +33,25 @@ class Loop:
 
     before_join: Callable[[], None] | None = None
 
+    model: OptionValue[type[FlowBaseModel]] = OptionValue()
+    handler: OptionValue[Callable[..., Any]] = OptionValue()
+    settings: OptionValue[BaseSettings] = OptionValue()
+    group_id: OptionValue[str | None] = OptionValue()
+    error_handler: OptionValue[Callable[[Exception, Message, Any], Any] | None] = OptionValue()
+    on_startup: OptionValue[Callable[[], Any] | None] = OptionValue()
+    on_shutdown: OptionValue[Callable[[], Any] | None] = OptionValue()
+    commit_strategy: OptionValue[str] = OptionValue()
+    max_retries: OptionValue[int] = OptionValue()
+    retry_delay: OptionValue[float] = OptionValue()
+    poll_timeout: OptionValue[float] = OptionValue()
+    max_concurrent: OptionValue[int] = OptionValue()
+
     def __init__(self, options: Options) -> None:
         self.options = options
         self._switch = StopSwitch(options.drain_timeout)
         self._session: Session | None = None
         self._running = threading.Lock()
         self._signals = 0
-
-    @property
-    def handler(self) -> Callable[..., Any]:
-        """The plain handler, for tests that want to call it without a loop."""
-        return self.options.handler
-
-    @property
-    def settings(self) -> BaseSettings:
-        """The settings profile in use."""
-        return self.options.settings
-
-    @property
-    def model(self) -> type[FlowBaseModel]:
-        """The messages' class."""
-        return self.options.model
-
-    @property
-    def group_id(self) -> str | None:
-        """The group as it was given; None: that of the model's Settings."""
-        return self.options.group_id
-
-    @property
-    def error_handler(self) -> Callable[[Exception, Any, Any], Any] | None:
-        """What gets the records that failed for good."""
-        return self.options.error_handler
-
-    @property
-    def on_startup(self) -> Callable[[], Any] | None:
-        """The hook that runs before the loop joins."""
-        return self.options.on_startup
-
-    @property
-    def on_shutdown(self) -> Callable[[], Any] | None:
-        """The hook that runs after the last commit."""
-        return self.options.on_shutdown
-
-    @property
-    def commit_strategy(self) -> str:
-        """When offsets are committed: before_processing or after_processing."""
-        return self.options.commit_strategy.value
-
-    @property
-    def max_retries(self) -> int:
-        """How often a failed record is tried again."""
-        return self.options.max_retries
-
-    @property
-    def retry_delay(self) -> float:
-        """Seconds before the first retry."""
-        return self.options.retry_delay
-
-    @property
-    def poll_timeout(self) -> float:
-        """The most seconds of one poll."""
-        return self.options.poll_timeout
-
-    @property
-    def max_concurrent(self) -> int:
-        """How many handlers may run at a time."""
-        return self.options.max_concurrent
 
     def stop(self, now: bool = False) -> None:
         """Ask the loop to stop; from any thread, and from a signal handler.

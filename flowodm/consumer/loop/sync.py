@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, Unpack
 from flowodm.consumer.loop.handler_thread import HandlerThread, refuse_unfinished
 from flowodm.consumer.loop.lifecycle import Loop
 from flowodm.consumer.loop.signals import stop_on_signals
-from flowodm.consumer.options.arguments import make_options, refuse_what_only_async_can
+from flowodm.consumer.options.arguments import make_options
+from flowodm.consumer.options.help import lists_options
 from flowodm.events import LoopState
 
 if TYPE_CHECKING:
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 THREAD_END = 1.0
 
 
+@lists_options()
 class ConsumerLoop(Loop):
     """Consumes a model's topic and calls a handler for every message, until it is stopped.
 
@@ -36,29 +38,12 @@ class ConsumerLoop(Loop):
     many threads. Polling goes on in a thread of its own, so neither a slow handler nor the wait
     before a retry costs the group membership.
 
-    Args:
-        model: The model of the messages; its inner Settings name topic and group.
-        handler: Called with one message. What it raises is a failure of that message.
-        settings: The profile; LongRunningSettings() by default.
-        group_id: The consumer group, instead of the model's.
-        error_handler: Called with (error, raw Kafka message, message or None) after the last
-            attempt. Its return settles the message; if it raises, the loop stops.
-        on_startup: Called before the group is joined.
-        on_shutdown: Called after the last commit, before the consumer is closed; also if
-            ``on_startup`` raised.
-        commit_strategy: "before_processing" (at most once: the commit is confirmed before the
-            handler starts) or "after_processing" (at least once).
-        max_retries: Further attempts after a failed one.
-        retry_delay: Seconds between attempts. Other partitions go on meanwhile.
-        poll_timeout: The most seconds of one poll; a stop is seen within 0.1 s anyway.
-        more: Every further option by its name; `flowodm.consumer.options.arguments.SyncOptions`
-            describes them. ``max_concurrent`` is 1 and ``ordering`` is "partition" by default.
-
     Raises:
+        TypeError: There is no such option, or a value is of a wrong type.
         ValueError: A choice does not exist, or a number is out of its range.
         ConfigurationError: A function is a coroutine function, or does not take what it will
             get; or an option needs AsyncConsumerLoop.
-        SettingsError: ``consumer_config`` sets what belongs to the loop.
+        SettingsError: ``consumer_config`` sets a property that belongs to the loop.
     """
 
     def __init__(
@@ -78,6 +63,7 @@ class ConsumerLoop(Loop):
     ) -> None:
         super().__init__(
             make_options(
+                more,
                 model=model,
                 handler=handler,
                 settings=settings,
@@ -89,11 +75,8 @@ class ConsumerLoop(Loop):
                 max_retries=max_retries,
                 retry_delay=retry_delay,
                 poll_timeout=poll_timeout,
-                defaults={"max_concurrent": 1, "ordering": "partition"},
-                more=more,
             )
         )
-        refuse_what_only_async_can(self.options)
         self._hand: HandlerThread | None = None
         self._in_hook = False
 

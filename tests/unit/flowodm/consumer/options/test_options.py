@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import inspect
 import math
+import re
 from unittest.mock import Mock
 
 import pytest
@@ -245,3 +246,37 @@ def test_functions_with_further_defaults_and_those_that_do_not_tell_are_taken():
 def test_a_length_of_time_that_no_timer_takes_is_a_value_error():
     with pytest.raises(ValueError, match="drain_timeout must be 0 or more, 31622400 at most"):
         ConsumerLoop(Order, handler, drain_timeout=1e12)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize(
+    ("wrong", "nearest"),
+    [
+        ("max_retry", "max_retries"),
+        ("retries_delay", "retry_delay"),
+        ("dead_leter_limit", "dead_letter_limit"),
+        ("commit_strategie", "commit_strategy"),
+        ("group", "group_id"),
+    ],
+)
+def test_an_unknown_option_is_a_type_error_that_names_the_nearest_one(kind, wrong, nearest):
+    words = f"a loop has no option '{wrong}'; did you mean '{nearest}'?"
+    with pytest.raises(TypeError, match=re.escape(words)):
+        kind(Order, handler, **{wrong: 3})
+
+
+def test_where_no_option_is_near_none_is_named():
+    with pytest.raises(TypeError, match=r"a loop has no option 'zzz'$"):
+        consumer_loop(Order, zzz=3)(handler)
+
+
+@pytest.mark.parametrize("kind", LOOPS)
+@pytest.mark.parametrize("name", ["max_retries", "batch_timeout"])
+def test_text_where_a_number_belongs_is_a_type_error_that_names_the_option(kind, name):
+    with pytest.raises(TypeError, match=f"{name} must be a number, not '3'"):
+        kind(Order, handler, **{name: "3"})
+
+
+def test_an_option_that_needs_the_other_loop_is_refused_with_the_reason():
+    with pytest.raises(ConfigurationError, match="attempt_timeout needs AsyncConsumerLoop: nothin"):
+        ConsumerLoop(Order, handler, attempt_timeout=1)

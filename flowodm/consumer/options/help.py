@@ -1,0 +1,107 @@
+"""The declared options as text: in help() and as attributes of a loop."""
+
+from __future__ import annotations
+
+import inspect
+import textwrap
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
+
+from flowodm.consumer.options.declaration import REQUIRED
+from flowodm.consumer.options.loop_options import OPTIONS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from flowodm.consumer.options.declaration import Option
+    from flowodm.consumer.options.options import Options
+
+T = TypeVar("T")
+Kind = TypeVar("Kind", bound=type)
+
+_WIDTH = 96
+
+
+def lists_options(*, for_async: bool = False) -> Callable[[Kind], Kind]:
+    """Decorate a loop's class so that its docstring lists every option."""
+
+    def decorate(kind: Kind) -> Kind:
+        if kind.__doc__ is not None:
+            docstring = _Docstring(kind.__doc__, for_async=for_async)
+            setattr(kind, "__doc__", docstring)  # noqa: B010 - mypy wants a str
+        return kind
+
+    return decorate
+
+
+class _Docstring:
+    """A docstring that is put together when somebody reads it: an import would pay 3 ms."""
+
+    def __init__(self, text: str, *, for_async: bool) -> None:
+        self._text = text
+        self._for_async = for_async
+
+    def __get__(self, _loop: object, _kind: type) -> str:
+        about, raises, errors = inspect.cleandoc(self._text).partition("Raises:")
+        arguments = "\n".join(
+            _paragraph(name, option, for_async=self._for_async) for name, option in OPTIONS.items()
+        )
+        return f"{about}Args:\n{arguments}\n\n{raises}{errors}"
+
+
+def _paragraph(name: str, option: Option, *, for_async: bool) -> str:
+    details = [option.unit] if option.unit else []
+    if default := default_in_words(option, for_async=for_async):
+        details.append(f"default: {default}")
+    head = f"{name} ({', '.join(details)})" if details else name
+    meaning = option.meaning
+    if option.async_only and not for_async:
+        meaning += " AsyncConsumerLoop only."
+    return textwrap.fill(
+        f"{head}: {meaning}", _WIDTH, initial_indent=" " * 4, subsequent_indent=" " * 8
+    )
+
+
+def default_in_words(option: Option, *, for_async: bool) -> str:
+    """Return the default of an option as text; empty if it is required."""
+    default = option.default_of(for_async=for_async)
+    if option.default_words:
+        return option.default_words
+    if default is REQUIRED:
+        return ""
+    if default is None or default in ((), {}):
+        return "none"
+    if isinstance(default, Enum):
+        return f'"{default.value}"'
+    return str(default)
+
+
+class _HasOptions(Protocol):
+    @property
+    def options(self) -> Options: ...
+
+
+class OptionValue(Generic[T]):
+    """A read-only attribute of a loop: the value of the option of the same name.
+
+    An enumeration's member is read as the string that names it.
+    """
+
+    def __set_name__(self, kind: type, name: str) -> None:
+        self._name = name
+        self.__doc__ = OPTIONS[name].meaning
+
+    @overload
+    def __get__(self, loop: None, kind: type) -> Self: ...
+
+    @overload
+    def __get__(self, loop: _HasOptions, kind: type) -> T: ...
+
+    def __get__(self, loop: _HasOptions | None, kind: type) -> Any:
+        if loop is None:
+            return self
+        value = getattr(loop.options, self._name)
+        return value.value if isinstance(value, Enum) else value
+
+    def __set__(self, loop: _HasOptions, value: object) -> None:
+        raise AttributeError(f"{self._name} is an option: pass it when the loop is made")
