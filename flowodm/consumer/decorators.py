@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowodm.consumer.handling.context import Handler
-    from flowodm.consumer.options.arguments import DecoratorOptions
+    from flowodm.consumer.options.keywords import DecoratorOptions
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 

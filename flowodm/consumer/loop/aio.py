@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from flowodm.consumer.handling.context import Handler
     from flowodm.consumer.loop.session import Session
-    from flowodm.consumer.options.arguments import MoreOptions
+    from flowodm.consumer.options.keywords import MoreOptions
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 

@@ -1,9 +1,9 @@
-"""The arguments of a loop as a program gives them: their types, and how they become Options."""
+"""How the arguments that a program gives become the checked options of a loop."""
 
 from __future__ import annotations
 
 import difflib
-from typing import TYPE_CHECKING, Any, TypedDict
+from typing import TYPE_CHECKING, Any
 
 from flowodm.consumer.options.loop_options import OPTIONS
 from flowodm.consumer.options.options import Options
@@ -11,64 +11,9 @@ from flowodm.consumer.options.signatures import describe, is_async
 from flowodm.exceptions import ConfigurationError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
-    from confluent_kafka import Message
-
-    from flowodm.consumer.handling.context import MessageContext
-    from flowodm.consumer.options.loop_options import StartFrom
-    from flowodm.events import Observer
-
-
-class MoreOptions(TypedDict, total=False):
-    """The options of both loops that a program gives by name only; None asks for the default.
-
-    This is for type checkers and editors: `loop_options.LoopOptions` declares what each option
-    means, and a test compares names and types.
-    """
-
-    ordering: str | None
-    on_failure: str | None
-    retry_backoff: float
-    retry_max_delay: float
-    retry_jitter: float
-    retry_on: Iterable[type[BaseException]] | None
-    never_retry: Iterable[type[BaseException]]
-    attempt_timeout: float | None
-    dead_letter_topic: str | None
-    dead_letter_limit: float
-    batch_size: int | None
-    batch_timeout: float
-    tombstone_handler: Callable[[MessageContext], Any] | None
-    header_filter: Callable[[dict[str, bytes | None]], Any] | None
-    start_from: StartFrom | None
-    commit_interval: float
-    commit_ahead: float
-    drain_timeout: float
-    partitions: Iterable[int] | None
-    group_instance_id: str | None
-    consumer_config: dict[str, Any] | None
-    observers: Sequence[Observer]
-    handle_signals: bool
-
-
-class SyncOptions(MoreOptions, total=False):
-    """Those of ConsumerLoop, which takes ``max_concurrent`` by name only, too."""
-
-    max_concurrent: int
-
-
-class DecoratorOptions(SyncOptions, total=False):
-    """All options that a decorator takes, which are those of its loop, by name."""
-
-    group_id: str | None
-    error_handler: Callable[[Exception, Message, Any], Any] | None
-    on_startup: Callable[[], Any] | None
-    on_shutdown: Callable[[], Any] | None
-    commit_strategy: str
-    max_retries: int
-    retry_delay: float
-    poll_timeout: float
+    from flowodm.consumer.options.keywords import MoreOptions, SyncOptions
 
 
 def make_options(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, TypeVar, cast
 
 from flowodm.consumer.options.signatures import check_function
 
@@ -22,19 +22,21 @@ LONGEST: Final = 366 * 24 * 3600
 _METADATA_KEY: Final = "option"
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
 class Range:
     """The values that a number may have.
 
-    Attributes:
+    Args:
         least: The lower bound.
         most: The upper bound, if there is one.
         above: Whether the lower bound itself is excluded.
     """
 
-    least: float
-    most: float | None = None
-    above: bool = False
+    __slots__ = ("above", "least", "most")
+
+    def __init__(self, least: float, most: float | None = None, *, above: bool = False) -> None:
+        self.least = least
+        self.most = most
+        self.above = above
 
     def __contains__(self, value: float) -> bool:
         """Whether it is one of them; NaN never is."""
@@ -54,8 +56,7 @@ POSITIVE_SECONDS: Final = Range(0, LONGEST, above=True)
 SHARE: Final = Range(0, 1)
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class Option:
+class Option(NamedTuple):
     """All that is declared of an option besides its name and type.
 
     Attributes:

@@ -5,16 +5,25 @@ from __future__ import annotations
 import inspect
 import textwrap
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Protocol, Self, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from flowodm.consumer.options.declaration import REQUIRED
 from flowodm.consumer.options.loop_options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from typing import Protocol
 
     from flowodm.consumer.options.declaration import Option
     from flowodm.consumer.options.options import Options
+
+    class HasOptions(Protocol):
+        """A loop, as far as its options go."""
+
+        @property
+        def options(self) -> Options:
+            """The checked options."""
+
 
 T = TypeVar("T")
 Kind = TypeVar("Kind", bound=type)
@@ -76,11 +85,6 @@ def default_in_words(option: Option, *, for_async: bool) -> str:
     return str(default)
 
 
-class _HasOptions(Protocol):
-    @property
-    def options(self) -> Options: ...
-
-
 class OptionValue(Generic[T]):
     """A read-only attribute of a loop: the value of the option of the same name.
 
@@ -95,13 +99,13 @@ class OptionValue(Generic[T]):
     def __get__(self, loop: None, kind: type) -> Self: ...
 
     @overload
-    def __get__(self, loop: _HasOptions, kind: type) -> T: ...
+    def __get__(self, loop: HasOptions, kind: type) -> T: ...
 
-    def __get__(self, loop: _HasOptions | None, kind: type) -> Any:
+    def __get__(self, loop: HasOptions | None, kind: type) -> Any:
         if loop is None:
             return self
         value = getattr(loop.options, self._name)
         return value.value if isinstance(value, Enum) else value
 
-    def __set__(self, loop: _HasOptions, value: object) -> None:
+    def __set__(self, loop: HasOptions, value: object) -> None:
         raise AttributeError(f"{self._name} is an option: pass it when the loop is made")

@@ -56,7 +56,7 @@ def _profile(_name: str, settings: BaseSettings | None) -> BaseSettings:
     return LongRunningSettings() if settings is None else settings
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class LoopOptions:
     """The options of a loop: each is declared here, and nowhere else.
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import Final
 
 from flowodm.connection import get_kafka_connection
@@ -35,9 +34,10 @@ program that wants one sets the property itself (extra_config or consumer_config
 """
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Options(LoopOptions):
     """The checked options of a loop, and what follows from them."""
+
+    __slots__ = ()
 
     @property
     def group(self) -> str:

@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 import flowodm.settings
 from flowodm import AsyncConsumerLoop, ConsumerLoop
-from flowodm.consumer.options.arguments import SyncOptions
+from flowodm.consumer.options.keywords import SyncOptions
 from flowodm.consumer.options.options import Options
 from supervisor.config.consumer import (
     EXCEPTIONS,

@@ -18,8 +18,8 @@ from flowodm import (
 )
 from flowodm.consumer.engine.rules import Rules
 from flowodm.consumer.loop.lifecycle import Loop
-from flowodm.consumer.options.arguments import DecoratorOptions, MoreOptions, SyncOptions
 from flowodm.consumer.options.declaration import REQUIRED
+from flowodm.consumer.options.keywords import DecoratorOptions, MoreOptions, SyncOptions
 from flowodm.consumer.options.loop_options import OPTIONS, LoopOptions
 
 TYPES = {field.name: field.type for field in dataclasses.fields(LoopOptions)}
