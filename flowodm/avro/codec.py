@@ -1,7 +1,12 @@
-"""Bytes to messages and back, by contract.md's wire rules.
+"""Write messages as Avro records, and read them.
 
-A codec is made once per model class and connection. What is slow happens once: the schema is
-derived and parsed, a writer's schema is fetched and fitted (``reader.py``).
+With a registry, records carry Confluent's header: they are written with exactly the schema of
+their id, and read with the writer's schema of theirs, resolved to the model's. Without one they
+are bare Avro. A record is then read as bare Avro that uses up every byte; only if that fails and
+its first byte is zero, as the body after a header of five bytes.
+
+A codec is made once per model class and connection. The slow steps happen once: deriving and
+parsing the model's schema, and fetching and fitting each writer's schema (``reader.py``).
 """
 
 from __future__ import annotations
@@ -21,7 +26,7 @@ from flowodm.avro.errors import unread, unwritten
 from flowodm.avro.mapping import mapped
 from flowodm.avro.named_classes import classes_named
 from flowodm.avro.parsing import parsed_record, schema_from_text
-from flowodm.avro.reader import RecordReaders, union_reader
+from flowodm.avro.reader import RecordReaders
 from flowodm.avro.resolution import CannotFitError
 from flowodm.avro.writer import compile_writer, physical
 from flowodm.connection.model_cache import ModelCache
@@ -33,7 +38,7 @@ from flowodm.exceptions import (
 )
 from flowodm.model_settings import ModelSettings, settings_of
 from flowodm.registry.answers import UnusableSchemaError
-from flowodm.registry.references import UndefinedNameError, standalone
+from flowodm.registry.references import UndefinedNameError
 from flowodm.registry.registration import RegisteredId, Registration
 
 if TYPE_CHECKING:
@@ -42,12 +47,12 @@ if TYPE_CHECKING:
 
     from flowodm.registry.client import SchemaRegistry
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 M = TypeVar("M", bound=BaseModel)
 
 _NOT_FRAMED = (
-    "the record has no schema id in Confluent's format; where a topic holds bare Avro, set "
+    "the record has no schema id in Confluent's format; if the topic holds bare Avro, set "
     "confluent_wire_format = False in the model's Settings"
 )
 
@@ -67,10 +72,10 @@ def schema_from_file(path: str | PathLike[str]) -> Any:
 
 
 class SchemaNotLoadedError(FlowODMError):
-    """The writer's schema of a record is not here yet: call ``load_schema``, then decode again.
+    """The writer's schema of a record is not loaded: call ``load_schema``, then decode again.
 
     Attributes:
-        schema_id: What to give to :meth:`Codec.load_schema`.
+        schema_id: The id to pass to :meth:`Codec.load_schema`.
     """
 
     def __init__(self, schema_id: int) -> None:
@@ -83,14 +88,14 @@ class Codec(Generic[M]):
 
     Args:
         model: The class of the messages.
-        subject: What the schema is registered under, or what tells it from the full name of
+        subject: The registry's subject, or a function that returns it, given the full name of
             the schema's record.
         registry: Where schemas of framed records come from; None: all records are bare Avro.
         framed: Whether records carry Confluent's header; without a registry they never do.
         schema_path: An .avsc file to write with, instead of the schema derived from the model.
-        avro_schema: JSON text of a schema to write and to read with, instead of either.
+        avro_schema: JSON text of a schema to write and to read with, instead of both others.
         auto_register: See :class:`~flowodm.registry.registration.Registration`.
-        use_latest_version: As above.
+        use_latest_version: See :class:`~flowodm.registry.registration.Registration`.
 
     Raises:
         SchemaValidationError: The model, the file or the text has no valid Avro schema.
@@ -109,40 +114,32 @@ class Codec(Generic[M]):
         use_latest_version: bool = False,
     ) -> None:
         self.model = model
-        if avro_schema:
-            derived = schema_from_text(avro_schema, model)
-            classes = classes_named(model, parsed_record(derived))
-        else:
-            derived, classes = mapped(model)
-        self.schema: dict[str, Any] = (
-            schema_from_file(schema_path) if schema_path and not avro_schema else derived
-        )
         self.registry = registry
         self._framed = framed and registry is not None
-        self._wanted = parsed_record(derived)
+        model_schema, self._classes = _schema_and_classes(model, avro_schema)
+        self._wanted = parsed_record(model_schema)
         self._readers = RecordReaders(
             model,
             self._wanted,
-            classes_to_build(self._wanted, classes),
+            classes_to_build(self._wanted, self._classes),
             by_alias=bool(avro_schema),
         )
-        self._own = self.schema
-        own = parsed_record(self.schema)
-        self.subject = subject if isinstance(subject, str) else subject(own["name"])
-        registration = Registration(self.subject, auto_register, use_latest_version)
+        self._own_schema = model_schema
+        if schema_path and not avro_schema:
+            self._own_schema = schema_from_file(schema_path)
+        written = parsed_record(self._own_schema)
+        self._write_with(self._own_schema, written)
+        self.subject = subject if isinstance(subject, str) else subject(written["name"])
         self._id = RegisteredId(
             registry if self._framed else None,
-            registration,
-            schema=lambda: self._own,
+            Registration(self.subject, auto_register, use_latest_version),
+            schema=lambda: self._own_schema,
             frame=wire.header,
-            use_schema=self._write_with,
+            use_schema=self._write_with_latest,
         )
-        self._classes = classes
-        self._to_avro = compile_writer(own, classes)
-        self._physical = fastavro.parse_schema(physical(own))
         try:
-            self._bare = self._readers.reader(own, 0)
-            self._bare_framed = self._readers.reader(own, wire.HEADER_SIZE)
+            self._bare = self._readers.reader(written, 0)
+            self._bare_framed = self._readers.reader(written, wire.HEADER_SIZE)
         except CannotFitError as error:
             raise SchemaValidationError(
                 f"{model.__name__} cannot read what it would write with schema_path "
@@ -160,17 +157,16 @@ class Codec(Generic[M]):
 
     @property
     def prepared(self) -> bool:
-        """Whether encode needs nothing of the registry any more, and so cannot block."""
+        """Whether encode does not ask the registry any more, and so cannot block."""
         return self._id.header is not None
 
     def decode(self, data: bytes) -> M:
         """Read one record's value. No I/O.
 
         Raises:
-            DeserializationError: The bytes are no message of the model. The text holds no
-                values of the record beyond what Pydantic's own sentences say.
-            SchemaNotLoadedError: The record is framed and its writer's schema was not needed
-                before.
+            DeserializationError: The bytes are not a message of the model. The text holds no
+                values of the record except in Pydantic's own messages.
+            SchemaNotLoadedError: The record is framed, and its writer's schema is not loaded.
         """
         return self._decode_framed(data) if self._framed else self._decode_bare(data)
 
@@ -178,10 +174,10 @@ class Codec(Generic[M]):
         """Fetch and prepare a writer's schema. Blocks: one request per id and process.
 
         Raises:
-            RegistryUnavailableError: The registry does not answer now; nothing is wrong with
-                the record.
-            DeserializationError: The registry does not know the id, or what it has under it is
-                no Avro or cannot be read as this model.
+            RegistryUnavailableError: The registry does not answer now; the record may be good.
+            DeserializationError: The registry does not have the id, or its schema is not Avro,
+                or records of it cannot be read as this model.
+            ConfigurationError: There is no registry.
             SchemaRegistryError: The registry refuses.
         """
         header = wire.header(schema_id)
@@ -192,7 +188,7 @@ class Codec(Generic[M]):
                 "no schema registry: set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
             )
         try:
-            self._by_header[header] = self._framed_reader(self.registry.schema(schema_id))
+            self._by_header[header] = self._readers.framed_reader(self.registry.schema(schema_id))
         except (
             UnusableSchemaError,
             SchemaValidationError,
@@ -220,20 +216,20 @@ class Codec(Generic[M]):
         return stream.getvalue()
 
     def prepare(self) -> None:
-        """Do now what the first encode would: get the schema's id, if records are framed.
+        """Get the schema's id, if records are framed, as the first encode would. Blocks.
 
         Raises:
             RegistryUnavailableError: The registry does not answer now.
             SchemaCompatibilityError: The subject does not accept the schema.
-            SchemaValidationError: The subject's latest schema is to be used, and is no record.
-            SchemaRegistryError: The registry refuses, or lacks what is not to be registered.
+            SchemaValidationError: The subject's latest schema is to be used, and is not that of
+                a record.
+            SchemaRegistryError: The registry refuses, or lacks a schema that must not be
+                registered.
         """
         self._id.get()
 
     def register(self) -> int:
-        """Register the model's schema, also where ``auto_register`` is off; returns its id.
-
-        Blocks.
+        """Register the model's schema, whatever ``auto_register`` says; return its id. Blocks.
 
         Raises:
             ConfigurationError: There is no registry.
@@ -245,10 +241,10 @@ class Codec(Generic[M]):
                 f"{self.model.__name__}: no schema registry to register with: "
                 "set SCHEMA_REGISTRY_URL or connect(schema_registry_url=...)"
             )
-        return self.registry.register(self.subject, self._own)
+        return self.registry.register(self.subject, self._own_schema)
 
     def to_dict(self, message: M) -> dict[str, Any]:
-        """The message as Avro holds it, timestamps as datetimes and enums as their symbols.
+        """Return the message as Avro data: timestamps as datetimes, enums as their symbols.
 
         Raises:
             SerializationError: A value does not fit its field.
@@ -268,41 +264,34 @@ class Codec(Generic[M]):
             return
         raise failure
 
-    def _write_with(self, schema: Any, schema_id: int) -> None:
-        """Write with another schema than the model's own from now on."""
+    def _write_with(self, schema: dict[str, Any], parsed: dict[str, Any]) -> None:
+        self.schema = schema
+        self._to_avro = compile_writer(parsed, self._classes)
+        self._physical = fastavro.parse_schema(physical(parsed))
+
+    def _write_with_latest(self, schema: Any, schema_id: int) -> None:
+        """Write with the subject's latest schema instead of the model's own from now on."""
         parsed = parsed_record(schema)
-        there = {field["name"] for field in parsed["fields"]}
+        names = {field["name"] for field in parsed["fields"]}
         missing = sorted(
             field["name"]
             for field in self._wanted["fields"]
-            if there.isdisjoint({field["name"], *field.get("aliases", ())})
+            if names.isdisjoint({field["name"], *field.get("aliases", ())})
         )
         if missing:
-            logger.warning(
-                "%s: the latest schema of subject %s (id %d) has no %s: not written",
+            _log.warning(
+                "%s: not written, since subject %s has no such fields in its latest schema %d: %s",
                 self.model.__name__,
                 self.subject,
                 schema_id,
                 ", ".join(missing),
             )
-        self._to_avro = compile_writer(parsed, self._classes)
-        self._physical = fastavro.parse_schema(physical(parsed))
-        self.schema = schema
-
-    def _framed_reader(self, writer: Any) -> Callable[[bytes], M]:
-        if not isinstance(writer, list):
-            return self._readers.reader(parsed_record(writer), wire.HEADER_SIZE)
-
-        def branch_reader(branch: Any, start: int) -> Callable[[bytes], M]:
-            return self._readers.reader(parsed_record(branch), start)
-
-        branches = [standalone(branch, writer) for branch in writer]
-        return union_reader(branches, self._wanted, wire.HEADER_SIZE, branch_reader)
+        self._write_with(schema, parsed)
 
     def _decode_framed(self, data: bytes) -> M:
         read = self._by_header.get(data[: wire.HEADER_SIZE])
         if read is None:
-            raise self._unread(data)
+            raise self._not_loaded(data)
         try:
             return read(data)
         except MemoryError:
@@ -316,7 +305,7 @@ class Codec(Generic[M]):
             return self._bare(data)
         except MemoryError:
             raise  # says nothing about the record
-        except Exception as error:  # noqa: BLE001 - as in decode
+        except Exception as error:  # noqa: BLE001 - as in _decode_framed
             failure = unread(self.model, error, None)
         if wire.schema_id_of(data) is None:
             raise failure
@@ -326,14 +315,25 @@ class Codec(Generic[M]):
             return self._bare_framed(data)
         except MemoryError:
             raise  # as above
-        except Exception:  # noqa: BLE001 - as in decode; the first reading's error is told
+        except Exception:  # noqa: BLE001 - as above; the error of the first reading is raised
             raise failure from None
 
-    def _unread(self, data: bytes) -> FlowODMError:
+    def _not_loaded(self, data: bytes) -> FlowODMError:
+        """Return the error for a record whose header is not one of the loaded schemas'."""
         schema_id = wire.schema_id_of(data)
         if schema_id is None:
             return DeserializationError(f"{self.model.__name__} cannot be read: {_NOT_FRAMED}")
         return SchemaNotLoadedError(schema_id)
+
+
+def _schema_and_classes(
+    model: type[BaseModel], avro_schema: str | None
+) -> tuple[dict[str, Any], dict[str, type]]:
+    """Return the schema that a model is read with, and the classes of its named types."""
+    if not avro_schema:
+        return mapped(model)
+    schema = schema_from_text(avro_schema, model)
+    return schema, classes_named(model, parsed_record(schema))
 
 
 def codec_for(model: type[M]) -> Codec[M]:

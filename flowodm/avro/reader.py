@@ -17,13 +17,16 @@ import fastavro
 from fastavro.read import LOGICAL_READERS
 from pydantic import BaseModel
 
+from flowodm.avro import wire
 from flowodm.avro.build_hooks import HOOKS, for_reading
 from flowodm.avro.compatibility import obstacles
 from flowodm.avro.compiled_reader import compile_reader
 from flowodm.avro.errors import MismatchError, OtherRecordError, TrailingBytesError
 from flowodm.avro.names import short_name
+from flowodm.avro.parsing import parsed_record
 from flowodm.avro.resolution import counterparts, fit
 from flowodm.avro.shapes import only_drops, same_shape
+from flowodm.registry.references import standalone
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -82,6 +85,27 @@ class RecordReaders(Generic[M]):
         return self._explaining(
             original, self._by_fastavro(marked_writer, marked_reader, (), start)
         )
+
+    def framed_reader(self, writer: Any) -> Callable[[bytes], M]:
+        """Return a function that reads records with a header, written with a registry's schema.
+
+        Args:
+            writer: The schema, which may be a union of records.
+
+        Raises:
+            SchemaValidationError: It is not a valid schema, or not that of a record.
+            CannotFitError: See :meth:`reader`.
+            UndefinedNameError: It uses a name that it does not define.
+        """
+        if isinstance(writer, list):
+            branches = [standalone(branch, writer) for branch in writer]
+            return union_reader(
+                branches, self._reader_schema, wire.HEADER_SIZE, make=self._parsed_reader
+            )
+        return self._parsed_reader(writer, wire.HEADER_SIZE)
+
+    def _parsed_reader(self, writer: Any, start: int) -> Callable[[bytes], M]:
+        return self.reader(parsed_record(writer), start)
 
     def _explaining(self, writer: Any, read: Callable[[bytes], M]) -> Callable[[bytes], M]:
         """Return a function whose error says what in the writer's schema does not fit."""
