@@ -1,1 +1,1 @@
-"""One worker's place in the fleet: states, events, actions, the restart policy. Pure."""
+"""The state machine of a slot and the decisions it makes: no clock, no process, no file. Pure."""

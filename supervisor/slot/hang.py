@@ -1,8 +1,9 @@
-"""Whether a worker that lives still does its work: three detectors. Pure.
+"""Detects that a living worker does not do its work. Pure.
 
-Silence, a handler past its limit, and a partition that stands still although there is more to
-handle. All times are times of attention: what passes while the supervisor itself, or the whole
-machine, stands still does not count, as no worker could have been heard meanwhile.
+There are three detectors: no heartbeat, a handler past its limit, and a partition that does not
+advance although it has more records. All times are seconds of attention: time that passes while
+the supervisor itself or the whole machine is suspended does not count, as no heartbeat could
+arrive meanwhile.
 """
 
 from __future__ import annotations
@@ -16,28 +17,28 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 STEP = 2.0
-"""Seconds between two looks beyond which the supervisor itself was away: its main loop looks once
-a second at least."""
+"""Seconds between two looks beyond which the supervisor itself was suspended: its main loop looks
+at least once a second."""
 ABSENCE = 0.5
-"""Seconds that such an absence counts, however long it was. Not none: a main loop that is always
-late should be late to notice, and not blind."""
+"""Seconds that a longer pause between two looks counts. Not 0: if the main loop is always late,
+hangs should be noticed late, not never."""
 STARTUP = 300.0
-"""Seconds of silence that a worker is granted, if its limit is shorter, until it is assigned for
-the first time: the user's modules may keep the interpreter's lock while they are imported."""
+"""Seconds without a heartbeat that a worker may take until its first assignment, if its limit is
+shorter: the user's modules may hold the interpreter's lock while they are imported."""
 
 Place = tuple[str, int, int]
-"""Topic, partition, and the offset at which it stands."""
+"""Topic, partition, and the offset of the next record."""
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a worker may do for how long, in seconds. 0: for ever.
+    """When a living worker counts as hung, in seconds. 0: never.
 
     Attributes:
-        silence: Send no heartbeat; there is one a second.
-        handler: Be at one record.
-        stall: Leave a partition where it stands, although there is more to handle and nothing
-            of it is in hand.
+        silence: Time without a heartbeat; a worker sends one a second.
+        handler: Time that a handler takes for one record.
+        stall: Time that a partition does not advance although it has more records, none of
+            which is in flight or waits for a retry.
     """
 
     silence: float = 30.0
@@ -47,14 +48,14 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Observation:
-    """What there is to see of a worker.
+    """What is visible of a worker now.
 
     Attributes:
         process: The number of its process within the slot.
-        beat: What tells its latest heartbeat from the others; None before the first.
-        joined: Whether it was assigned then.
+        beat: Identifies its latest heartbeat; None before the first.
+        joined: Whether it had an assignment then.
         handler_seconds: How long its oldest running handler had been running then.
-        behind: Partitions that stood still then without a visible reason.
+        behind: Partitions that did not advance then, without a visible reason.
     """
 
     process: int
@@ -66,15 +67,15 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class HangWatch:
-    """What is remembered of a worker between two looks.
+    """What the detectors remember of a worker between two looks. Times are seconds of attention.
 
     Attributes:
-        process: Whose memory this is.
-        beat: The latest heartbeat that was seen.
-        heard: When that was.
-        settled: Whether it has been assigned before.
+        process: The number of its process within the slot.
+        heard: When the latest heartbeat was seen, or the process was first seen.
+        beat: Identifies that heartbeat.
+        settled: Whether it has had an assignment before.
         handling_since: When its oldest running handler began; None if none runs.
-        behind: Since when each place has been stood at.
+        behind: Since when each partition has not advanced.
     """
 
     process: int
@@ -87,12 +88,12 @@ class HangWatch:
 
 @dataclass(frozen=True, slots=True)
 class Hang:
-    """A worker lives and does not do its work.
+    """A living worker does not do its work.
 
     Attributes:
-        reason: What its end is counted under.
+        reason: The reason to count its end under.
         why: The same in words.
-        deaf: Whether it cannot be expected to take commands.
+        deaf: Whether it probably reads no commands either.
     """
 
     reason: ExitClass
@@ -101,60 +102,70 @@ class Hang:
 
 
 class AttentionClock:
-    """A clock that stands still while its owner does."""
+    """A clock that stops while the process that reads it is suspended."""
 
     def __init__(self) -> None:
         self._last: float | None = None
         self._seconds = 0.0
 
     def at(self, now: float) -> float:
-        """Seconds of attention by now (monotonic seconds); to be asked once a second."""
+        """Return the seconds of attention by now (monotonic seconds). Call it once a second."""
         if self._last is not None:
-            gap = max(now - self._last, 0.0)
-            self._seconds += gap if gap <= STEP else ABSENCE
+            pause = max(now - self._last, 0.0)
+            self._seconds += pause if pause <= STEP else ABSENCE
         self._last = now
         return self._seconds
 
 
 def detect_hang(
-    watch: HangWatch | None, sight: Observation, limits: Limits, at: float
+    watch: HangWatch | None, observation: Observation, limits: Limits, at: float
 ) -> tuple[HangWatch, Hang | None]:
     """Look at a worker that is meant to run.
 
     Args:
         watch: What was remembered at the last look; None at the first.
-        sight: What there is to see.
-        limits: What it may do for how long.
+        observation: What is visible now.
+        limits: When it counts as hung.
         at: Seconds of attention by now, see `AttentionClock`.
+
+    Returns:
+        What to remember for the next look, and the hang if there is one.
     """
-    if watch is None or watch.process != sight.process:
-        watch = HangWatch(sight.process, heard=at)
-    if sight.beat is None or sight.beat == watch.beat:
+    if watch is None or watch.process != observation.process:
+        watch = HangWatch(observation.process, heard=at)
+    if observation.beat is None or observation.beat == watch.beat:
         return watch, _silent(watch, limits, at)
-    began = None
-    if sight.handler_seconds > 0:
-        began = at - sight.handler_seconds
-        # A later one's beginning is later, so the clocks differ by a pause of the machine.
-        began = began if watch.handling_since is None else max(began, watch.handling_since)
     watch = HangWatch(
-        sight.process,
+        observation.process,
         heard=at,
-        beat=sight.beat,
-        settled=watch.settled or sight.joined,
-        handling_since=began,
-        behind={place: watch.behind.get(place, at) for place in sight.behind},
+        beat=observation.beat,
+        settled=watch.settled or observation.joined,
+        handling_since=_handling_since(watch, observation, at),
+        behind={place: watch.behind.get(place, at) for place in observation.behind},
     )
-    return watch, _overdue(watch, limits, at) or _stalled(watch, limits, at)
+    return watch, _handler_overdue(watch, limits, at) or _stalled(watch, limits, at)
+
+
+def _handling_since(watch: HangWatch, observation: Observation, at: float) -> float | None:
+    if observation.handler_seconds <= 0:
+        return None
+    since = at - observation.handler_seconds
+    if watch.handling_since is None:
+        return since
+    # The worker's clock also counts a suspension of the machine, which puts `since` too early.
+    # A later handler began later than the one before, so the later of the two is right.
+    return max(since, watch.handling_since)
 
 
 def _silent(watch: HangWatch, limits: Limits, at: float) -> Hang | None:
     limit = limits.silence if watch.settled else max(limits.silence, STARTUP)
-    if not limits.silence or at - watch.heard <= limit:
+    seconds = at - watch.heard
+    if not limits.silence or seconds <= limit:
         return None
-    return Hang(ExitClass.HUNG, f"no heartbeat for {at - watch.heard:.3g} s", deaf=True)
+    return Hang(ExitClass.HUNG, f"no heartbeat for {seconds:.3g} s", deaf=True)
 
 
-def _overdue(watch: HangWatch, limits: Limits, at: float) -> Hang | None:
+def _handler_overdue(watch: HangWatch, limits: Limits, at: float) -> Hang | None:
     if not limits.handler or watch.handling_since is None:
         return None
     seconds = at - watch.handling_since
@@ -168,10 +179,11 @@ def _stalled(watch: HangWatch, limits: Limits, at: float) -> Hang | None:
     if not limits.stall or not watch.behind:
         return None
     (topic, partition, offset), since = min(watch.behind.items(), key=lambda item: item[1])
-    if at - since <= limits.stall:
+    seconds = at - since
+    if seconds <= limits.stall:
         return None
     why = (
-        f"{topic}/{partition} has stood at offset {offset} for {at - since:.3g} s although there "
-        "is more, or nobody polls, and nothing of it is in hand"
+        f"{topic}/{partition} has stood at offset {offset} for {seconds:.3g} s although there are "
+        "more records, or nobody polls, and none of them is in flight"
     )
     return Hang(ExitClass.STALLED, why)

@@ -1,9 +1,9 @@
-"""One worker's place in the fleet: a state machine that outlives the processes in it.
+"""The state machine of a slot: one worker's place in the fleet, which outlives its processes.
 
-Events come from the process (it was forked, it reported, it ended), from the operator (stop)
-and from the clock (a tick when the deadline is due). The machine answers with actions and
-never acts itself. The way of a stop is drain, then SIGTERM, then SIGKILL, each with its own
-deadline, so that no wait is without an end.
+Events come from the process (it was forked, it reported, it exited), from the operator (stop,
+replace) and from the clock (a tick when the deadline has passed). The machine returns actions and
+performs none. A stop escalates: drain, SIGTERM, SIGKILL, each with its own deadline, so that no
+wait is unbounded. Pure.
 """
 
 from __future__ import annotations
@@ -54,31 +54,34 @@ if TYPE_CHECKING:
 
 
 class SlotState(Enum):
-    """Where a slot is. The value is a metric label and what /status says."""
+    """The state of a slot. The value is a metric label and part of /status."""
 
     BACKING_OFF = "backing_off"
-    """No process; the next one starts at the deadline."""
+    """There is no process; the next one starts at the deadline, or when the slot is released."""
     STARTING = "starting"
-    """A process was asked for, and has no assignment yet."""
+    """A process was requested and has no assignment yet."""
     ASSIGNED = "assigned"
-    """Its consumer has joined its group, or holds its pinned partitions; no record in hand."""
+    """The worker has an assignment, or its pinned partitions; no record is in flight."""
     PROCESSING = "processing"
-    """Assigned, and records were handled since the last heartbeat, or are in hand."""
+    """Assigned, and records were handled since the last heartbeat or are in flight."""
     DRAINING = "draining"
-    """It takes nothing new and is expected to end."""
+    """The worker takes nothing new and is expected to exit."""
     GONE = "gone"
-    """It ended as it should; nothing follows."""
+    """The slot has ended as requested; no process follows."""
     FAILED = "failed"
-    """It ended for good although it was wanted; nothing follows."""
+    """The slot has ended for good although it was wanted; no process follows."""
 
 
 RUNNING = frozenset({SlotState.STARTING, SlotState.ASSIGNED, SlotState.PROCESSING})
+"""States with a process that is meant to go on."""
 READY = frozenset({SlotState.ASSIGNED, SlotState.PROCESSING})
+"""States with an assignment."""
 FINAL = frozenset({SlotState.GONE, SlotState.FAILED})
+"""States that no process follows."""
 
 
 class Escalation(Enum):
-    """What has been done so far to make the process end."""
+    """The last step that was taken to end the process."""
 
     NONE = 0
     DUMP = 1
@@ -89,17 +92,17 @@ class Escalation(Enum):
 
 @dataclass(frozen=True, slots=True)
 class SlotPolicy:
-    """How long a slot waits for what.
+    """The time-outs and limits of a slot.
 
     Attributes:
-        restart: What follows the end of a worker that is wanted.
+        restart: What follows the exit of a worker that is wanted.
         drain_timeout: Seconds from the drain command to SIGTERM.
         kill_delay: Seconds from SIGTERM to SIGKILL.
-        dump_delay: Seconds that a worker which hangs gets to write its stacks, before the drain.
-        reap_timeout: Seconds from SIGKILL until a process that the kernel does not give up
-            (uninterruptible sleep) is left behind.
-        limits: What a worker may do for how long before it counts as hanging.
-        lifespan: How much a process may become before it is replaced.
+        dump_delay: Seconds for a worker that hangs to log its stacks, before the drain command.
+        reap_timeout: Seconds from SIGKILL until a process that the kernel does not end
+            (uninterruptible sleep) is abandoned.
+        limits: When a living worker counts as hung.
+        lifespan: When a process is recycled.
     """
 
     restart: RestartPolicy = field(default_factory=RestartPolicy)
@@ -113,20 +116,20 @@ class SlotPolicy:
 
 @dataclass(frozen=True, slots=True)
 class Slot:
-    """A slot's state.
+    """What the state machine remembers of a slot. Times are monotonic seconds.
 
     Attributes:
-        state: Where the slot is.
-        since: When it got there (monotonic seconds).
-        deadline: When the next tick matters; None if none does.
-        wanted: False once it was told to stop.
-        escalation: What has been done to end the current process.
-        started: When the current, or the latest, process was asked for.
-        drain_began: When the current process began to drain; None while it does not.
+        state: The state.
+        since: When the slot entered that state.
+        deadline: When a tick is due; None if none is.
+        wanted: False once a stop was requested.
+        escalation: The last step that was taken to end the current process.
+        started: When the current, or the latest, process was requested.
+        drain_began: When the current process began to drain; None before.
         history: What restart decisions remember.
-        replacement_reason: Why the current process is being replaced as planned, if it is.
-        hang_reason: What is wrong with the current process although it lives, if something is.
-        hold: The next process waits for `Released`.
+        replacement_reason: Why the current process is being replaced; None if it is not.
+        hang_reason: Why the current process counts as hung; None if it does not.
+        hold: Whether the next process waits for `Released`.
     """
 
     state: SlotState
@@ -143,12 +146,12 @@ class Slot:
 
     @classmethod
     def new(cls, now: float) -> Slot:
-        """A slot whose first worker starts at its first tick."""
+        """Make a slot whose first worker starts at its first tick."""
         return cls(SlotState.BACKING_OFF, since=now, deadline=now)
 
     @classmethod
     def held(cls, now: float) -> Slot:
-        """A slot whose first worker starts when it is released."""
+        """Make a slot whose first worker starts when the slot is released."""
         return cls(SlotState.BACKING_OFF, since=now, deadline=None, hold=True)
 
     @property
@@ -157,67 +160,33 @@ class Slot:
         return self.escalation is Escalation.KILL
 
     def to(self, state: SlotState, now: float, deadline: float | None = None) -> Slot:
-        """The slot in another state; `since` stays if the state is the same."""
+        """Return the slot in another state; `since` is kept if the state is the same."""
         since = self.since if state is self.state else now
         return replace(self, state=state, since=since, deadline=deadline)
 
 
 Transition: TypeAlias = "tuple[Slot, tuple[Action, ...]]"
+"""The next state, and the actions to perform, in order."""
 
 
 def step(slot: Slot, event: Event, now: float, policy: SlotPolicy) -> Transition:
-    """Take one event: the slot's next state, and what has to be done, in order."""
+    """Take one event; return the slot's next state and the actions to perform, in order."""
     if slot.state in FINAL:
-        return _after_the_end(slot, event, now), ()
+        return _step_ended(slot, event, now), ()
     match event:
         case Tick():
             return _tick(slot, now, policy)
         case StopRequested() | ReplacementRequested() | Released():
-            return _asked(slot, event, now, policy)
+            return _requested(slot, event, now, policy)
         case SpawnFailed() | Exited():
-            return _ended(slot, event, now, policy)
+            return _process_ended(slot, event, now, policy)
         case Spawned() | HeartbeatReceived() | DrainBegun() | ProtocolViolation() | Hung():
             return _reported(slot, event, now, policy)
         case _:
             assert_never(event)
 
 
-def _asked(
-    slot: Slot,
-    event: StopRequested | ReplacementRequested | Released,
-    now: float,
-    policy: SlotPolicy,
-) -> Transition:
-    match event:
-        case StopRequested():
-            return _stop(slot, event, now, policy)
-        case ReplacementRequested():
-            return _replace(slot, event, now, policy)
-        case Released():
-            return _release(slot, now), ()
-        case _:
-            assert_never(event)
-
-
-def _reported(
-    slot: Slot,
-    event: Spawned | HeartbeatReceived | DrainBegun | ProtocolViolation | Hung,
-    now: float,
-    policy: SlotPolicy,
-) -> Transition:
-    match event:
-        case Spawned():
-            return slot, ((SendStart(),) if slot.state is SlotState.STARTING else ())
-        case HeartbeatReceived():
-            return _beat(slot, event, now), ()
-        case DrainBegun():
-            return (_drain(slot, now, policy) if slot.state in RUNNING else slot), ()
-        case ProtocolViolation():
-            return _kill(slot, now, policy)
-        case Hung():
-            return _hung(slot, event, now, policy)
-        case _:
-            assert_never(event)
+# Time
 
 
 def _tick(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
@@ -241,76 +210,38 @@ def _escalate(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
         case Escalation.TERM:
             return _kill(slot, now, policy)
         case Escalation.KILL:
-            if not slot.wanted:
-                return slot.to(SlotState.GONE, now), (Abandon(), Finish(ExitClass.KILLED))
-            # A successor would share its group.instance.id with a process that may still live.
-            fail = Fail(ExitClass.KILLED, "the kernel does not end it, even by SIGKILL")
-            slot = replace(slot, wanted=False)  # nor may anybody revive this slot
-            return slot.to(SlotState.FAILED, now), (Abandon(), fail)
+            return _abandon(slot, now)
         case _:
             assert_never(slot.escalation)
 
 
-def _beat(slot: Slot, event: HeartbeatReceived, now: float) -> Slot:
-    if slot.state not in RUNNING:
-        return slot
-    if not event.joined:
-        return slot.to(SlotState.STARTING, now)
-    return slot.to(SlotState.PROCESSING if event.busy else SlotState.ASSIGNED, now)
+def _abandon(slot: Slot, now: float) -> Transition:
+    if not slot.wanted:
+        return slot.to(SlotState.GONE, now), (Abandon(), Finish(ExitClass.KILLED))
+    # A successor would share its group.instance.id with a process that may still live, so this
+    # slot must not be started again either.
+    fail = Fail(ExitClass.KILLED, "the kernel does not end it, even by SIGKILL")
+    return replace(slot, wanted=False).to(SlotState.FAILED, now), (Abandon(), fail)
 
 
-def _drain(slot: Slot, now: float, policy: SlotPolicy) -> Slot:
-    draining = replace(slot, escalation=Escalation.DRAIN, drain_began=now)
-    return draining.to(SlotState.DRAINING, now, now + policy.drain_timeout)
+# Requests
 
 
-def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
-    if slot.state is SlotState.BACKING_OFF or slot.escalation is Escalation.KILL:
-        return slot, ()
-    drain_began = now if slot.drain_began is None else slot.drain_began
-    killed = replace(slot, escalation=Escalation.KILL, drain_began=drain_began)
-    return killed.to(SlotState.DRAINING, now, now + policy.reap_timeout), (SendKill(),)
-
-
-def _after_the_end(slot: Slot, event: Event, now: float) -> Slot:
-    """A slot that had ended, for good or well, is tried again if the operator asks for it."""
+def _requested(
+    slot: Slot,
+    event: StopRequested | ReplacementRequested | Released,
+    now: float,
+    policy: SlotPolicy,
+) -> Transition:
     match event:
         case StopRequested():
-            return replace(slot, wanted=False)
-        case ReplacementRequested(_, hold) if slot.wanted:
-            return _afresh(slot, now, hold=hold)
+            return _stop(slot, event, now, policy)
+        case ReplacementRequested():
+            return _replace(slot, event, now, policy)
+        case Released():
+            return _release(slot, now), ()
         case _:
-            return slot
-
-
-def _afresh(slot: Slot, now: float, *, hold: bool) -> Slot:
-    fresh = replace(
-        slot, history=RestartHistory(), escalation=Escalation.NONE, drain_began=None, hold=hold
-    )
-    return fresh.to(SlotState.BACKING_OFF, now, None if hold else now)
-
-
-def _replace(slot: Slot, event: ReplacementRequested, now: float, policy: SlotPolicy) -> Transition:
-    if slot.state is SlotState.BACKING_OFF:
-        return _afresh(slot, now, hold=event.hold), ()
-    slot = replace(slot, replacement_reason=event.reason, hold=event.hold)
-    if slot.state in RUNNING:
-        return _drain(slot, now, policy), (SendDrain(),)
-    return slot, ()  # it ends already; its successor is the one that is wanted
-
-
-def _release(slot: Slot, now: float) -> Slot:
-    if not slot.hold:
-        return slot
-    released = replace(slot, hold=False)
-    return released.to(slot.state, now, now) if slot.state is SlotState.BACKING_OFF else released
-
-
-def _hung(slot: Slot, event: Hung, now: float, policy: SlotPolicy) -> Transition:
-    if slot.state not in RUNNING:
-        return slot, ()
-    hung = replace(slot, hang_reason=event.reason, escalation=Escalation.DUMP, drain_began=now)
-    return hung.to(SlotState.DRAINING, now, now + policy.dump_delay), (SendDump(),)
+            assert_never(event)
 
 
 def _stop(slot: Slot, event: StopRequested, now: float, policy: SlotPolicy) -> Transition:
@@ -324,31 +255,142 @@ def _stop(slot: Slot, event: StopRequested, now: float, policy: SlotPolicy) -> T
     return slot, ()
 
 
-def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPolicy) -> Transition:
+def _replace(slot: Slot, event: ReplacementRequested, now: float, policy: SlotPolicy) -> Transition:
+    if slot.state is SlotState.BACKING_OFF:
+        return _start_over(slot, now, hold=event.hold), ()
+    slot = replace(slot, replacement_reason=event.reason, hold=event.hold)
+    if slot.state in RUNNING:
+        return _drain(slot, now, policy), (SendDrain(),)
+    return slot, ()  # it drains already, and its successor is the replacement
+
+
+def _release(slot: Slot, now: float) -> Slot:
+    if not slot.hold:
+        return slot
+    released = replace(slot, hold=False)
+    if slot.state is SlotState.BACKING_OFF:
+        return released.to(slot.state, now, deadline=now)
+    return released
+
+
+def _step_ended(slot: Slot, event: Event, now: float) -> Slot:
+    """Take an event in a final state: only a requested replacement starts the slot again."""
+    match event:
+        case StopRequested():
+            return replace(slot, wanted=False)
+        case ReplacementRequested(_, hold) if slot.wanted:
+            return _start_over(slot, now, hold=hold)
+        case _:
+            return slot
+
+
+def _start_over(slot: Slot, now: float, *, hold: bool) -> Slot:
+    """Start the next process at once, or when the slot is released, with an empty history."""
+    cleared = replace(
+        slot,
+        history=RestartHistory(),
+        escalation=Escalation.NONE,
+        drain_began=None,
+        hold=hold,
+    )
+    return cleared.to(SlotState.BACKING_OFF, now, deadline=None if hold else now)
+
+
+# Reports of the process
+
+
+def _reported(
+    slot: Slot,
+    event: Spawned | HeartbeatReceived | DrainBegun | ProtocolViolation | Hung,
+    now: float,
+    policy: SlotPolicy,
+) -> Transition:
+    match event:
+        case Spawned():
+            return slot, ((SendStart(),) if slot.state is SlotState.STARTING else ())
+        case HeartbeatReceived():
+            return _beat(slot, event, now), ()
+        case DrainBegun():
+            return (_drain(slot, now, policy) if slot.state in RUNNING else slot), ()
+        case ProtocolViolation():
+            return _kill(slot, now, policy)
+        case Hung():
+            return _hung(slot, event, now, policy)
+        case _:
+            assert_never(event)
+
+
+def _beat(slot: Slot, event: HeartbeatReceived, now: float) -> Slot:
+    if slot.state not in RUNNING:
+        return slot
+    if not event.joined:
+        return slot.to(SlotState.STARTING, now)
+    return slot.to(SlotState.PROCESSING if event.busy else SlotState.ASSIGNED, now)
+
+
+def _hung(slot: Slot, event: Hung, now: float, policy: SlotPolicy) -> Transition:
+    if slot.state not in RUNNING:
+        return slot, ()
+    hung = replace(slot, hang_reason=event.reason, escalation=Escalation.DUMP, drain_began=now)
+    return hung.to(SlotState.DRAINING, now, deadline=now + policy.dump_delay), (SendDump(),)
+
+
+def _drain(slot: Slot, now: float, policy: SlotPolicy) -> Slot:
+    draining = replace(slot, escalation=Escalation.DRAIN, drain_began=now)
+    return draining.to(SlotState.DRAINING, now, deadline=now + policy.drain_timeout)
+
+
+def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
+    if slot.state is SlotState.BACKING_OFF or slot.escalation is Escalation.KILL:
+        return slot, ()
+    drain_began = now if slot.drain_began is None else slot.drain_began
+    killed = replace(slot, escalation=Escalation.KILL, drain_began=drain_began)
+    return killed.to(SlotState.DRAINING, now, deadline=now + policy.reap_timeout), (SendKill(),)
+
+
+# The end of the process
+
+
+def _process_ended(
+    slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPolicy
+) -> Transition:
     if slot.state is SlotState.BACKING_OFF:
         return slot, ()
-    reason = _reason(slot, event)
-    replacement_reason = (slot.replacement_reason and slot.hang_reason) or slot.replacement_reason
+    reason = _exit_class(slot, event)
+    replacement = _replacement_reason(slot)
     slot = replace(slot, replacement_reason=None, hang_reason=None)
     if not slot.wanted:
         return slot.to(SlotState.GONE, now), (Finish(reason),)
-    if replacement_reason is not None:
-        seconds = 0.0 if slot.drain_began is None else now - slot.drain_began
-        renewed = replace(slot, escalation=Escalation.NONE, drain_began=None)
-        deadline = None if slot.hold else now
-        return renewed.to(SlotState.BACKING_OFF, now, deadline), (
-            CompleteReplacement(replacement_reason, seconds),
-        )
+    if replacement is not None:
+        return _complete_replacement(slot, replacement, now)
+    return _restart(slot, reason, event.random, now=now, policy=policy)
+
+
+def _replacement_reason(slot: Slot) -> ExitClass | None:
+    """Return the reason to count a replacement under; a hang counts more than the request."""
+    if slot.replacement_reason is None:
+        return None
+    return slot.hang_reason or slot.replacement_reason
+
+
+def _complete_replacement(slot: Slot, reason: ExitClass, now: float) -> Transition:
+    seconds = 0.0 if slot.drain_began is None else now - slot.drain_began
+    renewed = replace(slot, escalation=Escalation.NONE, drain_began=None)
+    deadline = None if slot.hold else now
+    completed = CompleteReplacement(reason, seconds)
+    return renewed.to(SlotState.BACKING_OFF, now, deadline), (completed,)
+
+
+def _restart(
+    slot: Slot, reason: ExitClass, random: float, *, now: float, policy: SlotPolicy
+) -> Transition:
     uptime = 0.0 if slot.started is None else now - slot.started
-    decision = decide(
-        policy.restart, slot.history, reason, uptime=uptime, now=now, random=event.random
-    )
+    decision = decide(policy.restart, slot.history, reason, uptime=uptime, now=now, random=random)
     match decision:
         case Restart(delay, history):
             waiting = replace(slot, history=history, escalation=Escalation.NONE, drain_began=None)
-            return waiting.to(SlotState.BACKING_OFF, now, now + delay), (
-                ScheduleRestart(reason, delay),
-            )
+            restart = ScheduleRestart(reason, delay)
+            return waiting.to(SlotState.BACKING_OFF, now, deadline=now + delay), (restart,)
         case GiveUp(why):
             return slot.to(SlotState.FAILED, now), (Fail(reason, why),)
         case LeaveEnded():
@@ -357,7 +399,7 @@ def _ended(slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPoli
             assert_never(decision)
 
 
-def _reason(slot: Slot, event: SpawnFailed | Exited) -> ExitClass:
+def _exit_class(slot: Slot, event: SpawnFailed | Exited) -> ExitClass:
     if isinstance(event, SpawnFailed):
         return ExitClass.SPAWN
     if slot.hang_reason is not None:

@@ -1,8 +1,8 @@
-"""Whether a worker that ended is started again, and when: a pure function of its history.
+"""Decides whether a worker that exited is started again, and when. Pure.
 
-The shape is OTP's restart intensity (at most so many restarts in such a window) with an
-exponential, jittered delay on top, so that neither a broken worker nor a broken dependency
-is hammered, and a herd of workers does not come back in step.
+As OTP's restart intensity: at most N failures within a window. In addition each restart waits
+for an exponential delay with jitter, so that a broken dependency is not flooded with requests
+and many workers do not start at the same moment.
 """
 
 from __future__ import annotations
@@ -16,25 +16,25 @@ class ExitCode(IntEnum):
     """The exit codes of a worker process. The numbers are those of sysexits.h where one fits."""
 
     DONE = 0
-    """The loop was stopped and everything it had begun is settled and committed."""
+    """The loop was stopped; everything that it had begun is settled and committed."""
     RECORD = 65
-    """A record failed for good and the consumer's on_failure is "stop" (EX_DATAERR)."""
+    """A record failed for good, and the consumer's on_failure is "stop" (EX_DATAERR)."""
     ORPHANED = 69
-    """The supervisor is gone, and the drain deadline passed (EX_UNAVAILABLE)."""
+    """The supervisor was lost, and the drain deadline passed (EX_UNAVAILABLE)."""
     CRASH = 70
-    """Anything else that was raised (EX_SOFTWARE)."""
+    """Another exception was raised (EX_SOFTWARE)."""
     OUT_OF_MEMORY = 71
-    """MemoryError reached the loop (EX_OSERR)."""
+    """The loop got a MemoryError (EX_OSERR)."""
     FENCED = 75
-    """Another member holds this one's group.instance.id (EX_TEMPFAIL)."""
+    """Another member has this one's group.instance.id (EX_TEMPFAIL)."""
     ABANDONED = 76
-    """The drain deadline passed with handlers still running; their records are not committed."""
+    """The drain deadline passed while handlers ran; their records are not committed."""
     CONFIGURATION = 78
-    """The same start would fail again: a wrong import, option or signature (EX_CONFIG)."""
+    """A wrong import, option or signature: another start would fail too (EX_CONFIG)."""
 
 
 class ExitClass(Enum):
-    """Why a worker ended, as far as it decides what happens next. The value is a metric label."""
+    """Why a worker ended, or was replaced. The value is a metric label."""
 
     DONE = "done"
     RECORD = "record"
@@ -46,29 +46,29 @@ class ExitClass(Enum):
     ABANDONED = "abandoned"
     KILLED = "killed"
     SPAWN = "spawn"
-    """The system gave no process. Tried again for ever: it says nothing about the worker."""
+    """No process could be forked. Tried again without limit: it is not the worker's fault."""
     UNKNOWN = "unknown"
     HUNG = "hung"
-    """It did not answer, or a handler ran past its limit."""
+    """It sent no heartbeat, or a handler ran past its limit."""
     STALLED = "stalled"
-    """Its partitions lagged and nothing moved."""
+    """A partition with lag did not advance."""
     RESTARTED = "restarted"
-    """Somebody asked for a new process."""
+    """The operator requested a new process."""
     RELOADED = "reloaded"
     """Its configuration changed."""
     RECYCLED = "recycled"
-    """It had reached its largest age, number of records or size."""
+    """It had reached its maximum age, number of records or memory."""
 
 
 class RestartMode(Enum):
-    """Which ends of a worker are followed by a start."""
+    """After which exits of a worker another one is started."""
 
     ALWAYS = "always"
-    """Every end but a configuration error: a consumer is meant to run for ever."""
+    """After every exit but a configuration error."""
     ON_FAILURE = "on_failure"
-    """Every end but a configuration error and a clean one."""
+    """After every exit but a configuration error and a clean one."""
     NEVER = "never"
-    """None."""
+    """After none."""
 
 
 _BY_CODE: dict[int, ExitClass] = {
@@ -80,15 +80,16 @@ _BY_CODE: dict[int, ExitClass] = {
     ExitCode.ORPHANED: ExitClass.ABANDONED,
     ExitCode.CONFIGURATION: ExitClass.CONFIGURATION,
 }
+"""The class of each exit code; another code is a crash."""
 
 
 def classify(status: int | None, *, killed_by_us: bool = False) -> ExitClass:
-    """Name the reason of an exit status.
+    """Classify an exit status.
 
     Args:
         status: The exit code; minus the signal's number if a signal ended the process; None
-            if nobody could tell (the fork server that had to reap it was dead itself).
-        killed_by_us: Whether the supervisor had sent SIGTERM or SIGKILL.
+            if it is unknown (the fork server, which has to reap it, was dead).
+        killed_by_us: Whether the supervisor sent SIGTERM or SIGKILL.
     """
     if status is None:
         return ExitClass.KILLED if killed_by_us else ExitClass.UNKNOWN
@@ -97,23 +98,23 @@ def classify(status: int | None, *, killed_by_us: bool = False) -> ExitClass:
     return _BY_CODE.get(status, ExitClass.CRASH)
 
 
-_PASSING = frozenset({ExitClass.SPAWN, ExitClass.FENCED})
-"""Ends that say nothing of the worker and do not count: what the system refuses now, it may grant
-later, and whoever holds the group.instance.id may leave. It waits its turn, ever longer."""
+_NOT_COUNTED = frozenset({ExitClass.SPAWN, ExitClass.FENCED})
+"""Reasons that do not count against the limit, as the worker is not their cause: the system may
+have a process later, and the other member with the same group.instance.id may leave."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestartPolicy:
-    """When a slot's next worker starts, and when the slot is given up.
+    """When a slot's next worker starts, and when the slot fails for good.
 
     Attributes:
-        mode: Which ends are followed by a start at all.
+        mode: After which exits another worker is started at all.
         initial: Seconds before the first restart.
-        factor: What each further restart in a row multiplies the delay with.
-        cap: The longest delay, in seconds; jitter never exceeds it.
-        jitter: The share of the delay by which it varies, up and down: 0.2 is ±20 %.
-        limit: Failures within `window` that are tolerated; the next one is the last.
-            0: no limit. A worker that could not be made, or was fenced, has not failed.
+        factor: Multiplies the delay with each further restart in a row.
+        cap: The longest delay in seconds, jitter included.
+        jitter: How far the delay varies up and down, as a share of it: 0.2 is ±20 %.
+        limit: Failures within `window` that are tolerated; at the next one the slot fails for
+            good. 0: no limit. Failed forks and fenced workers do not count.
         window: Seconds over which failures are counted.
         stable: Seconds of uptime after which the delay starts from `initial` again.
     """
@@ -128,14 +129,14 @@ class RestartPolicy:
     stable: float = 60.0
 
     def delay(self, streak: int, random: float) -> float:
-        """Seconds before the restart that follows `streak` others in a row.
+        """Return the seconds until a restart.
 
         Args:
-            streak: Restarts since the last stable run; 0 for the first.
-            random: A value in [0, 1) that decides where in the jitter's range the delay is.
+            streak: How many restarts came before it since the last stable run.
+            random: A value in [0, 1) that places the delay within the jitter's range.
         """
         delay = self.initial
-        for _ in range(streak):  # a power would overflow a float on a streak of a few thousand
+        for _ in range(streak):  # factor ** streak would overflow after a few thousand
             if delay >= self.cap:
                 break
             delay *= self.factor
@@ -148,7 +149,7 @@ class RestartHistory:
 
     Attributes:
         streak: Restarts since the last stable run.
-        ends: When (monotonic seconds) its workers ended, no further back than the window.
+        ends: When its workers ended (monotonic seconds), within the window.
     """
 
     streak: int = 0
@@ -157,7 +158,7 @@ class RestartHistory:
 
 @dataclass(frozen=True, slots=True)
 class Restart:
-    """Start the next worker in `delay` seconds; `history` replaces the slot's."""
+    """Start the next worker in `delay` seconds; `history` is the slot's new history."""
 
     delay: float
     history: RestartHistory
@@ -165,14 +166,14 @@ class Restart:
 
 @dataclass(frozen=True, slots=True)
 class GiveUp:
-    """The slot has failed for good; `why` says it in words."""
+    """Fail the slot for good; `why` is the reason in words."""
 
     why: str
 
 
 @dataclass(frozen=True, slots=True)
 class LeaveEnded:
-    """The worker ended well and its policy asks for no other."""
+    """Start no other worker: this one ended well, and the policy asks for none."""
 
 
 Decision = Restart | GiveUp | LeaveEnded
@@ -181,38 +182,46 @@ Decision = Restart | GiveUp | LeaveEnded
 def decide(
     policy: RestartPolicy,
     history: RestartHistory,
-    ended: ExitClass,
+    reason: ExitClass,
     *,
     uptime: float,
     now: float,
     random: float,
 ) -> Decision:
-    """Decide what follows a worker's unwanted end.
+    """Decide what follows the exit of a worker that is wanted.
 
     Args:
         policy: The consumer's restart policy.
-        history: The slot's history before this end.
-        ended: Why the worker ended.
-        uptime: Seconds since its process was asked for.
+        history: The slot's history before this exit.
+        reason: Why the worker ended.
+        uptime: Seconds since its process was requested.
         now: Monotonic seconds.
         random: A value in [0, 1) for the jitter.
     """
-    if ended is ExitClass.CONFIGURATION:
-        return GiveUp("its configuration is wrong; it would fail in the same way again")
-    match policy.mode:
-        case RestartMode.ALWAYS:
-            pass
-        case RestartMode.ON_FAILURE:
-            if ended is ExitClass.DONE:
-                return LeaveEnded()
-        case RestartMode.NEVER:
-            return LeaveEnded() if ended is ExitClass.DONE else GiveUp('restart policy is "never"')
-        case _:
-            assert_never(policy.mode)
+    decision = _decide_by_reason(policy.mode, reason)
+    if decision is not None:
+        return decision
     ends = tuple(end for end in history.ends if now - end < policy.window)
-    if ended not in _PASSING:
+    if reason not in _NOT_COUNTED:
         ends = (*ends, now)
     if policy.limit and len(ends) > policy.limit:
         return GiveUp(f"it ended {len(ends)} times within {policy.window:g} s")
     streak = 0 if uptime >= policy.stable else history.streak
     return Restart(policy.delay(streak, random), RestartHistory(streak + 1, ends))
+
+
+def _decide_by_reason(mode: RestartMode, reason: ExitClass) -> Decision | None:
+    """Return the decision that the reason alone makes; None if the history decides."""
+    if reason is ExitClass.CONFIGURATION:
+        return GiveUp("its configuration is wrong; another start would fail too")
+    match mode:
+        case RestartMode.ALWAYS:
+            return None
+        case RestartMode.ON_FAILURE:
+            return LeaveEnded() if reason is ExitClass.DONE else None
+        case RestartMode.NEVER:
+            if reason is ExitClass.DONE:
+                return LeaveEnded()
+            return GiveUp('restart policy is "never"')
+        case _:
+            assert_never(mode)
