@@ -51,23 +51,23 @@ def _completion(command: str) -> tuple[str, tuple[str, ...]]:
 
 
 _FLOWODM = Told(
-    "typed Kafka records, their schemas and dead letters at the command line",
+    "typed Kafka records, their schemas and dead letters on the command line",
     (
         (
             "EXIT STATUS",
             (
                 {
-                    "0": "Done, and the answer is yes where there is a question.",
-                    "1": "The answer is no: a model does not fit, or some lines or records could "
+                    "0": "Success; if the command answers a question, the answer is yes.",
+                    "1": "The answer is no: a model does not fit its schema, or some lines or records could "
                     "not be read.",
                     "2": "The command line is wrong.",
-                    "5": "Kafka or the registry refused what it was asked for.",
+                    "5": "Kafka or the registry refused the request.",
                     "69": "Kafka or the registry does not answer.",
-                    "70": "A mistake of this command, with a traceback.",
-                    "71": "The broker for development does not start.",
+                    "70": "A bug in this command; it prints a traceback.",
+                    "71": "The development broker does not start.",
                     "74": "The output could not be written.",
                     "78": "A model, a file or an address is missing or wrong.",
-                    "130": "Ctrl-C.",
+                    "130": "Interrupted by Ctrl-C.",
                 },
             ),
         ),
@@ -76,11 +76,11 @@ _FLOWODM = Told(
         (
             "EXAMPLES",
             (
-                "Ten records of the last hour, as JSON lines:",
+                "Print ten records of the last hour as JSON lines:",
                 " flowodm consume shop.orders:Order --from 1h --max 10",
-                "Whether the models may follow what the registry has:",
+                "Check whether a model is compatible with its subject:",
                 " flowodm check-compatibility --model shop.orders:Order --level BACKWARD",
-                "A shell with a Kafka for as long as it is open:",
+                "Open a shell with a Kafka broker that ends with it:",
                 " flowodm dev-broker bash",
             ),
         ),

@@ -1,4 +1,4 @@
-"""Where `python -m flowodm.cli` begins."""
+"""Run `python -m flowodm.cli`."""
 
 from flowodm.cli import main
 

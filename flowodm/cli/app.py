@@ -1,4 +1,4 @@
-"""The commands of `flowodm`, and what becomes of their errors."""
+"""The commands of `flowodm`, and how their errors are reported."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer
 from typer.core import TyperGroup
 
 from flowodm.cli import broker, consuming, dead_letters, producing, schemas, subjects
-from flowodm.cli.connecting import LastWords
+from flowodm.cli.connecting import LastClientMessage
 from flowodm.cli.outcome import status_of
 from flowodm.cli.process import NO_OUTPUT, STATUSES, ExitStatus, OutputClosedError
 from flowodm.cli.terminal import complain
@@ -23,13 +23,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 _HELP = """
-Typed Kafka records at the command line: schemas and their registry, records in and out as JSON
-lines, dead letters, a broker for development.
+Typed Kafka records on the command line: schemas and their registry, records in and out as JSON
+lines, dead letters, and a broker for development.
 
-Addresses and credentials come from the environment, as they do for flowodm.connect():
+Addresses and credentials come from the environment, as for flowodm.connect():
 KAFKA_BOOTSTRAP_SERVERS, KAFKA_SECURITY_PROTOCOL, KAFKA_SASL_MECHANISM, KAFKA_SASL_USERNAME,
 KAFKA_SASL_PASSWORD, SCHEMA_REGISTRY_URL, SCHEMA_REGISTRY_API_KEY, SCHEMA_REGISTRY_API_SECRET.
-Modules that MODEL names are looked for in the current folder first.
+The module of a MODEL is searched for in the current folder first.
 
 \b
     flowodm validate --models shop.orders --registry --strict
@@ -40,19 +40,19 @@ Modules that MODEL names are looked for in the current folder first.
 
 
 class _Commands(TyperGroup):
-    """Ends by a closed pipe and by Ctrl-C with statuses of ours; click's are 1 for both."""
+    """Gives a closed pipe and Ctrl-C their own exit statuses; click's is 1 for both."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        with _endings():
+        with _own_exit_statuses():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        with _endings():
+        with _own_exit_statuses():
             return super().invoke(ctx)
 
 
 @contextmanager
-def _endings() -> Iterator[None]:
+def _own_exit_statuses() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError:
@@ -70,16 +70,16 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-_LIBRDKAFKA = logging.getLogger("flowodm.librdkafka")
+_librdkafka_log = logging.getLogger("flowodm.librdkafka")
 
 
-def _version(asked: bool) -> None:
-    if asked:
+def _print_version(requested: bool) -> None:
+    if requested:
         try:
-            found = version("flowodm-supervisor")
+            installed = version("flowodm-supervisor")
         except PackageNotFoundError:  # run from a checkout that was never installed
-            found = "unknown"
-        typer.echo(f"flowodm {found}")
+            installed = "unknown"
+        typer.echo(f"flowodm {installed}")
         raise typer.Exit
 
 
@@ -88,38 +88,42 @@ def _options(
     context: typer.Context,
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show it and end."),
+        typer.Option(
+            "--version", callback=_print_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
     verbose: Annotated[
         bool,
         typer.Option(
-            "--verbose", "-v", help="The log on stderr, librdkafka's and tracebacks included."
+            "--verbose",
+            "-v",
+            help="Print the log to stderr, with librdkafka's messages and tracebacks.",
         ),
     ] = False,
 ) -> None:
     del version
-    _log(verbose=verbose)
+    _set_up_logging(verbose=verbose)
     if context.invoked_subcommand is None:
         typer.echo(context.get_help())
 
 
 class _Once(logging.Filter):
-    """Passes each line once: a client that cannot connect says so three times a second."""
+    """Passes each line once: a client that cannot connect logs three lines a second."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._said: set[str] = set()
+        self._passed: set[str] = set()
 
     def filter(self, record: logging.LogRecord) -> bool:
-        text = record.getMessage().partition(" (after ")[0]  # after so many milliseconds
-        if record.name == _LIBRDKAFKA.name or text in self._said:
+        text = record.getMessage().partition(" (after ")[0]  # without librdkafka's milliseconds
+        if record.name == _librdkafka_log.name or text in self._passed:
             return False
-        self._said.add(text)
+        self._passed.add(text)
         return True
 
 
-def _log(*, verbose: bool) -> None:
-    """The library's warnings; librdkafka's own words only if they are asked for."""
+def _set_up_logging(*, verbose: bool) -> None:
+    """Print the library's warnings; with ``verbose`` also the rest, and librdkafka's messages."""
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("flowodm: %(message)s"))
     log = logging.getLogger("flowodm")
@@ -135,18 +139,18 @@ for _module in (schemas, subjects, producing, consuming, dead_letters, broker):
 
 
 def run() -> None:
-    """Run the command that the arguments name; ends with SystemExit."""
-    words = LastWords()
-    _LIBRDKAFKA.addHandler(words)
+    """Run the command that the arguments name.
+
+    Raises:
+        SystemExit: The command has ended.
+        OutputClosedError, OSError: The output cannot be written.
+    """
+    last_message = LastClientMessage()
+    _librdkafka_log.addHandler(last_message)
     try:
         app(prog_name="flowodm")
     except FlowODMError as error:
-        if logging.getLogger("flowodm").isEnabledFor(logging.INFO):
-            traceback.print_exc()
-        status = status_of(error)
-        last = words.text if status is ExitStatus.UNREACHABLE else ""
-        complain(f"{error} (the Kafka client says: {last})" if last else str(error))
-        sys.exit(status)
+        sys.exit(_report(error, last_message.text))
     except OutputClosedError:
         raise
     except Exception as error:
@@ -154,3 +158,20 @@ def run() -> None:
             raise
         traceback.print_exc()  # Python's own status, 1, would mean that the answer is no
         sys.exit(ExitStatus.BROKEN)
+
+
+def _report(error: FlowODMError, client_message: str) -> ExitStatus:
+    """Print an error; return its exit status.
+
+    Args:
+        error: The error.
+        client_message: librdkafka's last message, which says why Kafka cannot be reached.
+    """
+    if logging.getLogger("flowodm").isEnabledFor(logging.INFO):
+        traceback.print_exc()
+    status = status_of(error)
+    if client_message and status is ExitStatus.UNREACHABLE:
+        complain(f"{error} (the Kafka client says: {client_message})")
+    else:
+        complain(str(error))
+    return status

@@ -12,16 +12,20 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from flowodm.cli.process import ExitStatus
-from flowodm.cli.terminal import AsJson, dumped, fail, line, say
+from flowodm.cli.terminal import AsJson, fail, json_text, line, say
 from flowodm.testing import BrokerError, EmbeddedBroker
 
 if TYPE_CHECKING:
     from types import FrameType
 
-_LOOK = 0.2
+_CHECK_INTERVAL = 0.2
+"""Seconds between two checks whether the broker is alive."""
 _NOT_FOUND = 127
+"""The shell's exit status for a command that does not exist."""
 _NOT_EXECUTABLE = 126
+"""The shell's exit status for a command that cannot be executed."""
 _KILLED = 128
+"""The shell's exit status for a command that a signal ended, without the signal's number."""
 
 
 def register(app: typer.Typer) -> None:
@@ -40,8 +44,8 @@ Examples:
 Exit status:
   0   ended by Ctrl-C or SIGTERM
   71  the broker does not start, or has died
-  With COMMAND, its own; 126 or 127 if it cannot be run, 128 and the
-  signal's number if a signal ended it.
+  With COMMAND: the exit status of COMMAND; 126 or 127 if it cannot be run,
+  128 plus the signal's number if a signal ended it.
 """
 
 
@@ -50,19 +54,20 @@ def dev_broker(
         list[str] | None,
         typer.Argument(
             metavar="[COMMAND]...",
-            help="Run this with KAFKA_BOOTSTRAP_SERVERS set, and end with it.",
+            help="Run this command with KAFKA_BOOTSTRAP_SERVERS set, and end with it.",
         ),
     ] = None,
     brokers: Annotated[
-        int, typer.Option(metavar="NUMBER", min=1, help="How many the cluster has.")
+        int, typer.Option(metavar="NUMBER", min=1, help="The number of brokers in the cluster.")
     ] = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Start a Kafka for development, without Java.
+    """Start a Kafka broker for development, without Java.
 
-    It listens on free ports of 127.0.0.1, prints its address, and forgets everything in the end.
-    The first record that is sent to a topic makes it, with 4 partitions. It is librdkafka's mock
-    cluster: good for trying things out, no proof of what a real broker does.
+    It listens on free ports of 127.0.0.1, prints its address, and loses all data when it ends. A
+    topic is created, with 4 partitions, when the first record is sent to it. The broker is
+    librdkafka's mock cluster: it is good for trying things out, but does not prove what a real
+    broker does.
     """
     try:
         with EmbeddedBroker(brokers) as broker:
@@ -76,12 +81,13 @@ def dev_broker(
 def _serve(broker: EmbeddedBroker, as_json: bool) -> None:
     address = broker.bootstrap_servers
     signal.signal(signal.SIGTERM, _interrupt)
-    line(dumped({"bootstrap_servers": address, "pid": broker.pid}) if as_json else address)
+    line(json_text({"bootstrap_servers": address, "pid": broker.pid}) if as_json else address)
     if not as_json and sys.stdout.isatty():
-        say(f"Until Ctrl-C. Elsewhere: export KAFKA_BOOTSTRAP_SERVERS={address}", "dim")
+        hint = f"In another terminal: export KAFKA_BOOTSTRAP_SERVERS={address}"
+        say(f"Ctrl-C ends the broker. {hint}", "dim")
     try:
         while broker.alive:
-            time.sleep(_LOOK)
+            time.sleep(_CHECK_INTERVAL)
     except KeyboardInterrupt:
         raise typer.Exit(ExitStatus.DONE) from None
     fail("the broker has died", ExitStatus.UNAVAILABLE)
@@ -93,18 +99,21 @@ def _interrupt(number: int, frame: FrameType | None) -> NoReturn:
 
 
 def _run(command: list[str], address: str) -> int:
-    """Run it to its end; Ctrl-C reaches it from the terminal, SIGTERM from here."""
+    """Run a command to its end; return its exit status.
+
+    The terminal sends it Ctrl-C; SIGTERM is passed on from here.
+    """
     environment = {**os.environ, "KAFKA_BOOTSTRAP_SERVERS": address}
-    early: list[int] = []
-    signal.signal(signal.SIGTERM, lambda number, _: early.append(number))
+    pending: list[int] = []
+    signal.signal(signal.SIGTERM, lambda number, _: pending.append(number))
     try:
         process = subprocess.Popen(command, env=environment)  # noqa: S603 - the user's own
     except OSError as error:
-        missing = isinstance(error, FileNotFoundError)
-        fail(f"{command[0]}: {error.strerror}", _NOT_FOUND if missing else _NOT_EXECUTABLE)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # after the start: a child inherits it
+        is_missing = isinstance(error, FileNotFoundError)
+        fail(f"{command[0]}: {error.strerror}", _NOT_FOUND if is_missing else _NOT_EXECUTABLE)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # now, as a child inherits an ignored signal
     signal.signal(signal.SIGTERM, lambda number, _: process.send_signal(number))
-    for number in early:
+    for number in pending:
         process.send_signal(number)
     status = process.wait()
     return status if status >= 0 else _KILLED - status

@@ -1,4 +1,4 @@
-"""Where Kafka and the registry are: the options of every command that talks to them."""
+"""The options that say where Kafka and the registry are, and first checks of both."""
 
 from __future__ import annotations
 
@@ -23,11 +23,12 @@ if TYPE_CHECKING:
 
     from confluent_kafka import Producer
 
-PATIENCE = 10.0
+ANSWER_TIMEOUT = 10.0
 """Seconds in which a broker has to answer."""
 GROUP = "flowodm-command"
-"""What Kafka is told where it wants a group's name; nobody joins it and nothing is committed."""
-_OF_REGISTRY = "schema.registry."
+"""The ``group.id`` of consumers that join no group and commit nothing."""
+_REGISTRY_PREFIX = "schema.registry."
+"""Distinguishes the registry client's properties from librdkafka's."""
 
 Servers = Annotated[
     str | None,
@@ -51,38 +52,43 @@ Properties = Annotated[
     typer.Option(
         "-X",
         metavar="NAME=VALUE",
-        help="A property of librdkafka, or with schema.registry. in front one of the registry's "
-        "client. Others can see it in the list of processes: secrets belong into --config.",
+        help="A librdkafka property; with the prefix schema.registry. a property of the registry "
+        "client. Other users can see it in the process list: put secrets into --config.",
     ),
 ]
 PropertiesFile = Annotated[
     Path | None,
     typer.Option(
-        "--config", metavar="FILE", help="The same from a file, a NAME=VALUE on each line."
+        "--config", metavar="FILE", help="A file with such properties, one NAME=VALUE per line."
     ),
 ]
 
 
-def connected(
+def configure_connection(
     servers: str | None = None,
     registry_url: str | None = None,
     properties: Iterable[str] | None = None,
     file: Path | None = None,
 ) -> None:
-    """Say where Kafka and the registry are, as the command line does; nothing connects yet.
+    """Set the connection's options from the command line; nothing connects yet.
+
+    Args:
+        servers: The option ``--bootstrap-servers``.
+        registry_url: The option ``--registry-url``.
+        properties: The options ``-X``.
+        file: The option ``--config``.
 
     Raises:
-        ConfigurationError: A property is no NAME=VALUE, or the file cannot be read.
+        ConfigurationError: A property is not NAME=VALUE, or the file cannot be read.
     """
-    found = _parsed(_lines(file), str(file)) | _parsed(properties or (), "-X")
-    kafka = {name: v for name, v in found.items() if not name.startswith(_OF_REGISTRY)}
-    registry = {
-        name.removeprefix(_OF_REGISTRY): value
-        for name, value in found.items()
-        if name.startswith(_OF_REGISTRY)
-    }
-    # The module of the model may have called connect() with properties of its own: where none
-    # are given here, those stay.
+    kafka, registry = {}, {}
+    given = _parsed(_lines(file), str(file)) | _parsed(properties or (), "-X")
+    for name, value in given.items():
+        if name.startswith(_REGISTRY_PREFIX):
+            registry[name.removeprefix(_REGISTRY_PREFIX)] = value
+        else:
+            kafka[name] = value
+    # An empty dictionary keeps the properties that the model's module has given to connect().
     if servers:
         kafka.pop("bootstrap.servers", None)
     if registry_url:
@@ -97,22 +103,22 @@ def connected(
 
 
 def reader_of(topic: str) -> TopicReader:
-    """What reads a topic here.
+    """Return a reader of a topic.
 
     Raises:
-        ConfigurationError: There is no address of a Kafka, or a property is wrong.
+        ConfigurationError: There is no address of Kafka, or a property is wrong.
     """
     require_address()
-    return TopicReader(topic, GROUP, PATIENCE)
+    return TopicReader(topic, GROUP, ANSWER_TIMEOUT)
 
 
 def extents_of(reader: TopicReader) -> dict[int, Extent]:
-    """What each partition holds now.
+    """Return the first and the next offset of each partition.
 
     Raises:
-        UnreachableError: No broker answers within PATIENCE seconds.
+        UnreachableError: No broker answers within ANSWER_TIMEOUT seconds.
         TopicError: The topic does not exist, or may not be read.
-        ConsumerError: Kafka refuses.
+        ConsumerError: Kafka refuses the request.
     """
     try:
         return reader.extents()
@@ -123,22 +129,23 @@ def extents_of(reader: TopicReader) -> dict[int, Extent]:
 
 
 def require_topic(topic: str, producer: Producer | None = None) -> None:
-    """Make sure that Kafka answers, and that the topic is there.
+    """Make sure that Kafka answers, and that the topic exists.
 
     Args:
-        topic: Its name.
-        producer: Who is going to use it, so that a broker that makes topics on demand does.
+        topic: The topic's name.
+        producer: The producer that will use the topic. A broker that creates topics on demand
+            creates this one.
 
     Raises:
-        UnreachableError: No broker answers within PATIENCE seconds.
+        UnreachableError: No broker answers within ANSWER_TIMEOUT seconds.
         TopicError: The topic does not exist, or may not be used.
-        ConfigurationError: There is no address of a Kafka, or a property is wrong.
+        ConfigurationError: There is no address of Kafka, or a property is wrong.
     """
     if producer is None:
         with reader_of(topic) as reader:
             extents_of(reader)
         return
-    deadline = time.monotonic() + PATIENCE
+    deadline = time.monotonic() + ANSWER_TIMEOUT
     while True:
         try:
             partitions_of(producer, topic)
@@ -150,26 +157,26 @@ def require_topic(topic: str, producer: Producer | None = None) -> None:
 
 
 def require_address() -> None:
-    """Make sure that there is the address of a Kafka.
+    """Make sure that Kafka's address is set.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: It is not set.
     """
     try:
         get_kafka_connection().consumer_config(GROUP)
     except ConfigurationError as error:
-        raise ConfigurationError(f"{error}; here: --bootstrap-servers") from None
+        raise ConfigurationError(f"{error}; for this command: --bootstrap-servers") from None
 
 
 def _unreachable(topic: str) -> UnreachableError:
-    return UnreachableError(f"topic {topic}: no answer from Kafka within {PATIENCE:g} s")
+    return UnreachableError(f"topic {topic}: no answer from Kafka within {ANSWER_TIMEOUT:g} s")
 
 
 def require_registry() -> None:
-    """Make sure that there is the address of a registry.
+    """Make sure that the registry's address is set.
 
     Raises:
-        ConfigurationError: There is none.
+        ConfigurationError: It is not set.
     """
     if get_kafka_connection().registry is None:
         raise ConfigurationError(
@@ -177,15 +184,19 @@ def require_registry() -> None:
         )
 
 
-class LastWords(logging.Handler):
-    """Keeps what librdkafka said last; it says there, and only there, why it cannot connect."""
+class LastClientMessage(logging.Handler):
+    """Keeps librdkafka's last log message, the only place where it says why it cannot connect.
+
+    Attributes:
+        text: The message; empty if there was none.
+    """
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
         self.text = ""
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the text without the names of threads and handles."""
+        """Keep the message, without the names of threads and handles."""
         self.text = re.sub(r"^\w+ (\[[^]]*\] ?)+:? *", "", record.getMessage())
 
 
@@ -195,18 +206,18 @@ def _lines(file: Path | None) -> list[str]:
     try:
         text = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
-        raise ConfigurationError(f"{file} cannot be read: {why}") from None
+        reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
+        raise ConfigurationError(f"{file} cannot be read: {reason}") from None
     lines = (line.strip() for line in text.splitlines())
     return [line for line in lines if line and not line.startswith("#")]
 
 
 def _parsed(lines: Iterable[str], source: str) -> dict[str, str]:
-    found = {}
+    properties = {}
     for number, line in enumerate(lines, 1):
         name, separator, value = line.partition("=")
         if not separator or not name.strip():
-            # Not the line itself: it may be a secret.
-            raise ConfigurationError(f"{source}, no. {number}: write NAME=VALUE")
-        found[name.strip()] = value.strip()
-    return found
+            # Without the line's text, which may be a secret.
+            raise ConfigurationError(f"{source}, property {number}: must be NAME=VALUE")
+        properties[name.strip()] = value.strip()
+    return properties

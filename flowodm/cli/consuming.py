@@ -1,4 +1,4 @@
-"""The command consume: typed records out, as JSON lines."""
+"""The command consume: print a topic's records as JSON lines."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from flowodm.cli.connecting import (
     PropertiesFile,
     RegistryUrl,
     Servers,
-    connected,
+    configure_connection,
     extents_of,
     reader_of,
 )
 from flowodm.cli.process import STATUSES, ExitStatus
 from flowodm.cli.records import LineError, text_of, value_of
 from flowodm.cli.references import ModelReference, model_of
-from flowodm.cli.starting import MEANINGS, beginnings, parse_from
-from flowodm.cli.terminal import complain, counted, dumped, say, show_json
+from flowodm.cli.starting import MEANINGS, parse_from, start_offsets
+from flowodm.cli.terminal import complain, counted, json_text, say, show_json
 from flowodm.consumer.dead_letters.reader import Extent
 from flowodm.consumer.handling.context import headers_of
 from flowodm.exceptions import ConfigurationError, DeserializationError
@@ -57,44 +57,44 @@ def consume(
     model: ModelReference,
     start: Annotated[
         Any,
-        typer.Option("--from", metavar="WHERE", parser=_start, help=f"Where to begin: {MEANINGS}"),
+        typer.Option("--from", metavar="WHERE", parser=_start, help=f"Where to start: {MEANINGS}"),
     ] = "earliest",
     most: Annotated[
         int | None,
-        typer.Option("--max", "-n", metavar="NUMBER", min=0, help="End after so many records."),
+        typer.Option("--max", "-n", metavar="NUMBER", min=0, help="Stop after this many records."),
     ] = None,
     follow: Annotated[
-        bool, typer.Option("--follow", "-f", help="Wait for new records, until Ctrl-C.")
+        bool, typer.Option("--follow", "-f", help="Wait for new records until Ctrl-C.")
     ] = False,
     partition: Annotated[
         list[int] | None,
-        typer.Option(metavar="NUMBER", help="Only this partition; may be given several times."),
+        typer.Option(metavar="NUMBER", help="Read only this partition; may be repeated."),
     ] = None,
     topic: Annotated[
-        str | None, typer.Option(metavar="TOPIC", help="Another topic than the model's.")
+        str | None, typer.Option(metavar="TOPIC", help="Read this topic instead of the model's.")
     ] = None,
     envelope: Annotated[
-        bool, typer.Option("--envelope", help="Each with its key, headers and place.")
+        bool, typer.Option("--envelope", help="Print each record with its key, headers and place.")
     ] = False,
     as_json: Annotated[
-        bool, typer.Option("--json", help="Plain JSON lines on a terminal, too.")
+        bool, typer.Option("--json", help="Print plain JSON lines on a terminal too.")
     ] = False,
     servers: Servers = None,
     registry_url: RegistryUrl = None,
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Print a model's records, a line of JSON each.
+    """Print a model's records as JSON, one per line.
 
-    They are those of the model's topic. It ends where the topic ended when it began, unless told
-    to --follow. It joins no group and commits nothing, so it can be run beside any consumer.
-    Records come in order within each partition.
+    It reads the model's topic up to the end that the topic has now, and with --follow beyond
+    that. It joins no group and commits nothing, so it disturbs no consumer. Records are in order
+    within each partition.
 
-    A record that is no message of the model is reported on stderr and passed over; the exit
-    status is 1 then. Tombstones are shown with --envelope, as a value of null.
+    A record that is not a message of the model is reported on stderr and skipped; the exit status
+    is then 1. Tombstones are printed only with --envelope, with a value of null.
     """
     cls = model_of(model)
-    connected(servers, registry_url, properties, config)
+    configure_connection(servers, registry_url, properties, config)
     printer = _Printer(cls, envelope=envelope, plain=as_json)
     try:
         with reader_of(topic or settings_of(cls).topic) as reader:
@@ -115,26 +115,33 @@ def _records(
             f"topic {reader.topic} has no partition {missing[0]}: it has {len(extents)}, "
             "numbered from 0"
         )
-    wanted = {n: (e.first, e.end) for n, e in extents.items() if not partitions or n in partitions}
-    first = beginnings(start, wanted, lambda moment: reader.offsets_at(moment, wanted))
+    chosen = partitions or extents.keys()
+    ranges = {n: (extents[n].first, extents[n].end) for n in sorted(chosen)}
+    offsets = start_offsets(start, ranges, lambda moment: reader.offsets_at(moment, ranges))
     if follow:
-        batches = reader.follow(first)
+        batches = reader.follow(offsets)
     else:
-        batches = reader.read({n: Extent(place, wanted[n][1]) for n, place in first.items()})
+        batches = reader.read({n: Extent(offset, ranges[n][1]) for n, offset in offsets.items()})
     return chain.from_iterable(batches)
 
 
 class _Printer:
-    """Prints records of one model, and counts what it could not print."""
+    """Prints records of one model, and counts those that it does not print."""
 
     def __init__(self, model: type[FlowBaseModel], *, envelope: bool, plain: bool) -> None:
         self._codec = codec_for(model)
         self._envelope = envelope
         self._plain = plain
-        self._unread = self._tombstones = 0
+        self._unreadable = 0
+        self._tombstones = 0
 
     def print(self, records: Iterator[Message], most: int | None) -> None:
-        """Print so many of them; all if None."""
+        """Print the records.
+
+        Args:
+            records: The records.
+            most: The number of records to print at most; None: all of them.
+        """
         printed = 0
         while most is None or printed < most:
             record = next(records, None)
@@ -143,16 +150,19 @@ class _Printer:
             printed += self._print(record)
 
     def end(self) -> None:
-        """Tell what was not printed; ends the command if something could not be."""
+        """Report the records that were not printed.
+
+        Raises:
+            Exit: Some records are unreadable.
+        """
         if self._tombstones:
-            passed_over = counted(self._tombstones, "tombstone")
-            say(f"{passed_over} passed over; --envelope shows such", "dim")
-        if self._unread:
-            complain(f"{counted(self._unread, 'record')} could not be read")
+            say(f"{counted(self._tombstones, 'tombstone')} skipped: see --envelope", "dim")
+        if self._unreadable:
+            complain(f"{counted(self._unreadable, 'record')} could not be read")
             raise typer.Exit(ExitStatus.NO)
 
     def _print(self, record: Message) -> bool:
-        """Whether it was printed."""
+        """Print a record; False if it is a tombstone or unreadable."""
         data = record.value()
         if data is None and not self._envelope:
             self._tombstones += 1
@@ -162,10 +172,10 @@ class _Printer:
         except (DeserializationError, LineError) as error:
             place = f"partition {record.partition()}, offset {record.offset()}"
             complain(f"topic {record.topic()}, {place}: {error}")
-            self._unread += 1
+            self._unreadable += 1
             return False
-        said = self._around(record, value) if self._envelope else value
-        show_json(dumped(said), plain=self._plain)
+        shown = self._enveloped(record, value) if self._envelope else value
+        show_json(json_text(shown), plain=self._plain)
         return True
 
     def _decoded(self, data: bytes) -> FlowBaseModel:
@@ -175,20 +185,24 @@ class _Printer:
             self._codec.load_schema(missing.schema_id)
         return self._codec.decode(data)
 
-    def _around(self, record: Message, value: Any) -> dict[str, Any]:
-        kind, milliseconds = record.timestamp()
-        moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    def _enveloped(self, record: Message, value: Any) -> dict[str, Any]:
         data = record.value()
         framed = self._codec.framed and isinstance(data, bytes)
         return {
             "topic": record.topic(),
             "partition": record.partition(),
             "offset": record.offset(),
-            "timestamp": None
-            if kind == TIMESTAMP_NOT_AVAILABLE
-            else moment.isoformat(timespec="milliseconds"),
+            "timestamp": _timestamp(record),
             "key": text_of(record.key()),
             "headers": [[name, text_of(value)] for name, value in headers_of(record)],
             "schema_id": wire.schema_id_of(data) if framed and data else None,
             "value": value,
         }
+
+
+def _timestamp(record: Message) -> str | None:
+    kind, milliseconds = record.timestamp()
+    if kind == TIMESTAMP_NOT_AVAILABLE:
+        return None
+    moment = _EPOCH + timedelta(milliseconds=milliseconds)
+    return moment.isoformat(timespec="milliseconds")

@@ -9,49 +9,55 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from flowodm.cli.connecting import Properties, PropertiesFile, Servers, connected, require_topic
+from flowodm.cli.connecting import (
+    Properties,
+    PropertiesFile,
+    Servers,
+    configure_connection,
+    require_topic,
+)
 from flowodm.cli.process import STATUSES
 from flowodm.cli.records import text_of
-from flowodm.cli.terminal import AsJson, answer, dumped, line, out, printable, say
+from flowodm.cli.terminal import AsJson, answer, json_text, line, out, printable, say
 from flowodm.consumer.dead_letters.replay import Replayed, list_dead_letters, replay_dead_letters
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from flowodm.consumer.dead_letters.headers import DeadLetter
+    from flowodm.consumer.dead_letters.headers import DeadLetter, Headers
 
 Topic = Annotated[str, typer.Argument(metavar="TOPIC", help="The dead-letter topic.")]
 Most = Annotated[
-    int | None, typer.Option("--max", "-n", metavar="NUMBER", min=0, help="End after so many.")
+    int | None,
+    typer.Option("--max", "-n", metavar="NUMBER", min=0, help="Stop after this many dead letters."),
 ]
 OfGroup = Annotated[
     str | None,
-    typer.Option(
-        "--of-group", metavar="GROUP", help="Only those that this consumer group gave up."
-    ),
+    typer.Option("--of-group", metavar="GROUP", help="Only dead letters of this consumer group."),
 ]
 OfTopic = Annotated[
     str | None,
-    typer.Option("--of-topic", metavar="TOPIC", help="Only those that come from this topic."),
+    typer.Option("--of-topic", metavar="TOPIC", help="Only dead letters from this topic."),
 ]
 OfError = Annotated[
     str | None,
     typer.Option(
         "--of-error",
         metavar="CLASS",
-        help="Only those of this exception, with or without its module; its cause counts too.",
+        help="Only dead letters of this exception class, with or without its module; the class of "
+        "its cause counts too.",
     ),
 ]
 Saying = Annotated[
     str | None,
     typer.Option(
-        "--saying", metavar="TEXT", help="Only those whose exception's text has this in it."
+        "--saying", metavar="TEXT", help="Only dead letters whose exception message contains this."
     ),
 ]
 
 _app = typer.Typer(
     name="dead-letters",
-    help="Look at what loops have put aside; put it back.",
+    help="List and replay dead letters.",
     no_args_is_help=True,
     rich_markup_mode=None,
 )
@@ -72,30 +78,30 @@ def list_(
     of_error: OfError = None,
     saying: Saying = None,
     stack_trace: Annotated[
-        bool, typer.Option("--stack-trace", help="Each with its stack trace.")
+        bool, typer.Option("--stack-trace", help="Print the stack trace of each.")
     ] = False,
     as_json: AsJson = False,
     servers: Servers = None,
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Show what is in a dead-letter topic, a line each.
+    """List the dead letters in a topic, one per line.
 
-    With --json each is a line of JSON. It reads from the beginning to the present end, joins no
-    group and commits nothing. What was put back is still there, until the topic's retention
-    removes it.
+    With --json each line is JSON. The command reads from the beginning to the end that the topic
+    has now, joins no group and commits nothing. Replayed dead letters stay in the topic until its
+    retention removes them.
     """
-    connected(servers, None, properties, config)
+    configure_connection(servers, None, properties, config)
     require_topic(topic)
-    letters = _chosen(topic, _wanted(of_group, of_topic, of_error, saying), most)
+    letters = _chosen(topic, _matching(of_group, of_topic, of_error, saying), most)
     if as_json:
         for letter in letters:
-            line(dumped(_told(letter)))
+            line(json_text(_json(letter)))
     elif out().is_terminal and not stack_trace:
-        _show(letters)
+        _show_table(letters)
     else:
         for letter in letters:
-            line(printable(_shown(letter)))
+            line(printable(_line(letter)))
             if stack_trace and letter.stack_trace:
                 line(printable(letter.stack_trace.rstrip("\n")))
 
@@ -104,7 +110,10 @@ def replay(
     topic: Topic,
     to: Annotated[
         str | None,
-        typer.Option(metavar="TOPIC", help="Another topic for all; by default where each failed."),
+        typer.Option(
+            metavar="TOPIC",
+            help="Send all of them to this topic; by default each to its original topic.",
+        ),
     ] = None,
     most: Most = None,
     of_group: OfGroup = None,
@@ -115,7 +124,7 @@ def replay(
         str | None,
         typer.Option(
             metavar="GROUP",
-            help="In whose name it is noted what was replayed; by default TOPIC-replay.",
+            help="The group that records which ones were replayed; by default TOPIC-replay.",
         ),
     ] = None,
     as_json: AsJson = False,
@@ -123,35 +132,35 @@ def replay(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Put dead letters back where they failed, each once.
+    """Send dead letters back to their original topics, each once.
 
-    Every consumer group of the original topic gets them. They stay in the dead-letter topic, and
-    it is noted which were put back, so that the next replay goes on after them. Those that are
-    not chosen stay for another replay.
+    All consumer groups of the original topic receive them. Dead letters stay in the dead-letter
+    topic. A consumer group's offsets record which ones were replayed, so that the next replay
+    continues after them. Those that the options exclude remain for another replay.
     """
-    connected(servers, None, properties, config)
+    configure_connection(servers, None, properties, config)
     require_topic(topic)
-    where = _wanted(of_group, of_topic, of_error, saying)
-    done = replay_dead_letters(topic, to=to, limit=most, group_id=group, where=where)
+    where = _matching(of_group, of_topic, of_error, saying)
+    result = replay_dead_letters(topic, to=to, limit=most, group_id=group, where=where)
     if as_json:
-        answer({"topic": topic, **asdict(done)})
+        answer({"topic": topic, **asdict(result)})
     else:
-        say(_summary(done, most))
+        say(_summary(result, most))
 
 
-def _summary(done: Replayed, most: int | None) -> str:
-    text = f"{done.count} put back, {done.left} left for another replay"
-    if done.complete:
+def _summary(result: Replayed, most: int | None) -> str:
+    text = f"{result.count} replayed, {result.left} left for another replay"
+    if result.complete:
         return text
-    if most is not None and done.count >= most:
-        return f"{text}, ended by --max"
-    return f"{text}; not all could be looked at, call it again"
+    if most is not None and result.count >= most:
+        return f"{text}; stopped by --max"
+    return f"{text}; not all dead letters were read: run the command again"
 
 
-def _wanted(
+def _matching(
     group: str | None, topic: str | None, error: str | None, saying: str | None
 ) -> Callable[[DeadLetter], bool]:
-    def wanted(letter: DeadLetter) -> bool:
+    def matches(letter: DeadLetter) -> bool:
         return (
             group in {None, letter.group}
             and topic in {None, letter.original_topic}
@@ -159,7 +168,7 @@ def _wanted(
             and (saying is None or saying in (letter.exception_message or ""))
         )
 
-    return wanted
+    return matches
 
 
 def _is_of(error: str, *classes: str | None) -> bool:
@@ -167,13 +176,13 @@ def _is_of(error: str, *classes: str | None) -> bool:
 
 
 def _chosen(
-    topic: str, wanted: Callable[[DeadLetter], bool], most: int | None
+    topic: str, matches: Callable[[DeadLetter], bool], most: int | None
 ) -> Iterator[DeadLetter]:
     count = 0
     for letter in list_dead_letters(topic):
         if count == most:
             return
-        if wanted(letter):
+        if matches(letter):
             count += 1
             yield letter
 
@@ -196,27 +205,31 @@ def _error(letter: DeadLetter) -> str:
     return f"{kind}: {text}" if text else kind
 
 
-def _shown(letter: DeadLetter) -> str:
-    own = f"{letter.partition}/{letter.offset}"
-    return f"{own} {_moment(letter)} {_place(letter)} {letter.group or '-'} {_error(letter)}"
+def _line(letter: DeadLetter) -> str:
+    position = f"{letter.partition}/{letter.offset}"
+    return f"{position} {_moment(letter)} {_place(letter)} {letter.group or '-'} {_error(letter)}"
 
 
-def _show(letters: Iterator[DeadLetter]) -> None:
+def _show_table(letters: Iterator[DeadLetter]) -> None:
     table = Table("offset", "when", "from", "group", "replays", "error")
     for letter in letters:
-        own = f"{letter.partition}/{letter.offset}"
+        position = f"{letter.partition}/{letter.offset}"
         cells = (_moment(letter), _place(letter), letter.group or "-", letter.replays)
-        table.add_row(own, *(Text(printable(str(cell))) for cell in (*cells, _error(letter))))
+        table.add_row(position, *(Text(printable(str(cell))) for cell in (*cells, _error(letter))))
     out().print(table)
 
 
-def _told(letter: DeadLetter) -> dict[str, Any]:
-    """All of it for scripts."""
-    told = asdict(letter)
+def _json(letter: DeadLetter) -> dict[str, Any]:
+    """Return all fields of a dead letter for JSON."""
+    fields = asdict(letter)
     for name in ("timestamp", "original_timestamp"):
-        moment = told[name]
-        told[name] = moment and moment.isoformat(timespec="milliseconds")
-    told["key"], told["value"] = text_of(letter.key), text_of(letter.value)
-    told["headers"] = [[name, text_of(value)] for name, value in letter.headers]
-    told["original_headers"] = [[name, text_of(value)] for name, value in letter.original_headers]
-    return {**told, "replays": letter.replays}
+        moment = fields[name]
+        fields[name] = moment and moment.isoformat(timespec="milliseconds")
+    fields["key"], fields["value"] = text_of(letter.key), text_of(letter.value)
+    fields["headers"] = _json_headers(letter.headers)
+    fields["original_headers"] = _json_headers(letter.original_headers)
+    return {**fields, "replays": letter.replays}
+
+
+def _json_headers(headers: Headers) -> list[list[Any]]:
+    return [[name, text_of(value)] for name, value in headers]

@@ -23,6 +23,7 @@ _UNANSWERED = {
     KafkaError._TRANSPORT,  # noqa: SLF001 - the same
     KafkaError._WAIT_COORD,  # noqa: SLF001 - the same
 }
+"""The codes of errors that mean that Kafka does not answer."""
 
 
 class UnreachableError(FlowODMError):

@@ -49,18 +49,19 @@ class ExitStatus(IntEnum):
 STATUSES = """
 \b
 Exit status:
-  0   done, and the answer is yes where there is a question
+  0   success; if the command answers a question, the answer is yes
   1   the answer is no: a model does not fit its schema, or some lines or
       records could not be read
   2   wrong command line
-  5   Kafka or the registry refused what it was asked for
+  5   Kafka or the registry refused the request
   69  Kafka or the registry does not answer
-  70  a mistake of this command, with a traceback
-  71  the broker for development does not start
+  70  a bug in this command; it prints a traceback
+  71  the development broker does not start
   74  the output could not be written
   78  a model, a file or an address is missing or wrong
-  130 Ctrl-C
+  130 interrupted by Ctrl-C
 """
+"""The end of every command's help."""
 
 
 class OutputClosedError(Exception):

@@ -1,4 +1,4 @@
-"""The command produce: JSON lines in, typed records out."""
+"""The command produce: send JSON lines as records."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from flowodm.cli.connecting import (
     PropertiesFile,
     RegistryUrl,
     Servers,
-    connected,
+    configure_connection,
     require_address,
     require_topic,
 )
@@ -36,9 +36,11 @@ if TYPE_CHECKING:
     from confluent_kafka import KafkaError, Message
 
 ANSWER_TIMEOUT = 30.0
-"""Seconds without any answer after which the rest counts as not delivered."""
-_LOOK = 0.2
-_MOST_TOLD = 100
+"""Seconds without an answer after which the remaining records count as not delivered."""
+_FLUSH_SLICE = 0.2
+"""Seconds between two checks whether answers still come."""
+_MOST_REPORTED = 100
+"""The number of wrong lines that are listed on stderr."""
 
 
 def register(app: typer.Typer) -> None:
@@ -49,14 +51,14 @@ def register(app: typer.Typer) -> None:
 def produce(
     model: ModelReference,
     file: Annotated[
-        str, typer.Argument(metavar="[FILE]", help="JSON lines; - is standard input.")
+        str, typer.Argument(metavar="[FILE]", help="A file with JSON lines; - is standard input.")
     ] = "-",
     envelope: Annotated[
         bool,
-        typer.Option("--envelope", help="Lines are as consume --envelope prints them."),
+        typer.Option("--envelope", help="Lines are envelopes, as consume --envelope prints them."),
     ] = False,
     keep_going: Annotated[
-        bool, typer.Option("--keep-going", "-k", help="Pass over lines that are no messages.")
+        bool, typer.Option("--keep-going", "-k", help="Skip lines that are not messages.")
     ] = False,
     as_json: AsJson = False,
     servers: Servers = None,
@@ -64,18 +66,18 @@ def produce(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Send a record for each line of JSON.
+    """Produce a record for each line of JSON.
 
-    It goes to the model's topic. A line holds the fields of a message, and is validated as one.
-    With --envelope it is an object with "value", and "key" and "headers" if you like; a value of
-    null makes a tombstone. The place that it came from counts for nothing.
+    The records go to the model's topic. A line holds the fields of a message, and is validated as
+    one. With --envelope it is an object with "value", and optionally "key" and "headers"; a value
+    of null makes a tombstone. Other fields of an envelope, such as the partition, have no effect.
 
-    It ends when the broker has acknowledged all. The first line that is no message ends it;
-    what was sent before stays sent. With --keep-going such lines are passed over, and the exit
-    status is 1 in the end.
+    The command ends when the broker has acknowledged all records. It stops at the first line that
+    is not a message; the records of earlier lines stay in the topic. With --keep-going it skips
+    such lines, and the exit status is then 1.
     """
     cls = model_of(model)
-    connected(servers, registry_url, properties, config)
+    configure_connection(servers, registry_url, properties, config)
     sending = _Sending(cls, envelope=envelope)
     with ExitStack() as opened:
         lines = _opened(file, opened)
@@ -84,11 +86,11 @@ def produce(
         codec_for(cls).prepare()
         try:
             sending.send(lines, keep_going=keep_going)
-        except KeyboardInterrupt:  # what was read is on its way, and is told of
+        except KeyboardInterrupt:  # the records so far are in flight, and reported below
             sending.trouble = ExitStatus.INTERRUPTED
         finally:
             sending.wait()
-    _tell(sending, settings_of(cls).topic, as_json)
+    _report(sending, settings_of(cls).topic, as_json)
 
 
 def _opened(file: str, opened: ExitStack) -> BinaryIO:
@@ -98,18 +100,18 @@ def _opened(file: str, opened: ExitStack) -> BinaryIO:
         except OSError as error:
             raise ConfigurationError(f"{file} cannot be read: {error.strerror}") from None
     if sys.stdin.isatty():
-        say("A line of JSON for each record; Ctrl-D ends it.", "dim")
+        say("Enter a line of JSON for each record; Ctrl-D ends the input.", "dim")
     return sys.stdin.buffer
 
 
-def _tell(sending: _Sending, topic: str, as_json: bool) -> None:
+def _report(sending: _Sending, topic: str, as_json: bool) -> None:
     failures = sorted(sending.failures.items())
-    for number, why in failures[:_MOST_TOLD]:
-        complain(f"line {number}: {why}")
-    if len(failures) > _MOST_TOLD:
-        complain(f"and {len(failures) - _MOST_TOLD} more lines")
+    for number, reason in failures[:_MOST_REPORTED]:
+        complain(f"line {number}: {reason}")
+    if len(failures) > _MOST_REPORTED:
+        complain(f"and {len(failures) - _MOST_REPORTED} more lines")
     if as_json:
-        wrong = [{"line": number, "error": why} for number, why in failures]
+        wrong = [{"line": number, "error": reason} for number, reason in failures]
         answer({"topic": topic, "produced": sending.delivered, "failed": wrong})
     else:
         say(f"{counted(sending.delivered, 'record')} produced to {topic}")
@@ -120,16 +122,16 @@ def _tell(sending: _Sending, topic: str, as_json: bool) -> None:
 
 
 class _Sending:
-    """Sends lines, and keeps what became of each.
+    """Sends lines as records, and keeps track of their delivery.
 
     Args:
         model: The class of the messages.
         envelope: Whether lines are envelopes.
 
     Attributes:
-        delivered: Records that the broker has acknowledged.
-        failures: Line to reason.
-        trouble: What it came to that is no line's own fault; DONE is none.
+        delivered: The number of records that the broker has acknowledged.
+        failures: The number of each failed line, with the reason.
+        trouble: The exit status of a failure that is not due to a line; DONE: there is none.
     """
 
     def __init__(self, model: type[FlowBaseModel], *, envelope: bool) -> None:
@@ -142,7 +144,7 @@ class _Sending:
         self._lock = threading.Lock()
 
     def send(self, lines: BinaryIO, *, keep_going: bool) -> None:
-        """Send all of them, up to the first that fails unless told to keep going."""
+        """Send lines; stop at the first that fails, unless ``keep_going``."""
         for number, text in enumerate(lines, 1):
             if not text.strip():
                 continue
@@ -151,47 +153,48 @@ class _Sending:
             except (LineError, SerializationError) as error:
                 self.failures[number] = str(error)
             except FlowODMError as error:
-                self._failed(number, error)
+                self._fail(number, error)
             if self.trouble or (self.failures and not keep_going):
                 return
 
     def wait(self) -> None:
-        """Wait for the broker's answers, as long as some come."""
+        """Wait for the broker's answers until none has come for ANSWER_TIMEOUT seconds."""
         producer = self._model.get_producer()
-        left, deadline = len(self._waiting), time.monotonic() + ANSWER_TIMEOUT
-        while left and time.monotonic() < deadline:
-            producer.flush(_LOOK)
+        remaining, deadline = len(self._waiting), time.monotonic() + ANSWER_TIMEOUT
+        while remaining and time.monotonic() < deadline:
+            producer.flush(_FLUSH_SLICE)
             now = len(self._waiting)
-            if now < left:
-                left, deadline = now, time.monotonic() + ANSWER_TIMEOUT
+            if now < remaining:
+                remaining, deadline = now, time.monotonic() + ANSWER_TIMEOUT
         with self._lock:
-            lost, self._waiting = self._waiting, set()
-        if lost:
-            producer.purge()  # else leaving waits for them once more
+            unanswered, self._waiting = self._waiting, set()
+        if unanswered:
+            producer.purge()  # or closing the producer would wait for them again
             self.trouble = ExitStatus.UNREACHABLE
-            why = f"not acknowledged within {ANSWER_TIMEOUT:g} s; it may still arrive"
-            self.failures |= dict.fromkeys(lost, why)
+            reason = f"not acknowledged within {ANSWER_TIMEOUT:g} s; it may still be delivered"
+            self.failures |= dict.fromkeys(unanswered, reason)
 
     def _send(self, number: int, line: Line) -> None:
         self._waiting.add(number)
-        told = partial(self._answered, number)
+        callback = partial(self._answered, number)
+        headers = list(line.headers)
         try:
             if line.message is None:
-                self._send_tombstone(line, told)
+                self._send_tombstone(line, callback)
             else:
-                line.message.produce_nowait(told, key=line.key, headers=list(line.headers) or None)
+                line.message.produce_nowait(callback, key=line.key, headers=headers or None)
         except BaseException:
             self._waiting.discard(number)
             raise
 
-    def _send_tombstone(self, line: Line, told: Any) -> None:
+    def _send_tombstone(self, line: Line, callback: Any) -> None:
         topic = settings_of(self._model).topic
         record = {"topic": topic, "value": None, "key": line.key, "headers": list(line.headers)}
         deadline = time.monotonic() + QUEUE_TIMEOUT
-        enqueue(self._model.get_producer(), Delivery(topic, told), record, deadline)
+        enqueue(self._model.get_producer(), Delivery(topic, callback), record, deadline)
 
     def _answered(self, number: int, error: KafkaError | None, message: Message) -> None:
-        """Called from the thread that polls the producer."""
+        """Take the broker's answer, in the thread that polls the producer."""
         del message
         with self._lock:
             if number not in self._waiting:
@@ -202,8 +205,8 @@ class _Sending:
             else:
                 failure = ProducerError(f"not delivered: {error.str()}")
                 failure.__cause__ = KafkaException(error)
-                self._failed(number, failure)
+                self._fail(number, failure)
 
-    def _failed(self, number: int, error: FlowODMError) -> None:
+    def _fail(self, number: int, error: FlowODMError) -> None:
         self.failures[number] = str(error)
         self.trouble = self.trouble or status_of(error)

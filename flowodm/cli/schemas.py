@@ -1,4 +1,4 @@
-"""The commands validate and check-compatibility: whether models fit their schemas."""
+"""The commands validate and check-compatibility: check models against schemas."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowodm.cli.connecting import (
     Properties,
     PropertiesFile,
     RegistryUrl,
-    connected,
+    configure_connection,
     require_registry,
 )
 from flowodm.cli.outcome import status_of
@@ -33,38 +33,42 @@ from flowodm.schema import validate_against_file, validate_against_registry
 from flowodm.schema.levels import Level
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from flowodm.schema import ValidationResult
 
 Model = type[FlowBaseModel]
 
 LEVELS = "BACKWARD, FORWARD, FULL, each also with _TRANSITIVE, or NONE"
+"""The compatibility levels, for help texts."""
+
 Module = Annotated[
     str | None,
-    typer.Option("--models", metavar="MODULE", help="All models of a module: shop.orders."),
+    typer.Option(
+        "--models", metavar="MODULE", help="All models of this module, such as shop.orders."
+    ),
 ]
 SchemasDir = Annotated[
     Path | None,
     typer.Option(
         metavar="FOLDER",
-        help="Against its .avsc files, which are named as the subject (without -value) or as the "
-        "class in small letters.",
+        help="Check against the .avsc files in this folder, named after the subject (without "
+        "-value) or after the class in lower case.",
     ),
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """What was found out about one model.
+    """The result of checking one model.
 
     Attributes:
-        model: Its name.
-        source: What it was held against.
-        passed: Whether it fits.
-        errors: Why not.
-        warnings: What is doubtful.
-        status: What it comes to; where there was no answer, why.
+        model: The model's name.
+        source: The file or the subject of the schema.
+        passed: Whether the model fits.
+        errors: The reasons if it does not.
+        warnings: Warnings.
+        status: The exit status for this result.
     """
 
     model: str
@@ -84,62 +88,64 @@ def register(app: typer.Typer) -> None:
 def validate(
     models: Annotated[
         str,
-        typer.Option("--models", metavar="MODULE", help="The module of the models: shop.orders."),
+        typer.Option(
+            "--models", metavar="MODULE", help="The module with the models, such as shop.orders."
+        ),
     ],
     registry: Annotated[
-        bool, typer.Option("--registry", help="Against the registry's latest schemas.")
+        bool, typer.Option("--registry", help="Check against the latest schemas of the registry.")
     ] = False,
     schemas_dir: SchemasDir = None,
     strict: Annotated[
-        bool, typer.Option("--strict", help="A model that does not fit makes exit status 1.")
+        bool, typer.Option("--strict", help="Exit with status 1 if a model does not fit.")
     ] = False,
     as_json: AsJson = False,
     registry_url: RegistryUrl = None,
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Hold each model of a module against its schema.
+    """Check each model of a module against its schema.
 
     A registry that does not answer is a failure, with or without --strict.
     """
     if not registry and schemas_dir is None:
-        raise typer.BadParameter("give --registry, or --schemas-dir, or both")
+        raise typer.BadParameter("give --registry or --schemas-dir, or both")
     classes = _avro_models(models)
-    connected(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, config)
     if registry:
         require_registry()
-    found = [
-        finding
-        for model in classes
-        for finding in _validated(model, schemas_dir, registry=registry)
-    ]
-    _tell(found, as_json, "valid")
-    _end(found, no=ExitStatus.NO if strict else ExitStatus.DONE)
+    findings: list[Finding] = []
+    for model in classes:
+        findings += _validated(model, schemas_dir, registry=registry)
+    _print(findings, as_json, "valid")
+    _end(findings, no=ExitStatus.NO if strict else ExitStatus.DONE)
 
 
 def _avro_models(module: str) -> list[Model]:
-    """A module's models without those that are written as JSON: that is said, not judged."""
+    """Return a module's models that are written as Avro; report the other ones."""
     classes = models_of(module)
-    left_out = [model for model in classes if not _is_avro(model)]
-    for model in left_out:
-        say(f"{name_of(model)} is left out: it is not written as Avro", "yellow")
-    if left_out == classes:
+    skipped = [model for model in classes if not _is_avro(model)]
+    for model in skipped:
+        say(f"{name_of(model)} is skipped: it is not written as Avro", "yellow")
+    if skipped == classes:
         raise ConfigurationError(f"no model of {module} is written as Avro")
-    return [model for model in classes if model not in left_out]
+    return [model for model in classes if model not in skipped]
 
 
 def _is_avro(model: Model) -> bool:
     try:
         return settings_of(model).value_serializer == "avro"
     except SettingsError:
-        return True  # what is wrong with them will be told
+        return True  # the check will report the wrong setting
 
 
-def _validated(model: Model, folder: Path | None, *, registry: bool) -> Iterator[Finding]:
+def _validated(model: Model, folder: Path | None, *, registry: bool) -> list[Finding]:
+    findings = []
     if registry:
-        yield _found(model, "registry", lambda: _against_registry(model))
+        findings.append(_finding(model, "registry", lambda: _against_registry(model)))
     if folder is not None:
-        yield _found(model, str(folder), lambda: _against_folder(model, folder))
+        findings.append(_finding(model, str(folder), lambda: _against_folder(model, folder)))
+    return findings
 
 
 def _against_registry(model: Model) -> tuple[str, ValidationResult]:
@@ -156,12 +162,12 @@ def _against_folder(model: Model, folder: Path) -> tuple[str, ValidationResult]:
     return str(path), validate_against_file(model, path)
 
 
-def _found(
-    model: Model, source: str, question: Callable[[], tuple[str, ValidationResult]]
+def _finding(
+    model: Model, source: str, check: Callable[[], tuple[str, ValidationResult]]
 ) -> Finding:
-    """What there is to say of one model; a failure is no reason to leave out the others."""
+    """Check one model; turn an error into a finding, so that the other models are checked too."""
     try:
-        source, result = question()
+        source, result = check()
     except (FlowODMError, OSError, ValueError) as error:
         return _failed(model, source, error)
     errors, warnings = list(result.errors), list(result.warnings)
@@ -170,49 +176,47 @@ def _found(
 
 
 def _failed(model: Model, source: str, error: Exception) -> Finding:
-    """A schema that is not there or none is a no; a registry that does not answer is not."""
-    a_no = isinstance(error, OSError | ValueError | SchemaValidationError | NotThereError)
-    status = ExitStatus.NO if a_no else status_of(error)
+    """Return the finding for an error: a missing or invalid schema means that the answer is no."""
+    is_no = isinstance(error, OSError | ValueError | SchemaValidationError | NotThereError)
+    status = ExitStatus.NO if is_no else status_of(error)
     return Finding(name_of(model), source, passed=False, errors=[str(error)], status=status)
 
 
 def check_compatibility(
     models: Module = None,
     model: Annotated[
-        str | None, typer.Option(metavar="MODEL", help="One model: shop.orders:Order.")
+        str | None, typer.Option(metavar="MODEL", help="One model, such as shop.orders:Order.")
     ] = None,
     subject: Annotated[
         str | None,
-        typer.Option(
-            metavar="SUBJECT", help="Another subject than the model's; only with --model."
-        ),
+        typer.Option(metavar="SUBJECT", help="Compare with this subject; only with --model."),
     ] = None,
     level: Annotated[
         Level,
-        typer.Option(
-            metavar="LEVEL", case_sensitive=False, help=f"Which level to keep to: {LEVELS}."
-        ),
+        typer.Option(metavar="LEVEL", case_sensitive=False, help=f"The level to check: {LEVELS}."),
     ] = Level.BACKWARD,
     as_json: AsJson = False,
     registry_url: RegistryUrl = None,
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Tell whether models may follow their subjects.
+    """Check whether models are compatible with their subjects.
 
-    Each is held against what the registry has there. Nothing is registered. A registry that does
-    not answer is a failure.
+    Each model's schema is compared with those that the registry has for its subject. Nothing is
+    registered. A registry that does not answer is a failure.
     """
     if (models is None) == (model is None):
         raise typer.BadParameter("give either --model or --models")
     if subject is not None and model is None:
-        raise typer.BadParameter("--subject goes with --model: models have subjects of their own")
+        raise typer.BadParameter(
+            "--subject needs --model: each model of a module has its own subject"
+        )
     classes = [model_of(model)] if model else _avro_models(str(models))
-    connected(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, config)
     require_registry()
-    found = [_compared(cls, subject, level) for cls in classes]
-    _tell(found, as_json, f"{level.value} compatible")
-    _end(found, no=ExitStatus.NO)
+    findings = [_compared(cls, subject, level) for cls in classes]
+    _print(findings, as_json, f"{level.value} compatible")
+    _end(findings, no=ExitStatus.NO)
 
 
 def _compared(model: Model, subject: str | None, level: Level) -> Finding:
@@ -229,26 +233,48 @@ def _compared(model: Model, subject: str | None, level: Level) -> Finding:
     return Finding(name_of(model), source, fits, errors, status=status)
 
 
-def _tell(found: list[Finding], as_json: bool, quality: str) -> None:
-    if as_json:
-        told = [{k: v for k, v in asdict(finding).items() if k != "status"} for finding in found]
-        answer({"passed": all(finding.passed for finding in found), "models": told})
+def _print(findings: list[Finding], as_json: bool, quality: str) -> None:
+    """Print the answer.
+
+    Args:
+        findings: The results.
+        as_json: Print JSON.
+        quality: The word for a model that fits, such as "valid".
+    """
+    if not as_json:
+        for finding in findings:
+            _print_finding(finding, quality)
         return
-    for finding in found:
-        style = "green" if finding.passed else "red"
-        no = f"not {quality}" if finding.status is ExitStatus.NO else "not checked"
-        verdict = quality if finding.passed else no
-        out().print(Text(f"{finding.model}: {verdict} ({finding.source})", style=style))
-        for text in finding.errors:
-            out().print(Text(f"  {text}"))
-        for text in finding.warnings:
-            out().print(Text(f"  warning: {text}", style="yellow"))
+    models = [asdict(finding) for finding in findings]
+    for model in models:
+        del model["status"]
+    answer({"passed": all(finding.passed for finding in findings), "models": models})
 
 
-def _end(found: list[Finding], *, no: ExitStatus) -> None:
-    troubles = {finding.status for finding in found} - {ExitStatus.DONE, ExitStatus.NO}
+def _print_finding(finding: Finding, quality: str) -> None:
+    if finding.passed:
+        verdict, style = quality, "green"
+    elif finding.status is ExitStatus.NO:
+        verdict, style = f"not {quality}", "red"
+    else:
+        verdict, style = "not checked", "red"
+    out().print(Text(f"{finding.model}: {verdict} ({finding.source})", style=style))
+    for text in finding.errors:
+        out().print(Text(f"  {text}"))
+    for text in finding.warnings:
+        out().print(Text(f"  warning: {text}", style="yellow"))
+
+
+def _end(findings: list[Finding], *, no: ExitStatus) -> None:
+    """End the command if a model does not fit, or could not be checked.
+
+    Args:
+        findings: The results.
+        no: The exit status if a model does not fit.
+    """
+    troubles = {finding.status for finding in findings} - {ExitStatus.DONE, ExitStatus.NO}
     if troubles:
-        complain("nothing is known of some models, as said above")
+        complain("some models could not be checked; their errors are above")
         raise typer.Exit(max(troubles))
-    if not all(finding.passed for finding in found):
+    if not all(finding.passed for finding in findings):
         raise typer.Exit(no)

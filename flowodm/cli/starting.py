@@ -1,4 +1,4 @@
-"""What --from means. Pure."""
+"""The option --from: where to start in a topic. Pure."""
 
 from __future__ import annotations
 
@@ -13,28 +13,33 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
 MEANINGS = (
-    "earliest, latest, an offset, -N (the last N of each partition), a time such as "
-    "2026-01-31T12:00 (local, unless it has a zone), or how long ago, such as 30s, 15m, 2h, 7d."
+    "earliest, latest, an offset, -N (the last N records of each partition), a time such as "
+    "2026-01-31T12:00 (local unless it has a time zone), or an age such as 30s, 15m, 2h, 7d."
 )
+"""The values of the option, for its help and for errors."""
 _UNITS = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
 
 
 @dataclass(frozen=True, slots=True)
 class Last:
-    """So many records before the end of each partition."""
+    """The last records of each partition.
+
+    Attributes:
+        count: The number of records.
+    """
 
     count: int
 
 
 def parse_from(text: str, now: datetime) -> Start | Last:
-    """Read the option.
+    """Parse the option's value.
 
     Args:
-        text: What the user wrote.
-        now: For how long ago; with a time zone, the local one.
+        text: The value.
+        now: The current time, with the local time zone.
 
     Raises:
-        ValueError: It is none of what MEANINGS says.
+        ValueError: The value is not one of MEANINGS.
     """
     if re.fullmatch(r"\d+", text, re.ASCII):
         return parse(int(text))
@@ -51,26 +56,26 @@ def parse_from(text: str, now: datetime) -> Start | Last:
         moment = datetime.fromisoformat(text)
         return parse(moment if moment.tzinfo else moment.astimezone())
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is none of: {MEANINGS}") from None
+        raise ValueError(f"{text!r} is not one of: {MEANINGS}") from None
 
 
-def beginnings(
+def start_offsets(
     start: Start | Last,
     extents: Mapping[int, tuple[int, int]],
     offsets_at: Callable[[int], Mapping[int, int]],
 ) -> dict[int, int]:
-    """The offset at which each partition begins.
+    """Return the offset at which to start in each partition.
 
     Args:
-        start: What :func:`parse_from` gave.
-        extents: First and next offset of each partition.
-        offsets_at: Asked for the offsets of a moment, in milliseconds since 1970.
+        start: The result of :func:`parse_from`.
+        extents: The first and the next offset of each partition.
+        offsets_at: Returns the offsets of a time in milliseconds since 1970.
     """
     if isinstance(start, Last):
         return {n: max(first, end - start.count) for n, (first, end) in extents.items()}
-    at = offsets_at(start.milliseconds) if isinstance(start, Moment) else {}
-    found = {}
+    at_time = offsets_at(start.milliseconds) if isinstance(start, Moment) else {}
+    offsets = {}
     for number, (first, end) in extents.items():
-        place = position(start, number, Extent(first, end, at.get(number)))
-        found[number] = first if place is None else place
-    return found
+        offset = position(start, number, Extent(first, end, at_time.get(number)))
+        offsets[number] = first if offset is None else offset
+    return offsets

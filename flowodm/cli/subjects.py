@@ -12,7 +12,7 @@ from flowodm.cli.connecting import (
     Properties,
     PropertiesFile,
     RegistryUrl,
-    connected,
+    configure_connection,
     require_registry,
 )
 from flowodm.cli.process import STATUSES, ExitStatus
@@ -33,15 +33,15 @@ Compatibility = Annotated[
     typer.Option(
         metavar="LEVEL",
         case_sensitive=False,
-        help=f"Set the subject's compatibility level, too: {LEVELS}.",
+        help=f"Also set the subject's compatibility level: {LEVELS}.",
     ),
 ]
 Subject = Annotated[
     str, typer.Option(metavar="SUBJECT", help="The registry's subject, such as orders-value.")
 ]
-Version = Annotated[str, typer.Option(metavar="NUMBER|latest", help="Its version.")]
+Version = Annotated[str, typer.Option(metavar="NUMBER|latest", help="The schema's version.")]
 Output = Annotated[
-    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write it there.")
+    Path | None, typer.Option("--output", "-o", metavar="FILE", help="Write to this file.")
 ]
 
 
@@ -63,16 +63,16 @@ def upload_schema(
     config: PropertiesFile = None,
 ) -> None:
     """Register a schema under a subject, and print its id."""
-    connected(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, config)
     require_registry()
     level = None if compatibility is None else compatibility.value
     _loaded(avro)
-    found = upload(avro, subject, level)
+    schema_id = upload(avro, subject, level)
     if as_json:
-        answer({"subject": subject, "id": found})
+        answer({"subject": subject, "id": schema_id})
     else:
-        line(f"{found}")
-        say(f"subject {subject} has {avro} as schema {found}")
+        line(f"{schema_id}")
+        say(f"subject {subject} has {avro} as schema {schema_id}")
 
 
 def list_subjects(
@@ -81,17 +81,17 @@ def list_subjects(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Print the registry's subjects, one on a line."""
-    connected(None, registry_url, properties, config)
+    """Print the registry's subjects, one per line."""
+    configure_connection(None, registry_url, properties, config)
     require_registry()
-    found = sorted(subjects_of_registry())
+    subjects = sorted(subjects_of_registry())
     if as_json:
-        answer({"subjects": found})
+        answer({"subjects": subjects})
         return
-    for name in found:
-        line(name)
-    if not found:
-        say("the registry has no subject")
+    for subject in subjects:
+        line(subject)
+    if not subjects:
+        say("the registry has no subjects")
 
 
 def get_schema(
@@ -103,33 +103,34 @@ def get_schema(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Print a schema of the registry."""
+    """Print a schema from the registry."""
     number = _number(version)
-    connected(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, config)
     require_registry()
     text = json.dumps(load_schema_from_registry(subject, number), indent=2)
     if output is None:
         show_json(text, plain=as_json)
     else:
         _write(output, text)
-        _tell_written(output, as_json, subject=subject, version=number)
+        _report_written(output, as_json, subject=subject, version=number)
 
 
 def generate_model(
-    topic: Annotated[str, typer.Option(metavar="TOPIC", help="The topic of the model's records.")],
+    topic: Annotated[str, typer.Option(metavar="TOPIC", help="The topic in the model's Settings.")],
     subject: Annotated[
-        str | None, typer.Option(metavar="SUBJECT", help="Of this subject of the registry.")
+        str | None, typer.Option(metavar="SUBJECT", help="Generate from this subject.")
     ] = None,
     avro: Annotated[
-        Path | None, typer.Option("--avro", metavar="FILE", help="Of this .avsc file.")
+        Path | None, typer.Option("--avro", metavar="FILE", help="Generate from this .avsc file.")
     ] = None,
     version: Version = "latest",
     class_name: Annotated[
         str | None,
-        typer.Option(metavar="NAME", help="What to call the class; by default as the schema."),
+        typer.Option(metavar="NAME", help="The name of the class; by default the schema's."),
     ] = None,
     group: Annotated[
-        str | None, typer.Option(metavar="GROUP", help="The consumer group in its Settings.")
+        str | None,
+        typer.Option(metavar="GROUP", help="The consumer group in the model's Settings."),
     ] = None,
     output: Output = None,
     as_json: AsJson = False,
@@ -137,20 +138,20 @@ def generate_model(
     properties: Properties = None,
     config: PropertiesFile = None,
 ) -> None:
-    """Print a model as Python source, made of a schema."""
+    """Generate a model from a schema, and print its Python source."""
     if (subject is None) == (avro is None):
         raise typer.BadParameter("give either --subject or --avro")
     number = _number(version)
     if avro is not None:
         schema = _loaded(avro)
     else:
-        connected(None, registry_url, properties, config)
+        configure_connection(None, registry_url, properties, config)
         require_registry()
         schema = load_schema_from_registry(str(subject), number)
     source = generate_model_source(schema, topic, class_name, group)
     if output is not None:
         _write(output, source.rstrip("\n"))
-        _tell_written(output, as_json, topic=topic)
+        _report_written(output, as_json, topic=topic)
     elif as_json:
         answer({"topic": topic, "source": source})
     else:
@@ -163,8 +164,8 @@ def _loaded(path: Path) -> dict[str, Any]:
     except OSError as error:
         raise ConfigurationError(f"{path} cannot be read: {error.strerror}") from None
     except ValueError as error:
-        why = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
-        raise ConfigurationError(f"{path} cannot be read: {why}") from None
+        reason = "it is not UTF-8" if isinstance(error, UnicodeDecodeError) else str(error)
+        raise ConfigurationError(f"{path} cannot be read: {reason}") from None
 
 
 def _number(version: str) -> str | int:
@@ -172,7 +173,7 @@ def _number(version: str) -> str | int:
         return version
     if version.isascii() and version.isdecimal() and int(version) > 0:
         return int(version)
-    raise typer.BadParameter(f"--version is a number from 1, or latest, not {version!r}")
+    raise typer.BadParameter(f"--version must be a number from 1, or latest, got {version!r}")
 
 
 def _write(path: Path, text: str) -> None:
@@ -182,7 +183,7 @@ def _write(path: Path, text: str) -> None:
         fail(f"{path} cannot be written: {error.strerror}", ExitStatus.OUTPUT_FAILED)
 
 
-def _tell_written(path: Path, as_json: bool, **more: Any) -> None:
+def _report_written(path: Path, as_json: bool, **more: Any) -> None:
     if as_json:
         answer({**more, "output": str(path)})
     else:

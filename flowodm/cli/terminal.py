@@ -1,4 +1,4 @@
-"""What people and scripts read: stdout has the answer, stderr all that is said about it."""
+"""The output of a command: the answer on stdout, all messages on stderr."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from rich.console import Console
 from rich.highlighter import JSONHighlighter
 from rich.text import Text
 
-AsJson = Annotated[bool, typer.Option("--json", help="The answer as JSON, for scripts.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the answer as JSON, for scripts.")]
 
 
 @cache
 def out() -> Console:
-    """Where the answer goes: coloured on a terminal, unless NO_COLOR is set."""
+    """Return the console for the answer; it has colours on a terminal unless NO_COLOR is set."""
     return Console(highlight=False, soft_wrap=True)
 
 
 @cache
 def errors() -> Console:
-    """Where all else goes."""
+    """Return the console for messages."""
     return Console(stderr=True, highlight=False, soft_wrap=True)
 
 
 def say(text: str, style: str = "") -> None:
-    """Tell people something that is no part of the answer."""
+    """Print a message that is not part of the answer."""
     errors().print(Text(printable(text), style=style))
 
 
 def printable(text: str) -> str:
-    """Without what would command a terminal; records come from anywhere."""
+    """Escape control characters: text of a record could contain terminal commands."""
     return "".join(c if c.isprintable() or c in "\n\t" else _escaped(c) for c in text)
 
 
@@ -42,28 +42,28 @@ def _escaped(character: str) -> str:
 
 
 def complain(message: str) -> None:
-    """Say what went wrong, with the command's name in front as in any pipeline."""
+    """Print an error with the command's name in front, which tells it apart in a pipeline."""
     say(f"flowodm: {message}")
 
 
 def fail(message: str, status: int) -> NoReturn:
-    """Say why, and end the command."""
+    """Print an error, and end the command."""
     complain(message)
     raise typer.Exit(status)
 
 
-def counted(number: int, what: str) -> str:
-    """A number of things, in words."""
-    return f"1 {what}" if number == 1 else f"{number} {what}s"
+def counted(number: int, noun: str) -> str:
+    """Return a number and its noun, in the singular or plural."""
+    return f"1 {noun}" if number == 1 else f"{number} {noun}s"
 
 
-def dumped(value: Any, indent: int | None = None) -> str:
-    """JSON as scripts get it."""
+def json_text(value: Any, indent: int | None = None) -> str:
+    """Return a value as JSON text."""
     return json.dumps(value, ensure_ascii=False, indent=indent)
 
 
 def show_json(text: str, *, plain: bool) -> None:
-    """One piece of JSON, coloured on a terminal unless plain."""
+    """Print JSON, with colours on a terminal unless ``plain``."""
     if plain or not out().is_terminal:
         line(text)
     else:
@@ -71,11 +71,11 @@ def show_json(text: str, *, plain: bool) -> None:
 
 
 def answer(value: Any) -> None:
-    """The whole answer as JSON."""
-    line(dumped(value, indent=2))
+    """Print the whole answer as JSON."""
+    line(json_text(value, indent=2))
 
 
 def line(text: str) -> None:
-    """A line of the answer, there at once for whoever reads the pipe."""
+    """Print a line of the answer, at once also into a pipe."""
     sys.stdout.write(text + "\n")
     sys.stdout.flush()

@@ -99,5 +99,5 @@ def test_the_commands_print_what_the_page_says(terminal):
 def test_the_statuses_and_numbers_of_the_page_are_those_of_the_command():
     statuses = {int(number) for number in re.findall(r"^\| (\d+) \|", TEXT, flags=re.MULTILINE)}
     assert statuses == {status.value for status in ExitStatus}
-    words = f"given up after {connecting.PATIENCE:g} s (a registry after {REQUEST_TIMEOUT:g})"
+    words = f"given up after {connecting.ANSWER_TIMEOUT:g} s (a registry after {REQUEST_TIMEOUT:g})"
     assert words in TEXT.replace("\n", " ")

@@ -123,7 +123,7 @@ def test_models_that_are_written_as_json_are_left_out_and_that_is_said(registere
     upload(registered, "fits")
     for command in (["validate", "--registry"], ["check-compatibility"]):
         done = registered.runs(*command, "--models", "shop", "--json")
-        assert "shop:Note is left out: it is not written as Avro" in done.stderr
+        assert "shop:Note is skipped: it is not written as Avro" in done.stderr
         fate = {model["model"]: model["passed"] for model in done.told["models"]}
         assert fate == {"shop:Order": True, "shop:Wrong": False}
         assert done.status == ExitStatus.CONFIGURATION

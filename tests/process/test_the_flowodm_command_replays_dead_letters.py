@@ -92,9 +92,11 @@ def test_only_those_are_replayed_that_are_chosen(buried, kafka):
 
 def test_each_is_put_back_once(buried, kafka):
     first = buried.runs("dead-letters", "replay", buried.dead, "--max", "3")
-    assert first.stderr.splitlines()[-1] == "3 put back, 0 left for another replay, ended by --max"
+    assert (
+        first.stderr.splitlines()[-1] == "3 replayed, 0 left for another replay; stopped by --max"
+    )
     again = buried.runs("dead-letters", "replay", buried.dead)
-    assert again.stderr.splitlines()[-1] == "1 put back, 0 left for another replay"
+    assert again.stderr.splitlines()[-1] == "1 replayed, 0 left for another replay"
     assert end_offsets(kafka, buried.topic) == {0: 4}
     assert committed_offsets(kafka, f"{buried.dead}-replay", buried.dead) == {0: 4}
 

@@ -90,15 +90,27 @@ def test_a_wrong_command_line_is_status_2(shop, arguments):
 @pytest.mark.parametrize(
     ("arguments", "why"),
     [
-        (["consume", "shop:Order"], "no Kafka .*; here: --bootstrap-servers"),
-        (["produce", "shop:Order"], "no Kafka .*; here: --bootstrap-servers"),
-        (["dead-letters", "list", "orders.DLT"], "no Kafka .*; here: --bootstrap-servers"),
+        (
+            ["consume", "shop:Order"],
+            "no address of Kafka .*; for this command: --bootstrap-servers",
+        ),
+        (
+            ["produce", "shop:Order"],
+            "no address of Kafka .*; for this command: --bootstrap-servers",
+        ),
+        (
+            ["dead-letters", "list", "orders.DLT"],
+            "no address of Kafka .*; for this command: --bootstrap-servers",
+        ),
         (["consume", "shop:Ordr"], 'shop has no Ordr .*; did you mean "Order"'),
         (["validate", "--models", "shoppe", "--registry"], "there is no module shoppe"),
         (["produce", "shop:Order", "no.jsonl", "-b", "x"], "no.jsonl cannot be read"),
         (["generate-model", "--topic", "o", "--avro", "no.avsc"], "no.avsc cannot be read"),
         (["generate-model", "--topic", "o", "--avro", "shop.py"], "shop.py cannot be read: .*JSON"),
-        (["consume", "shop:Order", "-b", "x", "-X", "hunter2"], "-X, no. 1: write NAME=VALUE"),
+        (
+            ["consume", "shop:Order", "-b", "x", "-X", "hunter2"],
+            "-X, property 1: must be NAME=VALUE",
+        ),
         (["consume", "shop:Order", "-b", "x", "-X", "no.such=1"], "no.such"),
         (["consume", "shop:Order", "-b", "x", "--config", "no.cfg"], "no.cfg cannot be read"),
         *((arguments, "no schema registry: set SCHEMA_REG") for arguments in NEEDS_REGISTRY),

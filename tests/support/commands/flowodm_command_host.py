@@ -26,7 +26,7 @@ def run(request) -> None:
         os.close(opened)
     sys.stdin = open(0, closefd=False)  # noqa: SIM115 - the old one holds the next requests
     sys.argv = ["flowodm", *request["arguments"]]
-    connecting.PATIENCE = request["patience"]
+    connecting.ANSWER_TIMEOUT = request["patience"]
     dead_letter.ANSWER_TIMEOUT = request["patience"] / 2
     main()
 

@@ -70,14 +70,14 @@ def test_the_models_of_a_module_are_those_that_name_a_topic_each_once(shop):
 @pytest.mark.parametrize(
     ("reference", "why"),
     [
-        ("Order", "names no class of a module"),
-        (":Order", "names no class of a module"),
-        ("{}:", "names no class of a module"),
+        ("Order", "does not name a class in a module"),
+        (":Order", "does not name a class in a module"),
+        ("{}:", "does not name a class in a module"),
         ("no_such_shop:Order", "there is no module no_such_shop: install it, or run flowodm in"),
         ("{}.deeper:Order", "there is no module .*deeper"),
         ("{}:Ordr", 'has no Ordr .*; did you mean "Order"'),
-        ("{}:number", "is no subclass of FlowBaseModel"),
-        ("flowodm:FlowBaseModel", "is no subclass of FlowBaseModel"),
+        ("{}:number", "is not a subclass of FlowBaseModel"),
+        ("flowodm:FlowBaseModel", "is not a subclass of FlowBaseModel"),
     ],
 )
 def test_what_is_no_model_is_said_with_the_way_out(shop, reference, why):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowodm.cli.starting import Last, beginnings, parse_from
+from flowodm.cli.starting import Last, parse_from, start_offsets
 from flowodm.consumer.engine.start import Edge, Moment, Offsets
 
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
@@ -46,7 +46,7 @@ def test_a_time_without_a_zone_is_local():
 
 @pytest.mark.parametrize("text", ["", "later", "--1", "1.5", "15min", "0001-01-01", "٣", "-"])
 def test_anything_else_is_refused_with_what_there_is(text):
-    with pytest.raises(ValueError, match="none of: earliest, latest"):
+    with pytest.raises(ValueError, match="not one of: earliest, latest"):
         parse_from(text, NOW)
 
 
@@ -66,7 +66,7 @@ def nothing_at(_moment):
     ],
 )
 def test_each_partition_begins_within_what_it_holds(text, found):
-    assert beginnings(parse_from(text, NOW), EXTENTS, nothing_at) == found
+    assert start_offsets(parse_from(text, NOW), EXTENTS, nothing_at) == found
 
 
 def test_a_partition_without_a_record_after_the_time_begins_at_its_end():
@@ -77,7 +77,7 @@ def test_a_partition_without_a_record_after_the_time_begins_at_its_end():
         return {0: 15}
 
     start = parse_from("1h", NOW)
-    assert beginnings(start, EXTENTS, offsets_at) == {0: 15, 1: 0, 2: 7}
+    assert start_offsets(start, EXTENTS, offsets_at) == {0: 15, 1: 0, 2: 7}
     assert asked == [start.milliseconds]
 
 
@@ -86,4 +86,4 @@ def test_no_text_makes_it_fail_otherwise(text):
     try:
         parse_from(text, NOW)
     except ValueError as error:
-        assert "none of" in str(error)  # noqa: PT017 - most texts are refused, and some are not
+        assert "not one of" in str(error)  # noqa: PT017 - most texts are refused, and some are not
