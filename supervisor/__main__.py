@@ -24,9 +24,9 @@ def main() -> None:
     except KeyboardInterrupt:
         process.leave(process.INTERRUPTED, "interrupted")
     except ImportError:
-        from supervisor.check.conflicts import neighbours  # noqa: PLC0415 - they may be the reason
+        from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - they may be the reason
 
-        if not (others := neighbours()):
+        if not (others := conflicts()):
             raise
         process.leave(process.MIXED_UP, "\n".join(map(str, others)))
     except OSError as error:

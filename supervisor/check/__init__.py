@@ -1,1 +1,1 @@
-"""The command `check`: what a configuration comes to, found out before anything starts."""
+"""The command `check`: what a configuration means, and what is wrong, before a start."""

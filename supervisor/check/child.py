@@ -16,28 +16,28 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _EXPECTED = {"DefinitionError", "ConfigurationError", "SchemaValidationError"}
-"""Errors whose text says it all, by name: flowodm may be what cannot be imported."""
+"""Errors that are shown without their class; by name, as flowodm may fail to be imported."""
 
 
 def main(*, online: bool = False) -> None:
-    """Read Start frames from stdin, answer each with two lines on stdout: begun, and the answer.
+    """Read Start frames from stdin; for each write two lines to stdout: begun, and the answer.
 
-    Does not return: threads that the user's modules began may run for ever.
+    Does not return: threads that the user's modules have started may run for ever.
     """
     answers = os.fdopen(os.dup(1), "w", encoding="utf-8")
-    os.dup2(2, 1)  # what the user's modules print is no answer
+    os.dup2(2, 1)  # keeps what the user's modules print out of the answers
     broker = Broker() if online else None
     for frame in Decoder().feed(sys.stdin.buffer.read()):
         if isinstance(frame, Start):
             name = frame.identity.consumer
-            _say(answers, {"begun": name})
-            _say(answers, {"consumer": name, **_answer(frame, broker)})
+            _write(answers, {"begun": name})
+            _write(answers, {"consumer": name, **_answer(frame, broker)})
     for stream in (sys.stdout, sys.stderr):
         stream.flush()
     os._exit(0)
 
 
-def _say(answers: TextIO, answer: dict[str, object]) -> None:
+def _write(answers: TextIO, answer: dict[str, object]) -> None:
     answers.write(json.dumps(answer) + "\n")
     answers.flush()
 
@@ -46,25 +46,27 @@ def _answer(start: Start, broker: Broker | None) -> dict[str, object]:
     try:
         from supervisor.check.rehearsal import rehearse  # noqa: PLC0415 - its failure is an answer
 
-        found = rehearse(start, broker)
-    except BaseException as error:  # noqa: BLE001 - the last frame that can say what happened
-        return {"facts": {}, "problems": [_problem(error, start)], "properties": {}, "seen": None}
-    seen = None if found.seen is None else asdict(found.seen)
-    if seen is not None:
-        seen["error"] = Redactor(start.secrets)(seen["error"])
+        rehearsal = rehearse(start, broker)
+    except BaseException as error:  # noqa: BLE001 - nothing above could report it
+        return {"facts": {}, "problems": [_problem(error, start)], "properties": {}, "topics": None}
+    topics = None
+    if rehearsal.topics is not None:
+        topics = asdict(rehearsal.topics)
+        topics["error"] = Redactor(start.secrets)(topics["error"])
     return {
-        "facts": found.facts,
-        "problems": [_problem(error, start) for error in found.errors],
-        "properties": found.properties,
-        "seen": seen,
+        "facts": rehearsal.facts,
+        "problems": [_problem(error, start) for error in rehearsal.errors],
+        "properties": rehearsal.properties,
+        "topics": topics,
     }
 
 
 def _problem(error: BaseException, start: Start) -> str:
-    """What is wrong, beginning with the key if it is known."""
+    """Say what is wrong, with the key in front if it is known."""
     notes = "".join(f"; {note}" for note in getattr(error, "__notes__", ()))
     expected = any(kind.__name__ in _EXPECTED for kind in type(error).__mro__)
-    text = f"{'' if expected else f'{type(error).__name__}: '}{error}{notes}".strip()
+    text = f"{error}{notes}" if expected else f"{type(error).__name__}: {error}{notes}"
+    text = text.strip()
     options = start.kafka.get("options", {})
     if named := [name for name in options if f'"{name}"' in text]:
         text = f'kafka.options."{named[0]}": {text}'

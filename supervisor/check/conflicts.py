@@ -1,10 +1,10 @@
 """Other distributions in this environment that install packages of our names.
 
-PyPI has a "supervisor" of its own, the process manager. Installed beside this one, both put
-their files into one folder, and whichever came last has overwritten the other's. What breaks
-then, and where, says nothing of the reason.
+PyPI has another "supervisor", the process manager. If both are installed, both put their files
+into one folder, and the later one overwrites files of the earlier. What fails then, and where,
+does not show the reason.
 
-Only the metadata of what is installed is read, no code: 5 to 25 ms for 80 distributions.
+Only metadata of installed distributions is read, no code: 5 to 25 ms for 80 of them.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ _PACKAGE = re.compile(r"^(flowodm|supervisor)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
-class Neighbour:
-    """One of them.
+class Conflict:
+    """A distribution that has packages of our names.
 
     Attributes:
         name: The distribution's name.
         version: Its version.
-        folder: Where it is installed.
-        packages: The packages that both have.
+        folder: The folder that it is installed in.
+        packages: The packages that it shares with us.
     """
 
     name: str
@@ -43,21 +43,21 @@ class Neighbour:
         )
 
 
-def neighbours() -> list[Neighbour]:
-    """All of them; mostly none."""
-    found = {}
+def conflicts() -> list[Conflict]:
+    """Find all of them; usually there are none."""
+    by_place = {}
     for distribution in metadata.distributions():
         if not (packages := _packages(distribution)):
             continue
         name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
         if name not in {"", OURS}:
             folder = str(distribution.locate_file(""))
-            found[folder, name] = Neighbour(name, distribution.version, folder, packages)
-    return list(found.values())
+            by_place[folder, name] = Conflict(name, distribution.version, folder, packages)
+    return list(by_place.values())
 
 
 def _packages(distribution: metadata.Distribution) -> tuple[str, ...]:
-    """Which of our packages it has, by its list of files, or else by its list of packages."""
+    """Return which of our packages it has, by its list of files or else its list of packages."""
     files = distribution.read_text("RECORD")
     if files is not None:
         return tuple(sorted({match[2] for match in _FILE.finditer(files)}))

@@ -1,4 +1,4 @@
-"""What a rehearsed start found out, in the child of `check`."""
+"""A start without the network, and what it shows; in the child of `check`."""
 
 from __future__ import annotations
 
@@ -18,66 +18,68 @@ if TYPE_CHECKING:
     from supervisor.protocol import Start
     from supervisor.worker.topic_metadata import Broker
 
-_TOLD = ("group.protocol", HEARTBEAT, POLL, SESSION)
+_PROPERTIES = ("group.protocol", HEARTBEAT, POLL, SESSION)
+"""librdkafka properties that time-outs of the configuration are compared with."""
 
 
 @dataclass(slots=True)
 class Rehearsal:
-    """One consumer's.
+    """What the rehearsed start of one consumer has shown.
 
     Attributes:
-        facts: What it comes to, by caption.
+        facts: What the consumer does, by caption.
         errors: Everything that is wrong.
-        properties: Its librdkafka properties that others depend on.
-        seen: What the broker says; None if it was not asked.
+        properties: Its librdkafka properties of `_PROPERTIES`.
+        topics: The broker's answer about its topics; None if it was not asked.
     """
 
     facts: dict[str, str] = field(default_factory=dict)
     errors: list[BaseException] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
-    seen: TopicMetadata | None = None
+    topics: TopicMetadata | None = None
 
-    def tell(self, config: Mapping[str, Any]) -> None:
-        """Keep the properties that others depend on."""
-        self.properties = {name: str(config[name]) for name in _TOLD if name in config}
+    def keep_properties(self, config: Mapping[str, Any]) -> None:
+        """Keep the properties that time-outs are compared with."""
+        self.properties = {name: str(config[name]) for name in _PROPERTIES if name in config}
 
 
 def rehearse(start: Start, broker: Broker | None = None) -> Rehearsal:
-    """Do all that a start does but for the network: for `check`.
+    """Do all that a start does, except to connect.
 
     Args:
         start: What would be started.
-        broker: Asked for the topics too, if it is given.
+        broker: A broker to ask for the topics as well; None asks nobody.
     """
-    found = Rehearsal()
-    definition = Definition.resolve(start, found.errors)
+    rehearsal = Rehearsal()
+    definition = Definition.resolve(start, rehearsal.errors)
     if definition is None:
-        return found
-    with _kept(found.errors):
+        return rehearsal
+    with _collected(rehearsal.errors):
         codec_for(definition.model)
-    with _kept(found.errors):
+    with _collected(rehearsal.errors):
         loop = definition.loop()
-        found.facts["loop"] = type(loop).__name__
+        rehearsal.facts["loop"] = type(loop).__name__
         source = loop.options.source()
-        found.facts["topic"], found.facts["group"] = source.topic, loop.options.group
-        found.tell(source.config)
+        rehearsal.facts["topic"], rehearsal.facts["group"] = source.topic, loop.options.group
+        rehearsal.keep_properties(source.config)
         _try_properties(source.config)
         if broker is not None:
             topics = [source.topic, start.consumer.get("dead_letter_topic") or source.topic]
-            found.seen = broker.ask(topics, make_client, source.config)
-    return found
+            rehearsal.topics = broker.ask(topics, make_client, source.config)
+    return rehearsal
 
 
 @contextlib.contextmanager
-def _kept(errors: list[BaseException]) -> Iterator[None]:
+def _collected(errors: list[BaseException]) -> Iterator[None]:
+    """Add what is raised to the errors."""
     try:
         yield
-    except Exception as error:  # noqa: BLE001 - whatever it is, the operator is told
+    except Exception as error:  # noqa: BLE001 - the operator is told of any error
         errors.append(error)
 
 
 def _try_properties(config: dict[str, Any]) -> None:
-    """Let librdkafka look at every property; without a broker's address it connects to nobody."""
+    """Let librdkafka validate every property; without a broker's address it connects nowhere."""
     addresses = {"bootstrap.servers", "metadata.broker.list"}
     properties = {name: value for name, value in config.items() if name not in addresses}
     Clients().consumer({**properties, "log_level": 0}, ()).close()

@@ -1,7 +1,6 @@
-"""`flowodm-supervisor check`: what a configuration comes to, without starting anything.
+"""`flowodm-supervisor check`: what each consumer would do, and what is wrong with it.
 
-Handlers and models are imported in a child process, so that nothing of theirs, good or bad,
-happens in this one.
+Handlers and models are imported in a child process, so that their code has no effect in this one.
 """
 
 from __future__ import annotations
@@ -27,18 +26,19 @@ if TYPE_CHECKING:
 
 IMPORT_TIMEOUT = 60.0
 """Seconds that the imports of all consumers may take together."""
-_PROGRAM = "from supervisor.check.child import main; main"
+_CHILD = "from supervisor.check.child import main; main"
+"""Program of the child, but for the arguments."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """One consumer, checked.
+    """What the check of one consumer has shown.
 
     Attributes:
         consumer: Its name.
-        problems: All that is wrong with it, each with its place.
-        facts: What it comes to, by caption; empty if there are problems.
-        warnings: What works, but hardly as it is meant.
+        problems: Everything that is wrong with it, each with its key.
+        facts: What it does, by caption; empty if there are problems.
+        warnings: What works, but probably not as intended.
     """
 
     consumer: str
@@ -49,43 +49,44 @@ class Checked:
 
 @dataclass(frozen=True, slots=True)
 class _Answer:
-    """What the child says of a consumer."""
+    """What the child answers for a consumer; see `supervisor.check.rehearsal.Rehearsal`."""
 
     facts: dict[str, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     properties: dict[str, str] = field(default_factory=dict)
-    seen: dict[str, Any] | None = None
+    topics: dict[str, Any] | None = None
 
 
 def check(config: SupervisorConfig, *, online: bool = False) -> list[Checked]:
-    """Do all that a start of each consumer does but for the network, and say what it comes to.
+    """Do what a start of each consumer does, except to connect.
 
     Blocks for as long as the imports take, `IMPORT_TIMEOUT` at most.
 
     Args:
         config: The configuration.
-        online: Ask the brokers for the topics as well; `ONLINE_TIMEOUT` more at most.
+        online: Whether to ask the brokers for the topics as well, which takes `ONLINE_TIMEOUT`
+            more at most.
     """
-    told = _imported(config, online=online)
-    return [_checked(config, name, told[name]) for name in config.consumers]
+    answers = _ask_child(config, online=online)
+    return [_checked(config, name, answers[name]) for name in config.consumers]
 
 
 def _checked(config: SupervisorConfig, name: str, answer: _Answer) -> Checked:
     table = config.consumers[name]
-    seen = None if answer.seen is None else TopicMetadata(**answer.seen)
-    problems = [_placed(name, table, problem) for problem in answer.problems]
-    warnings = list(timeouts.of_consumer(config, name, answer.properties))
-    if seen is not None:
-        problems += map(str, topics.wrong(config, name, seen))
-        warnings += topics.doubtful(config, name, seen)
+    metadata = None if answer.topics is None else TopicMetadata(**answer.topics)
+    problems = [_with_key(name, table, problem) for problem in answer.problems]
+    warnings = list(timeouts.consumer_warnings(config, name, answer.properties))
+    if metadata is not None:
+        problems += map(str, topics.problems(config, name, metadata))
+        warnings += topics.warnings(config, name, metadata)
     if problems:
         return Checked(name, tuple(problems), warnings=tuple(warnings))
-    facts = {**answer.facts, **_facts(table, seen), "stop": _stop(config, name)}
+    facts = {**answer.facts, **_facts(table, metadata), "stop": _stop(config, name)}
     return Checked(name, facts=facts, warnings=tuple(warnings))
 
 
-def _placed(consumer: str, table: ConsumerTable, problem: str) -> str:
-    """A problem with its key in front."""
+def _with_key(consumer: str, table: ConsumerTable, problem: str) -> str:
+    """Put the key of a problem in front of it, unless it is there."""
     place = f"consumers.{consumer}"
     if problem.startswith("kafka.options."):
         own = any(problem.startswith(f'kafka.options."{name}"') for name in table.kafka.options)
@@ -93,7 +94,7 @@ def _placed(consumer: str, table: ConsumerTable, problem: str) -> str:
     return problem if problem.startswith((place, "kafka.")) else f"{place}: {problem}"
 
 
-def _imported(config: SupervisorConfig, *, online: bool) -> dict[str, _Answer]:
+def _ask_child(config: SupervisorConfig, *, online: bool) -> dict[str, _Answer]:
     timeout = IMPORT_TIMEOUT + (ONLINE_TIMEOUT if online else 0)
     frames = b"".join(
         encode(
@@ -105,7 +106,7 @@ def _imported(config: SupervisorConfig, *, online: bool) -> dict[str, _Answer]:
     )
     try:
         child = subprocess.run(  # noqa: S603 - our own interpreter and code
-            [sys.executable, "-c", f"{_PROGRAM}(online={online})"],
+            [sys.executable, "-c", f"{_CHILD}(online={online})"],
             input=frames,
             stdout=subprocess.PIPE,
             timeout=timeout,
@@ -118,11 +119,17 @@ def _imported(config: SupervisorConfig, *, online: bool) -> dict[str, _Answer]:
     return _answers(child.stdout, end, config)
 
 
-def _answers(told: bytes, end: str, config: SupervisorConfig) -> dict[str, _Answer]:
-    """What the child said of each consumer; `end` is what became of the one it was at."""
+def _answers(output: bytes, end: str, config: SupervisorConfig) -> dict[str, _Answer]:
+    """Read the child's answer for each consumer.
+
+    Args:
+        output: What the child has written.
+        end: How the child ended, for the consumers that it did not answer for.
+        config: The configuration, with all consumers.
+    """
     answers: dict[str, _Answer] = {}
     begun = ""
-    for line in told.splitlines():
+    for line in output.splitlines():
         answer = json.loads(line)
         begun = answer.pop("begun", begun)
         if "consumer" in answer:
@@ -130,92 +137,97 @@ def _answers(told: bytes, end: str, config: SupervisorConfig) -> dict[str, _Answ
             answers[consumer] = _Answer(**answer)
     for name in config.consumers:
         if name == begun or not begun:
-            problem = f"importing what it names {end}"
+            problem = f"importing its code {end}"
         else:
-            problem = f"was not looked at: importing what consumers.{begun} names {end}"
+            problem = f"was not checked: importing the code of consumers.{begun} {end}"
         answers.setdefault(name, _Answer(problems=[problem]))
     return answers
 
 
-def workers(table: ConsumerTable, seen: TopicMetadata | None = None) -> str:
-    """How many workers a consumer has, and what each of them holds.
+def workers(table: ConsumerTable, metadata: TopicMetadata | None = None) -> str:
+    """Say how many workers a consumer has, and which partitions they consume.
 
     Args:
         table: The consumer.
-        seen: What the broker says of its topic, if it was asked.
+        metadata: The broker's answer about its topic, if it was asked.
     """
     size = table.partitions_per_worker
-    if size is not None and seen is None:
+    if size is not None and metadata is None:
         return f"as many as the topic needs with {size} partitions pinned to each"
     if table.pinned is None:
         return f"{table.workers or 1}, sharing the group's partitions ({table.membership})"
-    groups = table.slots(None if seen is None else seen.partitions[seen.topic])
-    told = "; ".join(", ".join(map(str, group)) for group in groups if group is not None)
+    groups = table.slots(None if metadata is None else metadata.partitions[metadata.topic])
+    partitions = "; ".join(", ".join(map(str, group)) for group in groups if group is not None)
     more = ", and more when the topic grows" if size is not None else ""
-    return f"{len(groups)}, pinned to partitions {told}{more}"
+    return f"{len(groups)}, pinned to partitions {partitions}{more}"
 
 
-def _facts(table: ConsumerTable, seen: TopicMetadata | None) -> dict[str, str]:
+def _facts(table: ConsumerTable, metadata: TopicMetadata | None) -> dict[str, str]:
     facts = {
-        "workers": workers(table, seen),
+        "workers": workers(table, metadata),
         "delivery": guarantee(table),
         "failures": failures(table),
     }
     if table.batch_size is not None:
-        wait = 0.1 if table.batch_timeout is None else table.batch_timeout
-        facts["batches"] = f"up to {table.batch_size} messages, or what came within {wait:g} s"
+        wait = table.effective("batch_timeout")
+        facts["batches"] = f"up to {table.batch_size} messages, or those of {wait:g} s"
     if table.start_from is not None:
-        facts["starts"] = f"{start(table.start_from)}, where nothing is committed"
+        facts["starts"] = f"{start(table.start_from)}, if nothing is committed"
     return facts
 
 
 def _stop(config: SupervisorConfig, name: str) -> str:
     drain, kill = config.drain_timeout_of(name), config.supervisor.kill_delay
     return (
-        f"handlers get {seconds(drain)} to finish, SIGTERM comes after that, and SIGKILL "
-        f"{seconds(kill)} later"
+        f"handlers get {seconds(drain)} to finish, SIGTERM follows, and SIGKILL {seconds(kill)} "
+        "later"
     )
 
 
 def guarantee(table: ConsumerTable) -> str:
-    """A consumer's delivery guarantee, with the number that a crash costs."""
+    """State a consumer's delivery guarantee, with what a crash loses or repeats."""
     if table.commit_strategy == "after_processing":
-        interval = 1.0 if table.commit_interval is None else table.commit_interval
+        interval = table.effective("commit_interval")
         return (
             "at least once: committed after processing; a crash of a worker loses nothing, and "
             f"repeats what it handled since its last commit, {interval:g} s at most while Kafka "
-            "answers, and what it had in hand; a stop repeats nothing"
+            "answers, and what was in flight; a stop repeats nothing"
         )
-    ahead = 0.1 if table.commit_ahead is None else table.commit_ahead
-    lost = f"what was committed ahead, about {ahead * 1000:g} ms of work"
+    ahead = table.effective("commit_ahead")
+    lost = f" and what was committed ahead, about {ahead * 1000:g} ms of work" if ahead else ""
     return (
         "at most once: committed before processing; a crash of a worker repeats nothing, and "
-        f"loses what it had in hand{f' and {lost}' if ahead else ''}; a stop loses nothing"
+        f"loses what was in flight{lost}; a stop loses nothing"
     )
 
 
 def failures(table: ConsumerTable) -> str:
-    """What becomes of a record whose handler raises."""
-    first = _retries(table)
-    handled = f"{table.error_handler} gets it" if table.error_handler else ""
+    """Say what happens to a message whose handler raises."""
+    retries = _retries(table)
     if table.dead_letter_topic:
-        then = f", then {handled}" if handled else ""
-        limit = 0.5 if table.dead_letter_limit is None else table.dead_letter_limit
-        stop = (
-            f"; the worker stops if more than {limit * 100:g}% of 100 in a row do"
-            if limit < 1
-            else ""
-        )
-        return f"{first}a copy goes to {table.dead_letter_topic}{then}{stop}"
-    if handled:
-        return f"{first}{handled}"
+        return f"{retries}{_dead_letters(table)}"
+    if table.error_handler:
+        return f"{retries}{table.error_handler} is called"
     default = "stop" if table.commit_strategy == "after_processing" else "skip"
     if (table.on_failure or default) == "stop":
-        return f"{first}the worker stops; the record is not committed"
-    return f"{first}it is logged, counted and skipped"
+        return f"{retries}the worker stops; the message is not committed"
+    return f"{retries}it is logged, counted and skipped"
+
+
+def _dead_letters(table: ConsumerTable) -> str:
+    text = f"a copy goes to {table.dead_letter_topic}"
+    if table.error_handler:
+        text += f", then {table.error_handler} is called"
+    limit = table.effective("dead_letter_limit")
+    if limit < 1:
+        text += (
+            f"; the worker stops if more than {limit * 100:g}% of the last 100 messages go there"
+        )
+    return text
 
 
 def _retries(table: ConsumerTable) -> str:
+    """Say what comes before the last failure; "" for nothing."""
     if not table.max_retries:
         return ""
     only = f" of {', '.join(table.retry_on)}" if table.retry_on else ""
@@ -225,10 +237,10 @@ def _retries(table: ConsumerTable) -> str:
 
 
 def start(position: StartPosition) -> str:
-    """Where a group begins, in words."""
+    """Say where a group begins."""
     match position:
         case datetime():
-            return f"with the first record from {position.isoformat()} on"
+            return f"at the first record since {position.isoformat()}"
         case int():
             return f"at offset {position}"
         case dict():

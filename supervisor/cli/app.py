@@ -130,7 +130,7 @@ def run(file: ConfigFile) -> None:
     supervisor.log_format). Modules that FILE names are looked for in this directory first.
     """
     serve_as_init()
-    from supervisor.check.conflicts import neighbours  # noqa: PLC0415 - as above
+    from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - as above
     from supervisor.daemon import StartError  # noqa: PLC0415 - `--help` is quick without it
 
     config = load(file)
@@ -140,7 +140,7 @@ def run(file: ConfigFile) -> None:
         fields={"pid": os.getpid()},
         secrets=[*config.secrets(), *of_environment(os.environ)],
     )
-    for other in neighbours():
+    for other in conflicts():
         logging.getLogger("supervisor").warning("%s", other)
     try:
         report = asyncio.run(_run(file, config))

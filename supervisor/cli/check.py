@@ -86,7 +86,7 @@ class _Found:
     @classmethod
     def of(cls, config: SupervisorConfig, *, online: bool) -> _Found:
         from supervisor.check import timeouts  # noqa: PLC0415 - `--help` is quick without it
-        from supervisor.check.conflicts import neighbours  # noqa: PLC0415 - as above
+        from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - as above
         from supervisor.check.report import check as check_config  # noqa: PLC0415 - as above
 
         checked = check_config(config, online=online)
@@ -94,8 +94,8 @@ class _Found:
         problems = dict.fromkeys(text for consumer in checked for text in consumer.problems)
         found = cls([_split(problem) for problem in problems])
         found.checked, found.stop = checked, timeouts.stop_seconds(config)
-        found.warnings += (Problem("environment", str(other)) for other in neighbours())
-        found.warnings += timeouts.of_fleet(config)
+        found.warnings += (Problem("environment", str(other)) for other in conflicts())
+        found.warnings += timeouts.fleet_warnings(config)
         found.warnings += (warning for consumer in checked for warning in consumer.warnings)
         found.warnings = list(dict.fromkeys(found.warnings))
         return found

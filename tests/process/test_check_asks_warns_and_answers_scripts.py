@@ -132,7 +132,7 @@ def test_online_topics_and_partitions_are_looked_at_and_no_topic_is_made(command
             assert "the topic nowhere does not exist" in done.stderr
         done = command(text + "partition_groups = [[0, 1, 2], [3, 4]]\n", "check", "--online")
         assert done.returncode == ExitStatus.CONFIGURATION
-        assert "partition_groups: names partitions that orders does not have: 4" in done.stderr
+        assert "partition_groups: has partitions that orders does not have: 4" in done.stderr
 
 
 @pytest.fixture

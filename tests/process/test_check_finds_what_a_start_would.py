@@ -214,11 +214,11 @@ def test_what_a_loop_or_librdkafka_refuses_is_reported_for_each_consumer_with_it
 def test_what_a_loop_takes_is_no_problem_and_is_explained(check):
     status, facts, problems = check(**FIT)
     assert (status, problems) == (ExitStatus.CLEAN, [])
-    assert facts["starts"] == "at the latest record, where nothing is committed"
-    assert facts["batches"] == "up to 9 messages, or what came within 0.1 s"
+    assert facts["starts"] == "at the latest record, if nothing is committed"
+    assert facts["batches"] == "up to 9 messages, or those of 0.1 s"
     assert facts["failures"] == (
         "1 retry of OSError, mine:UnavailableError, then a copy goes to dead, then mine:three "
-        "gets it; the worker stops if more than 50% of 100 in a row do"
+        "is called; the worker stops if more than 50% of the last 100 messages go there"
     )
 
 

@@ -153,7 +153,7 @@ def test_check_imports_in_a_child_and_says_what_each_consumer_does(tmp_path):
         ("def f(:\n", "importing shop failed: SyntaxError"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
         ("raise OSError('no database')", "OSError: no database; consumers.orders.model: raised"),
-        ("import os; os._exit(9)", "importing what it names ended the process, with exit status 9"),
+        ("import os; os._exit(9)", "importing its code ended the process, with exit status 9"),
     ],
 )
 def test_check_says_what_cannot_be_imported(module, words, tmp_path):
@@ -255,11 +255,11 @@ def test_check_says_which_consumer_ended_the_process_and_which_were_not_looked_a
     (tmp_path / "ends.py").write_text("import os; os._exit(9)")
     done = command("check", "fleet.toml", cwd=tmp_path)
     assert done.returncode == ExitStatus.CONFIGURATION
-    ended = "names ended the process, with exit status 9"
+    ended = "ended the process, with exit status 9"
     guilty, innocent, _ = done.stderr.splitlines()
-    assert guilty == f"fleet.toml: consumers.guilty: importing what it {ended}"
-    not_looked_at = "fleet.toml: consumers.innocent: was not looked at: importing what "
-    assert innocent == f"{not_looked_at}consumers.guilty {ended}"
+    assert guilty == f"fleet.toml: consumers.guilty: importing its code {ended}"
+    not_checked = "fleet.toml: consumers.innocent: was not checked: importing the code of "
+    assert innocent == f"{not_checked}consumers.guilty {ended}"
     assert done.stdout.startswith("first\n")
 
 

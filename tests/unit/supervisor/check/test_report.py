@@ -25,23 +25,29 @@ LETTERS = {"dead_letter_topic": "dead"}
     ("written", "words"),
     [
         ({}, "it is logged, counted and skipped"),
-        ({"on_failure": "stop"}, "the worker stops; the record is not committed"),
-        (AFTER, "the worker stops; the record is not committed"),
+        ({"on_failure": "stop"}, "the worker stops; the message is not committed"),
+        (AFTER, "the worker stops; the message is not committed"),
         ({**AFTER, "on_failure": "skip"}, "it is logged, counted and skipped"),
-        ({"error_handler": "a:e"}, "a:e gets it"),
+        ({"error_handler": "a:e"}, "a:e is called"),
         ({"max_retries": 0, "retry_on": ["OSError"]}, "it is logged, counted and skipped"),
         ({"max_retries": 1}, "1 retry, then it is logged, counted and skipped"),
         (
             {"max_retries": 3, "retry_on": ["OSError", "a:E"], "never_retry": ["a:F"]},
             "3 retries of OSError, a:E, never of a:F, then it is logged, counted and skipped",
         ),
-        (LETTERS, "a copy goes to dead; the worker stops if more than 50% of 100 in a row do"),
+        (
+            LETTERS,
+            (
+                "a copy goes to dead; the worker stops if more than 50% of the last 100 messages "
+                "go there"
+            ),
+        ),
         ({**LETTERS, "dead_letter_limit": 1}, "a copy goes to dead"),
         (
             {**LETTERS, "dead_letter_limit": 0.005, "error_handler": "a:e"},
             (
-                "a copy goes to dead, then a:e gets it; the worker stops if more than 0.5% of 100 "
-                "in a row do"
+                "a copy goes to dead, then a:e is called; the worker stops if more than 0.5% of "
+                "the last 100 messages go there"
             ),
         ),
     ],
@@ -54,7 +60,7 @@ def test_what_becomes_of_a_failed_record(written, words):
     ("written", "words"),
     [
         ({}, "about 100 ms of work"),
-        ({"commit_ahead": 0}, "loses what it had in hand; a stop loses nothing"),
+        ({"commit_ahead": 0}, "loses what was in flight; a stop loses nothing"),
         (AFTER, "1 s at most"),
         ({**AFTER, "commit_interval": "5s"}, "5 s at most"),
     ],
@@ -69,7 +75,7 @@ def test_the_delivery_guarantee_says_what_a_crash_costs(written, words):
         ("earliest", "at the earliest record"),
         (42, "at offset 42"),
         ({3: 7, 0: 100}, "at offset 100 of partition 0, 7 of partition 3"),
-        (datetime(2026, 1, 31, 8, tzinfo=UTC), "with the first record from 2026-01-31T08:00:00+00"),
+        (datetime(2026, 1, 31, 8, tzinfo=UTC), "at the first record since 2026-01-31T08:00:00+00"),
     ],
 )
 def test_where_a_group_begins(position, words):

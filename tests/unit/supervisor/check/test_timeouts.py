@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.check.timeouts import of_consumer, of_fleet, stop_seconds
+from supervisor.check.timeouts import consumer_warnings, fleet_warnings, stop_seconds
 from supervisor.config.config import SupervisorConfig
 from supervisor.config.values import seconds
 
@@ -18,14 +18,14 @@ def config(supervisor=None, **orders):
 
 def test_the_defaults_are_no_reason_for_a_warning():
     made = config()
-    assert list(of_fleet(made)) == []
-    assert list(of_consumer(made, "orders", {})) == []
+    assert list(fleet_warnings(made)) == []
+    assert list(consumer_warnings(made, "orders", {})) == []
     long_running = {
         "session.timeout.ms": "300000",
         "heartbeat.interval.ms": "3000",
         "max.poll.interval.ms": "600000",
     }
-    assert list(of_consumer(made, "orders", long_running)) == []
+    assert list(consumer_warnings(made, "orders", long_running)) == []
 
 
 @pytest.mark.parametrize(
@@ -72,8 +72,8 @@ def test_the_defaults_are_no_reason_for_a_warning():
             {"session.timeout.ms": "8000"},
             'consumers.orders.kafka.options."heartbeat.interval.ms"',
             (
-                "3s is more than a third of session.timeout.ms (8s): a lost heartbeat or two, and "
-                "the worker is removed from its group; write 2667 at most"
+                "3s is more than a third of session.timeout.ms (8s): the worker is removed from "
+                "its group when one or two heartbeats are lost; write 2667 at most"
             ),
         ),
         (
@@ -85,7 +85,9 @@ def test_the_defaults_are_no_reason_for_a_warning():
     ],
 )
 def test_each_broken_link_is_named_with_what_to_write_instead(orders, properties, key, words):
-    warnings = [w for w in of_consumer(config(**orders), "orders", properties) if w.key == key]
+    warnings = [
+        w for w in consumer_warnings(config(**orders), "orders", properties) if w.key == key
+    ]
     assert words in "".join(map(str, warnings))
 
 
@@ -98,11 +100,11 @@ def test_each_broken_link_is_named_with_what_to_write_instead(orders, properties
     ],
 )
 def test_sessions_of_those_who_have_none_are_not_looked_at(orders, properties):
-    assert list(of_consumer(config(**orders), "orders", properties)) == []
+    assert list(consumer_warnings(config(**orders), "orders", properties)) == []
 
 
 def test_a_kill_delay_without_room_for_a_commit_is_warned_of():
-    (warning,) = of_fleet(config({"kill_delay": "100ms"}))
+    (warning,) = fleet_warnings(config({"kill_delay": "100ms"}))
     assert str(warning).startswith("supervisor.kill_delay: 100ms is too short")
 
 

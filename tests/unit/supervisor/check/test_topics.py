@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from supervisor.check.topics import doubtful, wrong
+from supervisor.check.topics import problems, warnings
 from supervisor.config.config import SupervisorConfig
 from supervisor.config.topic_size import TopicMetadata
 
@@ -11,8 +11,8 @@ def judged(seen, **orders):
     """Problems and warnings."""
     table = {"model": "a:B", "handler": "a:b", **orders}
     config = SupervisorConfig.model_validate({"consumers": {"orders": table}})
-    found = (judge(config, "orders", seen) for judge in (wrong, doubtful))
-    return tuple([str(problem) for problem in problems] for problems in found)
+    found = (judge(config, "orders", seen) for judge in (problems, warnings))
+    return tuple([str(problem) for problem in judgement] for judgement in found)
 
 
 def test_a_topic_with_a_partition_for_each_worker_is_fine():
@@ -40,17 +40,17 @@ def test_partitions_that_are_not_there_are_a_problem_and_forgotten_ones_a_warnin
     )
     assert problems == [
         (
-            "consumers.orders.partition_groups: names partitions that t does not have: 3, 5; it "
+            "consumers.orders.partition_groups: has partitions that t does not have: 3, 5; it "
             "has 0 to 2; remove them, or add partitions to the topic"
         ),
         (
-            "consumers.orders.start_from: names partitions that t does not have: 3; it has 0 to 2; "
+            "consumers.orders.start_from: has partitions that t does not have: 3; it has 0 to 2; "
             "remove them, or add partitions to the topic"
         ),
     ]
     assert warnings == [
         (
-            "consumers.orders.partition_groups: leaves partitions of t to nobody: 1, 2; add them "
+            "consumers.orders.partition_groups: leaves out partitions of t: 1, 2; add them "
             "to a group, unless another supervisor has them"
         )
     ]
