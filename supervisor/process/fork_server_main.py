@@ -7,12 +7,14 @@ issue 2374).
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
 import signal
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 from multiprocess import forkserver
 
@@ -43,9 +45,23 @@ def serve(listener_fd: int, alive_fd: int, address: str, modules: list[str]) -> 
     # A service manager may signal every process, but the server has to reap the last worker;
     # then it exits by itself.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    _keep_exit_functions()
     try:
         forkserver.main(listener_fd, alive_fd, [])
     finally:
         with contextlib.suppress(OSError):
             Path(address).unlink(missing_ok=True)
             Path(address).parent.rmdir()
+
+
+def _keep_exit_functions() -> None:
+    """Let a forked worker run the exit functions of the modules imported here.
+
+    On Python 3.13 and newer `multiprocess` clears them in the child. Logging's own is one of
+    them: without it the last lines of a worker's log are lost.
+    """
+    forkserver.atexit = SimpleNamespace(
+        _clear=lambda: None,
+        register=atexit.register,
+        _run_exitfuncs=atexit._run_exitfuncs,  # noqa: SLF001 - as `multiprocess` calls it
+    )
