@@ -45,8 +45,9 @@ async def thirty_restarts():
         server = supervisor._fleet._server.pid
         at_first, servers_at_first = open_files(), open_files(server)
         await until(lambda: slots(supervisor)["bad/0"]["restarts"] >= 2 + RESTARTS, "more often")
-        assert open_files() <= at_first + 6, "three descriptors a live worker, two of them at most"
-        assert open_files(server) <= servers_at_first + 4
+        # Three descriptors a live worker, two of them at most; a busy machine is slow to close.
+        await until(lambda: open_files() <= at_first + 6, "the supervisor holds no more")
+        await until(lambda: open_files(server) <= servers_at_first + 4, "its server neither")
     assert open_files() == before
     assert not alive(server)
 
