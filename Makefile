@@ -77,9 +77,10 @@ lock:  ## resolve constraints.txt, and what of it the image has, anew (needs uv)
 		--no-emit-find-links --no-strip-extras --no-annotate --no-header --constraints constraints.txt \
 		pyproject.toml --output-file deploy/container/requirements.txt
 
-reference: $(VENV)/.installed-editable  ## write config/reference.toml and the manual pages anew
+reference: $(VENV)/.installed-editable  ## write config/reference.toml, the manual pages and the docs' tables anew
 	$(BIN)/python -m supervisor.config.reference > config/reference.toml
 	$(BIN)/python docs/man/generate.py
+	$(BIN)/python docs/tables.py
 
 # MkDocs' theme warns of a MkDocs 2 that is not used here.
 docs docs-serve: export NO_MKDOCS_2_WARNING := 1

@@ -61,8 +61,8 @@ class LoopOptions:
     """The options of a loop: each is declared here, and nowhere else.
 
     From these fields come the defaults, the checks, ``help(ConsumerLoop)`` and the table in
-    docs/options.md. The types of the constructors' arguments stand in `arguments` and in the
-    constructors, for type checkers and editors; a test compares them.
+    docs/options.md. For type checkers and editors the arguments' types stand in `keywords` and in
+    the constructors once more; a test compares them.
     """
 
     model: type[FlowBaseModel] = option(
@@ -71,8 +71,8 @@ class LoopOptions:
     )
     handler: Callable[..., Any] = option(
         REQUIRED,
-        "Called with each message, or with (message, context). If it raises, that attempt at the "
-        "message has failed.",
+        "The loop calls it with each message, or with (message, context) if it takes both. If it "
+        "raises, that attempt at the message has failed.",
     )
     settings: BaseSettings = option(
         REQUIRED,
@@ -85,17 +85,17 @@ class LoopOptions:
     )
     error_handler: Callable[[Exception, Message, Any], Any] | None = option(
         None,
-        "Called with (error, Kafka message, message or None) after the last attempt. When it "
-        "returns, the message is settled; if it raises, the loop stops.",
+        "The loop calls it with (error, Kafka message, message or None) after the last attempt. If "
+        "it returns, the message is settled; if it raises, the loop stops.",
         called_with=("error", "raw_message", "message"),
     )
     on_startup: Callable[[], Any] | None = option(
-        None, "Called before the loop joins its group.", called_with=()
+        None, "The loop calls it before it joins its group.", called_with=()
     )
     on_shutdown: Callable[[], Any] | None = option(
         None,
-        "Called after the last commit and before the consumer is closed, also if `on_startup` "
-        "raised.",
+        "The loop calls it after the last commit and before it closes the consumer, also if "
+        "`on_startup` raised.",
         called_with=(),
     )
     commit_strategy: CommitStrategy = option(
@@ -121,17 +121,17 @@ class LoopOptions:
     )
     max_concurrent: int = option(
         1,
-        "Handlers that run at the same time: more than one in threads, or as tasks of "
-        "AsyncConsumerLoop.",
+        "Handlers that run at the same time. ConsumerLoop runs more than one in threads, "
+        "AsyncConsumerLoop in tasks.",
         async_default=10,
         unit="handlers",
         allowed=Range(1),
     )
     ordering: Ordering = option(
         Ordering.PARTITION,
-        'Which messages are handled one after the other: those of a "partition", those of a "key" '
-        '(messages without a key in any order), or none ("unordered"). With `batch_size` it is '
-        '"partition" by default, and may not be "key".',
+        'The loop handles one after the other the messages of each "partition", those of each '
+        '"key" (messages without a key in any order), or none ("unordered"). With `batch_size` it '
+        'is "partition" by default, and may not be "key".',
         async_default=Ordering.KEY,
         choices=Ordering,
     )
@@ -154,7 +154,7 @@ class LoopOptions:
     )
     retry_jitter: float = option(
         0.0,
-        "Each delay is shortened at random, by this share of it at most.",
+        "The loop shortens each delay at random, by this share of it at most.",
         unit="share",
         allowed=SHARE,
     )
@@ -191,7 +191,6 @@ class LoopOptions:
     batch_size: int | None = option(
         None,
         "The handler gets lists of up to this many messages, each list from one partition.",
-        default_words="single messages",
         unit="messages",
         allowed=Range(1),
     )
@@ -200,14 +199,15 @@ class LoopOptions:
     )
     tombstone_handler: Callable[[MessageContext], Any] | None = option(
         None,
-        "Called with the context of each record that has no value. Without it such a record is "
-        "counted and passed over.",
+        "The loop calls it with the context of each record that has no value. Without it, the loop "
+        "counts such a record and passes over it.",
         called_with=("context",),
     )
     header_filter: Callable[[dict[str, bytes | None]], Any] | None = option(
         None,
-        "Called with the headers of each record as a dict, before the record is decoded. If it "
-        "returns something false, the record is counted as filtered and passed over.",
+        "The loop calls it with the headers of each record as a dict, before it decodes the "
+        "record. If it returns something false, the loop counts the record as filtered and passes "
+        "over it.",
         called_with=("headers",),
     )
     start_from: StartFrom | None = option(
@@ -240,8 +240,8 @@ class LoopOptions:
     )
     partitions: tuple[int, ...] | None = option(
         None,
-        "Exactly these partitions are consumed, without group membership; offsets are committed "
-        "under the group's name all the same.",
+        "The loop consumes exactly these partitions, without group membership. It still commits "
+        "offsets under the group's name.",
         default_words="the group assigns them",
         convert=different_numbers,
     )
@@ -253,7 +253,9 @@ class LoopOptions:
     consumer_config: dict[str, Any] = option(
         {}, "Further properties of librdkafka's consumer.", secret=True
     )
-    observers: Sequence[Observer] = option((), "Called with every event; see `flowodm.events`.")
+    observers: Sequence[Observer] = option(
+        (), "The loop calls each of them with every event; see `flowodm.events`."
+    )
     handle_signals: bool = option(
         True, "Whether run() stops on SIGTERM and SIGINT, where it runs in the main thread."
     )

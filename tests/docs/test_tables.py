@@ -1,0 +1,50 @@
+"""The tables that `make reference` writes into the pages are current."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from flowodm.consumer.options.loop_options import OPTIONS
+
+DOCS = Path(__file__).parents[2] / "docs"
+PAGES = sorted(DOCS.glob("*.md"))
+
+
+@pytest.fixture(scope="module")
+def tables():
+    """docs/tables.py, which is no module of a package."""
+    spec = importlib.util.spec_from_file_location("tables", DOCS / "tables.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_pages_hold_what_the_code_says_now(tables):
+    old = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        if tables.renewed(text) != text:
+            old.append(page.name)
+    assert old == [], "run `make reference`"
+
+
+def test_each_table_has_one_place(tables):
+    places = Counter()
+    for page in PAGES:
+        places.update(re.findall("<!-- table: (.+) -->", page.read_text(encoding="utf-8")))
+    assert places == dict.fromkeys(tables.TABLES, 1)
+
+
+def test_every_row_has_as_many_cells_as_the_head(tables):
+    for name, make in tables.TABLES.items():
+        cells = {len(re.findall(r"(?<!\\)\|", line)) for line in make().splitlines()}
+        assert len(cells) == 1, name
+
+
+def test_the_table_of_options_has_each_of_them_once(tables):
+    assert re.findall(r"^\| `(\w+)` \|", tables.loop_options(), re.MULTILINE) == list(OPTIONS)
