@@ -280,7 +280,7 @@ class Codec(Generic[M]):
         )
         if missing:
             _log.warning(
-                "%s: not written, since subject %s has no such fields in its latest schema %d: %s",
+                "%s: the latest schema of subject %s (id %d) has no %s: not written",
                 self.model.__name__,
                 self.subject,
                 schema_id,

@@ -1,7 +1,7 @@
-"""A schema that refers to others, made into one that stands alone. Pure.
+"""Turn a schema that refers to others into one that stands alone. Pure.
 
-Source of the rules: "Names" in the Avro specification; a name that its namespace does not have
-is looked for without a namespace, as Java's parser does it.
+Source of the rules: "Names" in the Avro specification. A name that is not in its namespace is
+looked for without a namespace, as Java's parser does it.
 """
 
 from __future__ import annotations
@@ -14,9 +14,11 @@ _PRIMITIVES = frozenset(
 )
 _NAMED = frozenset({"record", "error", "enum", "fixed"})
 
-#: Where names without a namespace move to once others have one: from inside a namespace nobody
-#: could refer to them.
-_NOWHERE = "_"
+_NO_NAMESPACE = "_"
+"""The namespace of names without one, if others have one.
+
+From inside a namespace, nothing can refer to a name without one.
+"""
 
 
 class UndefinedNameError(Exception):
@@ -24,37 +26,38 @@ class UndefinedNameError(Exception):
 
 
 def standalone(schema: Any, referenced: list[Any]) -> Any:
-    """The schema with each type of its references defined where it is first used.
+    """Return the schema with each referenced type defined at its first use.
 
-    Bytes mean the same under both. All names become full names; a type without a namespace
-    gets one where other types have one.
+    Bytes mean the same under both schemas. All names become full names. A type without a
+    namespace gets one if other types have one.
 
     Args:
-        schema: As JSON data.
+        schema: The schema, as JSON data.
         referenced: The schemas it refers to, and those that they refer to, in any order.
 
     Raises:
-        UndefinedNameError: A name is defined nowhere.
+        UndefinedNameError: A name is not defined in any of the schemas.
     """
-    known: dict[str, tuple[Any, str]] = {}
+    definitions: dict[str, tuple[Any, str]] = {}
     for other in (schema, *referenced):
-        _find_definitions(other, "", known)
-    return _Inliner(known).walk(schema, "")
+        _collect_definitions(other, "", definitions)
+    return _Inliner(definitions).walk(schema, "")
 
 
-def _find_definitions(schema: Any, space: str, known: dict[str, tuple[Any, str]]) -> None:
+def _collect_definitions(schema: Any, space: str, definitions: dict[str, tuple[Any, str]]) -> None:
+    """Add every definition by its full name, with the namespace around it."""
     if isinstance(schema, list):
         for branch in schema:
-            _find_definitions(branch, space, known)
+            _collect_definitions(branch, space, definitions)
     elif isinstance(schema, dict):
         if _is_definition(schema):
-            name = _full(schema, space)
-            known.setdefault(name, (schema, space))
+            name = _full_name(schema, space)
+            definitions.setdefault(name, (schema, space))
             space = name.rpartition(".")[0]
         for field in schema.get("fields", ()):
-            _find_definitions(field.get("type"), space, known)
+            _collect_definitions(field.get("type"), space, definitions)
         for inner in ("type", "items", "values"):
-            _find_definitions(schema.get(inner), space, known)
+            _collect_definitions(schema.get(inner), space, definitions)
 
 
 def _is_definition(schema: dict[str, Any]) -> bool:
@@ -62,59 +65,63 @@ def _is_definition(schema: dict[str, Any]) -> bool:
     return isinstance(kind, str) and kind in _NAMED
 
 
-def _full(schema: dict[str, Any], space: str) -> str:
+def _full_name(schema: dict[str, Any], space: str) -> str:
     name = str(schema["name"])
     if "." in name:
         return name
-    own = schema.get("namespace", space)
-    return f"{own}.{name}" if own else name
+    namespace = schema.get("namespace", space)
+    return f"{namespace}.{name}" if namespace else name
 
 
 class _Inliner:
-    def __init__(self, known: dict[str, tuple[Any, str]]) -> None:
-        self._known = known
-        self._defined: set[str] = set()
-        self._moves = any("." in name for name in known)
+    """Copies a schema, and defines each named type where it is used first."""
+
+    def __init__(self, definitions: dict[str, tuple[Any, str]]) -> None:
+        self._definitions = definitions
+        self._emitted: set[str] = set()
+        self._some_have_namespaces = any("." in name for name in definitions)
 
     def walk(self, schema: Any, space: str) -> Any:
         if isinstance(schema, list):
             return [self.walk(branch, space) for branch in schema]
         if isinstance(schema, str):
-            return self._used(schema, space)
+            return self._reference(schema, space)
         if not isinstance(schema, dict):
             return schema
         if _is_definition(schema):
             return self._definition(schema, space)
-        return {
-            key: self.walk(value, space) if key in {"type", "items", "values"} else value
-            for key, value in schema.items()
-        }
+        copy = dict(schema)
+        for key in ("type", "items", "values"):
+            if key in copy:
+                copy[key] = self.walk(copy[key], space)
+        return copy
 
-    def _used(self, name: str, space: str) -> Any:
+    def _reference(self, name: str, space: str) -> Any:
         if name in _PRIMITIVES:
             return name
         candidates = [name] if "." in name or not space else [f"{space}.{name}", name]
-        for full in candidates:
-            if full in self._known:
-                if full in self._defined:
-                    return self._written(full)
-                definition, its_space = self._known[full]
+        for full_name in candidates:
+            if full_name in self._definitions:
+                definition, its_space = self._definitions[full_name]
                 return self._definition(definition, its_space)
         raise UndefinedNameError(name)
 
     def _definition(self, schema: dict[str, Any], space: str) -> Any:
-        full = _full(schema, space)
-        if full in self._defined:
-            return self._written(full)
-        self._defined.add(full)
-        inner = full.rpartition(".")[0]
-        written = {key: value for key, value in schema.items() if key != "namespace"}
-        written["name"] = self._written(full)
+        full_name = _full_name(schema, space)
+        if full_name in self._emitted:
+            return self._qualified(full_name)
+        self._emitted.add(full_name)
+        inner_space = full_name.rpartition(".")[0]
+        copy = {key: value for key, value in schema.items() if key != "namespace"}
+        copy["name"] = self._qualified(full_name)
         if "fields" in schema:
-            written["fields"] = [
-                {**field, "type": self.walk(field["type"], inner)} for field in schema["fields"]
+            copy["fields"] = [
+                {**field, "type": self.walk(field["type"], inner_space)}
+                for field in schema["fields"]
             ]
-        return written
+        return copy
 
-    def _written(self, full: str) -> str:
-        return full if "." in full or not self._moves else f"{_NOWHERE}.{full}"
+    def _qualified(self, full_name: str) -> str:
+        if "." in full_name or not self._some_have_namespaces:
+            return full_name
+        return f"{_NO_NAMESPACE}.{full_name}"

@@ -12,6 +12,7 @@ from flowodm.registry.answers import NotThereError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 READ_LOCK_TIMEOUT = 1.0
 """Seconds that a reader waits for another thread that fetches the same schema.
@@ -127,7 +128,7 @@ class RegisteredId:
         if self.header is not None or self._registry is None:
             return self.header or b""
         request = f"{self._registry}, subject {self._registration.subject}"
-        with lock_within(self._lock, WRITE_LOCK_TIMEOUT, request):
+        with writer_lock(self._lock, request):
             if self.header is None:
                 model_schema = self._schema()
                 schema_id, schema = self._registration.obtain(self._registry, model_schema)
@@ -138,18 +139,29 @@ class RegisteredId:
             return self.header
 
 
-@contextmanager
-def lock_within(lock: threading.Lock, seconds: float, request: str) -> Iterator[None]:
-    """Hold a lock in the block, or fail if another thread keeps it for too long.
+def reader_lock(lock: threading.Lock, request: str) -> AbstractContextManager[None]:
+    """Hold a lock in the block; wait for it as long as a reader may.
 
     Args:
         lock: Held by the thread that asks the registry.
-        seconds: How long to wait for the lock.
         request: What is asked for, for the error's text.
 
     Raises:
         RegistryUnavailableError: Another thread has held the lock for all that time.
     """
+    return _lock_within(lock, READ_LOCK_TIMEOUT, request)
+
+
+def writer_lock(lock: threading.Lock, request: str) -> AbstractContextManager[None]:
+    """Hold a lock in the block; wait for it as long as a writer may.
+
+    Arguments and errors are those of :func:`reader_lock`.
+    """
+    return _lock_within(lock, WRITE_LOCK_TIMEOUT, request)
+
+
+@contextmanager
+def _lock_within(lock: threading.Lock, seconds: float, request: str) -> Iterator[None]:
     if not lock.acquire(timeout=seconds):
         raise RegistryUnavailableError(
             f"{request}: another thread is still waiting for the registry's answer"

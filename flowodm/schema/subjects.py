@@ -48,7 +48,7 @@ def schema_of_version(subject: str, version: str | int = "latest") -> Any:
     """As :func:`load_schema_from_registry`, but any schema: a union or a plain type too."""
     number = _checked(version)
     registry = configured_registry()
-    with registry.asking(f"subject {subject}, version {version}"):
+    with registry.translated_errors(f"subject {subject}, version {version}"):
         found = registry.client.get_version(subject, number)
     # The registry's memory is no user's to change.
     return deepcopy(registry.schema(int(found.schema_id or 0)))
@@ -93,7 +93,7 @@ def upload_schema(
 
 
 def _set_level(registry: SchemaRegistry, subject: str, level: Level) -> None:
-    with registry.asking(f"compatibility of subject {subject}"):
+    with registry.translated_errors(f"compatibility of subject {subject}"):
         registry.client.set_compatibility(subject, level.value)
 
 
@@ -104,7 +104,7 @@ def list_subjects() -> list[str]:
         SchemaRegistryError: See the module.
     """
     registry = configured_registry()
-    with registry.asking("the list of subjects"):
+    with registry.translated_errors("the list of subjects"):
         return sorted(registry.client.get_subjects())
 
 
@@ -115,7 +115,7 @@ def get_schema_versions(subject: str) -> list[int]:
         SchemaRegistryError: There is no such subject; and see the module.
     """
     registry = configured_registry()
-    with registry.asking(f"subject {subject}"):
+    with registry.translated_errors(f"subject {subject}"):
         return sorted(registry.client.get_versions(subject))
 
 
@@ -148,7 +148,7 @@ def delete_subject(subject: str, permanent: bool = False) -> list[int]:
 
 def _deleted(registry: SchemaRegistry, subject: str, *, for_good: bool) -> list[int]:
     try:
-        with registry.asking(f"subject {subject}"):
+        with registry.translated_errors(f"subject {subject}"):
             return registry.client.delete_subject(subject, permanent=for_good)
     finally:
         registry.forget(subject)

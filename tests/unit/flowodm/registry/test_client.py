@@ -159,7 +159,7 @@ def test_a_schema_is_registered_once_and_known_by_its_id(server, registry):
 def test_an_unknown_id_is_asked_for_once_a_while(server, registry, monkeypatch):
     server.status, server.body = 404, {"error_code": 40403, "message": "Schema not found"}
     for _ in range(3):
-        with pytest.raises(UnknownSchemaIdError, match="no schema of id 8"):
+        with pytest.raises(UnknownSchemaIdError, match="no schema with id 8"):
             registry.schema(8)
     assert len(server.requests) == 1
     now = registry_module.time.monotonic()
@@ -170,7 +170,7 @@ def test_an_unknown_id_is_asked_for_once_a_while(server, registry, monkeypatch):
 
 def test_what_is_remembered_of_unknown_ids_is_bounded(server, registry, monkeypatch):
     server.status, server.body = 404, {"error_code": 40403, "message": "Schema not found"}
-    monkeypatch.setattr(registry_module, "_UNUSABLE_IDS", 5)
+    monkeypatch.setattr(registry_module, "_MOST_UNUSABLE_IDS", 5)
     for schema_id in range(12):
         with pytest.raises(UnknownSchemaIdError):
             registry.schema(schema_id)
