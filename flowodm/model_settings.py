@@ -1,4 +1,4 @@
-"""What a model's inner ``class Settings`` says. Pure."""
+"""Read and check a model's inner ``class Settings``. Pure."""
 
 from __future__ import annotations
 
@@ -13,58 +13,64 @@ from flowodm.exceptions import SettingsError
 if TYPE_CHECKING:
     from pydantic import BaseModel
 
-
 KEY_SERIALIZERS = ("string", "avro", "json")
+"""The values of ``key_serializer``."""
 VALUE_SERIALIZERS = ("avro", "json")
-
+"""The values of ``value_serializer``."""
 TOPIC, RECORD, TOPIC_RECORD = "topic", "record", "topic_record"
-_STRATEGIES = (TOPIC, RECORD, TOPIC_RECORD)
+_CHOICES = {
+    "subject_strategy": (TOPIC, RECORD, TOPIC_RECORD),
+    "key_serializer": KEY_SERIALIZERS,
+    "value_serializer": VALUE_SERIALIZERS,
+}
+"""The settings that have a fixed set of values."""
+_TEXTS = ("consumer_group", "schema_subject", "key_field")
+"""The settings that must be text, or None."""
 
 _LEGAL_TOPIC = re.compile(r"[A-Za-z0-9._-]{1,249}")
-"""As Kafka's brokers have it (org.apache.kafka.common.internals.Topic)."""
+"""The topic names that Kafka's brokers accept (org.apache.kafka.common.internals.Topic)."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """Where a model's records live and how they are written.
+    """The settings of a model: where its records are, and how they are written.
 
-    Attributes:
-        topic: The Kafka topic.
-        consumer_group: The group that consumers of this model join, unless told otherwise.
-        schema_subject: The registry's subject; by default what ``subject_strategy`` says.
-        subject_strategy: Whose schemas share one history in the registry: those of a topic
-            (``topic``: ``{topic}-value``), of a record type (``record``: its full name), or of
-            a record type in a topic (``topic_record``: ``{topic}-{full name}``). Source:
-            "Subject name strategy" in the documentation of Confluent's registry.
-        auto_register: Whether a schema that its subject does not have is registered when the
-            first record is written; if not, that is an error.
-        use_latest_version: Whether records are written with the latest schema of the subject
-            instead of the model's own; nothing is registered then. It is asked for once.
-        schema_path: An .avsc file whose schema records are written with; None derives the
-            schema from the model.
-        avro_schema: That schema itself, as JSON text; wins over ``schema_path``. Records are read
-            with it too: generated models have it, so that no detail of their source gets lost.
-        key_field: The field whose value is the record's key; None writes no key.
-        key_serializer: How the key is written: ``string``, ``avro`` or ``json``.
-        value_serializer: How the value is written: ``avro`` or ``json``.
-        confluent_wire_format: Whether records carry a schema id where there is a registry.
+    The inner ``class Settings`` of a model may set each of them. docs/tables.py makes a table of
+    the fields, from the strings below them.
     """
 
     topic: str
+    """The Kafka topic."""
     consumer_group: str | None = None
-    schema_subject: str = ""
-    schema_path: str | None = None
-    avro_schema: str | None = None
+    """The consumer group, unless a call or a loop names another one."""
     key_field: str | None = None
+    """The field whose value is the record's key. None: records have no key."""
     key_serializer: str = "string"
+    """How the key is written: "string", "avro" or "json"."""
     value_serializer: str = "avro"
+    """How the value is written: "avro" or "json"."""
     confluent_wire_format: bool = True
+    """Whether records begin with a schema id, if there is a registry."""
+    schema_subject: str = ""
+    """The subject in the registry. Empty: ``subject_strategy`` decides."""
     subject_strategy: str = TOPIC
+    """Which schemas share a subject (Confluent's subject name strategies): "topic", those of a topic,
+    under ``{topic}-value``; "record", those of a record type, under its full name;
+    "topic_record", those of a record type in a topic, under ``{topic}-{full name}``."""
     auto_register: bool = True
+    """Whether the first record that is written registers its schema, if the subject does not have
+    it. With False, a schema that the subject does not have is an error."""
     use_latest_version: bool = False
+    """Whether records are written with the latest schema of the subject instead of the model's own.
+    It is fetched once; nothing is registered."""
+    schema_path: str | None = None
+    """An .avsc file with the schema for writing records. None: the model's fields make the schema."""
+    avro_schema: str | None = None
+    """A schema for writing and reading records, as JSON text, which wins over ``schema_path``.
+    Generated models have it, as a class cannot hold every detail of a schema."""
 
     def subject_of(self, record: str) -> str:
-        """The registry's subject of the value's schema.
+        """Return the registry's subject of the value's schema.
 
         Args:
             record: The full name of the schema's record.
@@ -75,106 +81,132 @@ class ModelSettings:
 
 
 def settings_of(model: type[BaseModel]) -> ModelSettings:
-    """Read a model's Settings; what it does not say, its base classes' Settings say.
+    """Return the settings of a model; those that it does not set come from its base classes.
 
-    What has changed since the last time, such as ``Model.Settings.topic`` in a test, counts;
-    while nothing has, the same object is returned.
+    Changes of the Settings classes take effect, such as ``Model.Settings.topic`` in a test. As
+    long as nothing changes, each call returns the same object.
 
     Raises:
-        SettingsError: The topic is missing, or a value is wrong; the message names the class.
-            (A ConfigurationError.)
+        SettingsError: The topic is missing, or a value is wrong; the text names the class.
     """
-    known = _known.get(model)
-    if known is not None and all(vars(cls) == then for cls, then in known.seen):
-        inner = [cls.__dict__.get("Settings") for cls in model.__mro__]
-        if inner == known.inner:
-            return known.settings
+    cached = _cache.get(model)
+    if cached is not None and cached.is_current(model):
+        return cached.settings
     settings = _read(model)
-    inner = [cls.__dict__.get("Settings") for cls in model.__mro__]
-    classes = {cls for own in inner if isinstance(own, type) for cls in own.__mro__[:-1]}
-    _known[model] = _Known(inner, tuple((cls, dict(vars(cls))) for cls in classes), settings)
+    _cache[model] = _Cached.of(model, settings)
     return settings
 
 
-class _Known(NamedTuple):
-    """What was read, and what it was read from."""
+class _Cached(NamedTuple):
+    """Settings, and the classes from which they were read."""
 
-    inner: list[Any]
-    seen: tuple[tuple[type, dict[str, Any]], ...]
     settings: ModelSettings
+    inner: list[Any]
+    contents: tuple[tuple[type, dict[str, Any]], ...]
+
+    @classmethod
+    def of(cls, model: type[BaseModel], settings: ModelSettings) -> _Cached:
+        inner = _inner_classes(model)
+        sources: set[type] = set()
+        for settings_class in inner:
+            if isinstance(settings_class, type):
+                sources.update(settings_class.__mro__[:-1])
+        contents = tuple((source, dict(vars(source))) for source in sources)
+        return cls(settings, inner, contents)
+
+    def is_current(self, model: type[BaseModel]) -> bool:
+        """Tell whether neither the classes nor their contents have changed."""
+        for source, content in self.contents:
+            if vars(source) != content:
+                return False
+        return _inner_classes(model) == self.inner
 
 
-_known: WeakKeyDictionary[type, _Known] = WeakKeyDictionary()
+_cache: WeakKeyDictionary[type, _Cached] = WeakKeyDictionary()
+
+
+def _inner_classes(model: type[BaseModel]) -> list[Any]:
+    """Return the inner Settings, or None, of a model and of each of its base classes."""
+    return [cls.__dict__.get("Settings") for cls in model.__mro__]
 
 
 def _read(model: type[BaseModel]) -> ModelSettings:
-    found: dict[str, Any] = {}
-    for cls in model.__mro__:
-        inner = cls.__dict__.get("Settings")
-        if isinstance(inner, type):
-            _check_names(cls.__name__, inner)
-            for field in fields(ModelSettings):
-                if hasattr(inner, field.name):
-                    found.setdefault(field.name, getattr(inner, field.name))
     name = model.__name__
-    topic = found.get("topic")
+    values = _declared(model)
+    topic = values.get("topic")
     if not isinstance(topic, str) or not topic:
         raise SettingsError(
             f"{name} has no topic: give it an inner class Settings with topic = '...'"
         )
-    _check_values(name, found)
-    strategy = found.setdefault("subject_strategy", TOPIC)
-    if strategy not in _STRATEGIES:
-        raise SettingsError(
-            f"{name}.Settings.subject_strategy: {strategy!r} is none of {', '.join(_STRATEGIES)}"
-        )
-    by_topic = f"{topic}-value" if strategy == TOPIC else ""
-    found["schema_subject"] = found.get("schema_subject") or by_topic
-    if found.get("schema_path") is not None:
-        found["schema_path"] = str(found["schema_path"])
-    if not isinstance(found.get("avro_schema"), str | None):
-        raise SettingsError(f"{name}.Settings.avro_schema: give JSON text: json.dumps(schema)")
-    settings = ModelSettings(**found)
-    _check_serializers(name, settings)
-    if settings.key_field is not None and settings.key_field not in model.model_fields:
-        raise SettingsError(f"{name}.Settings.key_field: there is no field {settings.key_field!r}")
-    return settings
+    _check_topic(name, topic)
+    _check_types(name, values)
+    _check_choices(name, values)
+    if not values.get("schema_subject"):
+        by_topic = values.get("subject_strategy", TOPIC) == TOPIC
+        values["schema_subject"] = f"{topic}-value" if by_topic else ""
+    if values.get("schema_path") is not None:
+        values["schema_path"] = str(values["schema_path"])
+    key_field = values.get("key_field")
+    if key_field is not None and key_field not in model.model_fields:
+        raise SettingsError(f"{name}.Settings.key_field: there is no field {key_field!r}")
+    return ModelSettings(**values)
+
+
+def _declared(model: type[BaseModel]) -> dict[str, Any]:
+    """Return the settings that a model or one of its base classes sets."""
+    values: dict[str, Any] = {}
+    for cls in model.__mro__:
+        inner = cls.__dict__.get("Settings")
+        if not isinstance(inner, type):
+            continue
+        _check_names(cls.__name__, inner)
+        for field in fields(ModelSettings):
+            if hasattr(inner, field.name):
+                values.setdefault(field.name, getattr(inner, field.name))
+    return values
 
 
 def _check_names(name: str, inner: type) -> None:
-    """A program may keep settings of its own here; a slip of the pen is none."""
-    known = [field.name for field in fields(ModelSettings)]
-    for given in vars(inner):
-        near = get_close_matches(given, known, n=1, cutoff=0.8)
-        if near and given not in known and not given.startswith("_"):
+    """Refuse names that look like a misspelt setting; other names are the program's own."""
+    names = [field.name for field in fields(ModelSettings)]
+    for attribute in vars(inner):
+        if attribute in names or attribute.startswith("_"):
+            continue
+        similar = get_close_matches(attribute, names, n=1, cutoff=0.8)
+        if similar:
             raise SettingsError(
-                f"{name}.Settings.{given}: there is no such setting; did you mean {near[0]}?"
+                f"{name}.Settings.{attribute}: there is no such setting; did you mean {similar[0]}?"
             )
 
 
-def _check_values(name: str, found: dict[str, Any]) -> None:
-    for field in fields(ModelSettings):
-        value = found.get(field.name)
-        if isinstance(field.default, bool) and not isinstance(found.get(field.name, True), bool):
-            raise SettingsError(f"{name}.Settings.{field.name}: {value!r} is not True or False")
-    for text in ("consumer_group", "schema_subject", "key_field"):
-        if not isinstance(found.get(text), str | None):
-            raise SettingsError(f"{name}.Settings.{text}: {found[text]!r} is not text")
-    if not _LEGAL_TOPIC.fullmatch(found["topic"]) or found["topic"] in {".", ".."}:
+def _check_topic(name: str, topic: str) -> None:
+    if not _LEGAL_TOPIC.fullmatch(topic) or topic in {".", ".."}:
         raise SettingsError(
-            f"{name}.Settings.topic: {found['topic']!r} is no name of a topic: "
-            "1 to 249 letters, digits, dots, underscores and hyphens"
+            f"{name}.Settings.topic: {topic!r} is not a topic name: "
+            "use 1 to 249 letters, digits, dots, underscores and hyphens"
         )
 
 
-def _check_serializers(name: str, settings: ModelSettings) -> None:
-    for attribute, supported in (
-        ("key_serializer", KEY_SERIALIZERS),
-        ("value_serializer", VALUE_SERIALIZERS),
-    ):
-        value = getattr(settings, attribute)
-        if value not in supported:
+def _check_types(name: str, values: dict[str, Any]) -> None:
+    for field in fields(ModelSettings):
+        value = values.get(field.name, field.default)
+        if isinstance(field.default, bool) and not isinstance(value, bool):
             raise SettingsError(
-                f"{name}.Settings.{attribute}: {value!r} is not supported; "
-                f"use one of {', '.join(map(repr, supported))}"
+                f"{name}.Settings.{field.name}: must be True or False, got {value!r}"
+            )
+    for text in _TEXTS:
+        if not isinstance(values.get(text), str | None):
+            raise SettingsError(f"{name}.Settings.{text}: must be text, got {values[text]!r}")
+    if not isinstance(values.get("avro_schema"), str | None):
+        raise SettingsError(
+            f"{name}.Settings.avro_schema: must be JSON text, such as json.dumps(schema)"
+        )
+
+
+def _check_choices(name: str, values: dict[str, Any]) -> None:
+    for setting, choices in _CHOICES.items():
+        if setting in values and values[setting] not in choices:
+            raise SettingsError(
+                f"{name}.Settings.{setting}: must be one of "
+                f"{', '.join(map(repr, choices))}, got {values[setting]!r}"
             )
