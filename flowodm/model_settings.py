@@ -54,8 +54,8 @@ class ModelSettings:
     schema_subject: str = ""
     """The subject in the registry. Empty: ``subject_strategy`` decides."""
     subject_strategy: str = TOPIC
-    """Which schemas share a subject (Confluent's subject name strategies): "topic", those of a topic,
-    under ``{topic}-value``; "record", those of a record type, under its full name;
+    """Which schemas share a subject, as Confluent's subject name strategies: "topic", those of a
+    topic, under ``{topic}-value``; "record", those of a record type, under its full name;
     "topic_record", those of a record type in a topic, under ``{topic}-{full name}``."""
     auto_register: bool = True
     """Whether the first record that is written registers its schema, if the subject does not have
@@ -64,7 +64,7 @@ class ModelSettings:
     """Whether records are written with the latest schema of the subject instead of the model's own.
     It is fetched once; nothing is registered."""
     schema_path: str | None = None
-    """An .avsc file with the schema for writing records. None: the model's fields make the schema."""
+    """An .avsc file with the schema for writing records. None: the model's fields define it."""
     avro_schema: str | None = None
     """A schema for writing and reading records, as JSON text, which wins over ``schema_path``.
     Generated models have it, as a class cannot hold every detail of a schema."""

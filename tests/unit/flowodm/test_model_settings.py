@@ -123,11 +123,11 @@ def test_unknown_fields_are_refused_and_names_work_beside_aliases():
     [
         ("value_serialiser", "json", "did you mean value_serializer"),
         ("consumer_groups", "a", "did you mean consumer_group"),
-        ("confluent_wire_format", "no", "not True or False"),
-        ("auto_register", 1, "not True or False"),
-        ("consumer_group", 5, "5 is not text"),
-        ("topic", "a b", "'a b' is no name of a topic"),
-        ("topic", "..", "no name of a topic"),
+        ("confluent_wire_format", "no", "must be True or False"),
+        ("auto_register", 1, "must be True or False"),
+        ("consumer_group", 5, "must be text, got 5"),
+        ("topic", "a b", "'a b' is not a topic name"),
+        ("topic", "..", "not a topic name"),
     ],
 )
 def test_a_slip_of_the_pen_is_an_error_that_names_it(monkeypatch, name, value, said):
