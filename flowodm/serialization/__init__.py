@@ -1,1 +1,1 @@
-"""From messages to bytes and back, by the serializer that a model's Settings name; record keys."""
+"""Turn messages and record keys into bytes and back, by the serializers in a model's Settings."""

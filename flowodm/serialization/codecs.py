@@ -1,4 +1,4 @@
-"""The codec that a model's Settings ask for, whichever serialization that is."""
+"""Choose the codec that a model's Settings name."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ M = TypeVar("M", bound=BaseModel)
 
 
 class ValueCodec(Protocol[M]):
-    """Bytes to messages and back: what a record's value is read and written with.
+    """Reads and writes the values of one model's records.
 
-    :class:`flowodm.avro.codec.Codec` and :class:`flowodm.serialization.json.JsonCodec` say what
-    each method raises.
+    :class:`flowodm.avro.codec.Codec` and :class:`flowodm.serialization.json.JsonCodec` document
+    what each method raises.
     """
 
     model: type[M]
@@ -34,7 +34,7 @@ class ValueCodec(Protocol[M]):
 
     @property
     def prepared(self) -> bool:
-        """Whether encode needs nothing of the registry any more, and so cannot block."""
+        """Whether encode does not ask the registry any more, and so cannot block."""
 
     def decode(self, data: bytes) -> M:
         """Read one record's value. No I/O."""
@@ -46,10 +46,10 @@ class ValueCodec(Protocol[M]):
         """Write one message. Blocks the first time, unless prepared."""
 
     def prepare(self) -> None:
-        """Do now what the first encode would. Blocks."""
+        """Get the schema's id, if records are framed, as the first encode would. Blocks."""
 
     def register(self) -> int:
-        """Register the schema that is written with; returns its id. Blocks."""
+        """Register the schema that records are written with; return its id. Blocks."""
 
 
 def codec_for(model: type[M]) -> ValueCodec[M]:

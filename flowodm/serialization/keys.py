@@ -1,26 +1,28 @@
-"""Record keys: the value of a model's ``key_field``, written by its ``key_serializer``.
+"""Write record keys: the value of a model's ``key_field``, by its ``key_serializer``.
 
-- ``string``: text as UTF-8, bytes as they are, anything else as ``str`` shows it; an enum by its
-  value.
+- ``string``: a str as UTF-8, bytes unchanged, an enum by its value, anything else as ``str()``
+  returns it.
 - ``json``: as Pydantic writes the field's type, in one line, names by alias.
 - ``avro``: by the Avro schema of the field's type.
 
 With a registry and ``confluent_wire_format``, json and avro keys begin with Confluent's five
 bytes, and their schema is registered under ``{topic}-key``. Kafka puts equal bytes into the same
-partition; so a change of the field's type, which changes the id, moves keys to other partitions.
+partition. A change of the field's type changes the id, so keys move to other partitions.
 """
 
 from __future__ import annotations
 
-import types
 import typing
 from enum import Enum
-from typing import TYPE_CHECKING, Annotated, Any, Protocol, Union
+from functools import reduce
+from operator import or_
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 from pydantic import BaseModel, TypeAdapter, ValidationError, create_model
 from pydantic.errors import PydanticSchemaGenerationError, PydanticUserError
 
 from flowodm.avro import wire
+from flowodm.avro.annotations import is_union
 from flowodm.avro.codec import Codec
 from flowodm.connection.model_cache import ModelCache
 from flowodm.exceptions import SchemaValidationError, SerializationError, SettingsError
@@ -33,21 +35,21 @@ if TYPE_CHECKING:
 
 
 class KeySerializer(Protocol):
-    """Makes the bytes of a record's key."""
+    """Writes the keys of one model's records."""
 
     @property
     def prepared(self) -> bool:
-        """Whether encode needs nothing of the registry any more, and so cannot block."""
+        """Whether encode does not ask the registry any more, and so cannot block."""
 
     def prepare(self) -> None:
-        """Do now what the first encode would. Blocks."""
+        """Get the schema's id, if keys are framed, as the first encode would. Blocks."""
 
     def encode(self, key: Any) -> bytes:
-        """The bytes of a key. Blocks the first time, unless prepared."""
+        """Return the bytes of a key. Blocks the first time, unless prepared."""
 
 
 def keys_of(model: type[BaseModel]) -> KeySerializer:
-    """What makes the keys of a model's records, by its Settings and the process's connection.
+    """Return the key serializer of a model by its Settings and the process's connection.
 
     Raises:
         SettingsError: The Settings are incomplete, or a value in them is wrong.
@@ -58,27 +60,27 @@ def keys_of(model: type[BaseModel]) -> KeySerializer:
 
 
 def keys_by(model: type[BaseModel], settings: ModelSettings) -> KeySerializer:
-    """What makes the keys of a model whose Settings have been read just now.
+    """Return the key serializer of a model whose Settings have just been read.
 
     Raises:
         SettingsError, SchemaValidationError, ConfigurationError: As for :func:`keys_of`.
     """
-    return _TEXT if settings.key_serializer == "string" else _serializers.get(model, settings)
+    return _TEXT_KEYS if settings.key_serializer == "string" else _serializers.get(model, settings)
 
 
 class TextKeys:
-    """Keys as text."""
+    """Writes keys as strings."""
 
     prepared = True
 
     def prepare(self) -> None:
-        """Nothing."""
+        """Do nothing."""
 
     def encode(self, key: Any) -> bytes:
-        """Text as UTF-8, bytes as they are, an enum by its value, else as ``str`` shows it.
+        """Return a str as UTF-8, bytes unchanged, an enum by its value, else ``str(key)``.
 
         Raises:
-            SerializationError: Text that UTF-8 has no form for.
+            SerializationError: A str cannot be encoded as UTF-8.
         """
         if isinstance(key, Enum):
             key = key.value
@@ -91,13 +93,13 @@ class TextKeys:
 
 
 class _RegisteredKeys:
-    """Keys that may be framed with the id of a schema."""
+    """Writes keys that may begin with the id of a schema."""
 
     _id: RegisteredId
 
     @property
     def prepared(self) -> bool:
-        """Whether encode needs nothing of the registry any more, and so cannot block."""
+        """Whether encode does not ask the registry any more, and so cannot block."""
         return self._id.header is not None
 
     def prepare(self) -> None:
@@ -111,12 +113,12 @@ class _RegisteredKeys:
 
 
 class JsonKeys(_RegisteredKeys):
-    """Keys as JSON.
+    """Writes keys as JSON.
 
     Args:
         name: The model and its key field, for the errors' text.
         annotation: The type of the keys.
-        registry: Where their JSON Schema is registered; None: keys are plain JSON.
+        registry: Where the keys' JSON Schema is registered; None: keys are plain JSON.
         registration: How it is registered.
 
     Raises:
@@ -132,10 +134,10 @@ class JsonKeys(_RegisteredKeys):
     ) -> None:
         self._name = name
         self._adapter = TypeAdapter(annotation)
-        self._id = RegisteredId(registry, registration, self._schema, wire.header)
+        self._id = RegisteredId(registry, registration, self._schema, frame=wire.header)
 
     def encode(self, key: Any) -> bytes:
-        """The key as JSON.
+        """Return the key as JSON.
 
         Raises:
             SerializationError: It does not fit the field's type, or would be null.
@@ -146,26 +148,26 @@ class JsonKeys(_RegisteredKeys):
             self._adapter.validate_python(key, by_alias=True, by_name=True)
             text = self._adapter.dump_json(key, by_alias=True, round_trip=True)
         except ValidationError as error:
-            said = error.errors(include_url=False, include_context=False, include_input=False)
-            raise _unwritten(self._name, said[0]["msg"]) from None
+            errors = error.errors(include_url=False, include_context=False, include_input=False)
+            raise _unwritten(self._name, errors[0]["msg"]) from None
         except Exception as error:  # noqa: BLE001 - the type's own serializers raise anything
             raise _unwritten(self._name, type(error).__name__) from None
         if text == b"null":
-            raise _unwritten(self._name, "JSON has no form for it but null")
+            raise _unwritten(self._name, "it would be written as null")
         return self._id.get() + text
 
     def _schema(self) -> dict[str, Any]:
-        own = self._adapter.json_schema(schema_generator=RegisteredSchema)
-        return {"$schema": RegisteredSchema.schema_dialect, **own}
+        key_schema = self._adapter.json_schema(schema_generator=RegisteredSchema)
+        return {"$schema": RegisteredSchema.schema_dialect, **key_schema}
 
 
 class AvroKeys(_RegisteredKeys):
-    """Keys as Avro.
+    """Writes keys as Avro.
 
     Args:
         name: The model and its key field, for the errors' text.
         annotation: The type of the keys.
-        registry: Where its schema is registered; None: keys are bare Avro.
+        registry: Where the keys' schema is registered; None: keys are bare Avro.
         registration: How it is registered.
 
     Raises:
@@ -185,10 +187,10 @@ class AvroKeys(_RegisteredKeys):
         self._record: type[BaseModel] = create_model(owner, **fields)
         self._codec = Codec(self._record, subject=registration.subject)
         schema = self._codec.schema["fields"][0]["type"]
-        self._id = RegisteredId(registry, registration, lambda: schema, wire.header)
+        self._id = RegisteredId(registry, registration, lambda: schema, frame=wire.header)
 
     def encode(self, key: Any) -> bytes:
-        """The key as Avro.
+        """Return the key as Avro.
 
         Raises:
             SerializationError: It does not fit the field's type.
@@ -205,28 +207,31 @@ def _make(
     if settings.key_field is None:
         raise SettingsError(
             f"{model.__name__}.Settings: key_serializer = {settings.key_serializer!r} needs a "
-            "key_field, whose type says how keys are written"
+            "key_field, whose type decides how keys are written"
         )
     name = f"{model.__name__}.{settings.key_field}"
-    framed = registry if settings.confluent_wire_format else None
+    registry = registry if settings.confluent_wire_format else None
     kind = settings.key_serializer.upper()
     registration = Registration(f"{settings.topic}-key", settings.auto_register, schema_type=kind)
     annotation = _type_of_key(model, settings.key_field)
-    make = JsonKeys if kind == "JSON" else AvroKeys
+    serializer = JsonKeys if kind == "JSON" else AvroKeys
     try:
-        return make(name, annotation, framed, registration)
+        return serializer(name, annotation, registry, registration=registration)
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
-        raise SchemaValidationError(f"{name}: no form for keys of this type: {error}") from error
+        raise SchemaValidationError(
+            f"{name}: keys of this type cannot be written: {error}"
+        ) from error
 
 
 def _type_of_key(model: type[BaseModel], field: str) -> Any:
-    """The field's type, without None: a record whose key field is None has no key."""
+    """Return the field's type without None: a record whose key field is None has no key."""
     model.model_rebuild()
     info = model.model_fields[field]
     annotation: Any = info.annotation
-    if typing.get_origin(annotation) in {Union, types.UnionType}:
-        branches = tuple(a for a in typing.get_args(annotation) if a is not type(None))
-        annotation = Union[branches]  # noqa: UP007 - of a tuple
+    if is_union(annotation):
+        branches = [a for a in typing.get_args(annotation) if a is not type(None)]
+        # Not Union[...]: typing would cache it, and keep the classes in it alive.
+        annotation = reduce(or_, branches)
     for constraint in info.metadata:
         annotation = Annotated[annotation, constraint]
     return annotation
@@ -236,5 +241,5 @@ def _unwritten(name: str, reason: str) -> SerializationError:
     return SerializationError(f"{name} cannot be written as a key: {reason}")
 
 
-_TEXT = TextKeys()
+_TEXT_KEYS = TextKeys()
 _serializers: ModelCache[KeySerializer] = ModelCache("key_serializer", _make)
