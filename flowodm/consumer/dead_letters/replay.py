@@ -1,7 +1,7 @@
-"""What is in a dead-letter topic, and putting it back where it failed.
+"""Lists the records of a dead-letter topic, and puts them back where they failed.
 
 Nothing here joins a group. A replay commits in the name of a group without members, so that the
-next one goes on where it ended.
+next replay goes on where this one ended.
 """
 
 from __future__ import annotations
@@ -41,9 +41,10 @@ class Replayed:
 
     Attributes:
         count: Dead letters that were put back and acknowledged.
-        left: Dead letters that were looked at and stay for another replay: ``where`` did not
-            want them, or they do not say where they came from.
-        complete: Whether it came to the end; False if ``limit`` or the note (see there) ended it.
+        left: Dead letters that were looked at and stay for another replay: ``where`` refused them,
+            or their headers do not name a topic.
+        complete: Whether the replay came to the end; False if ``limit`` or the note (see
+            ``where``) ended it.
     """
 
     count: int
@@ -52,10 +53,10 @@ class Replayed:
 
 
 def list_dead_letters(topic: str, *, limit: int | None = None) -> Iterator[DeadLetter]:
-    """Look at what is in a dead-letter topic now; nothing is committed.
+    """Iterate over what a dead-letter topic holds now; nothing is committed.
 
-    In the order of offsets within each partition. Closing the iterator, or its end, closes the
-    connection behind it.
+    Each partition's dead letters come in the order of their offsets. The end of the iterator, or
+    closing it, closes its connection.
 
     Args:
         topic: The dead-letter topic.
@@ -64,22 +65,25 @@ def list_dead_letters(topic: str, *, limit: int | None = None) -> Iterator[DeadL
     Raises:
         TopicError: The topic does not exist, or may not be read.
         ConsumerError: Kafka does not answer; also while iterating.
-        ConfigurationError: There is no address of a Kafka.
+        ConfigurationError: The address of Kafka is missing.
     """
-    # Two connections: the ends are those of now, and an iterator that nobody starts holds none.
+    # Two connections: the ends are looked up at the call, and an iterator that is never started
+    # holds no connection.
     with TopicReader(topic, _replay_group(topic)) as reader:
         extents = reader.extents()
-    return _listed(topic, extents, limit)
+    return _read_letters(topic, extents, limit)
 
 
-def _listed(topic: str, extents: dict[int, Extent], limit: int | None) -> Iterator[DeadLetter]:
-    left = limit
+def _read_letters(
+    topic: str, extents: dict[int, Extent], limit: int | None
+) -> Iterator[DeadLetter]:
+    count = 0
     with TopicReader(topic, _replay_group(topic)) as reader:
         for batch in reader.read(extents):
             for record in batch:
-                if left == 0:
+                if count == limit:
                     return
-                left = None if left is None else left - 1
+                count += 1
                 yield DeadLetter.of(record)
 
 
@@ -93,29 +97,29 @@ def replay_dead_letters(
 ) -> Replayed:
     """Put dead letters back where they failed, each once over all calls with the same group.
 
-    A dead letter gets its own key, value and headers back, without those of the failure and with
-    one that counts its replays (``flowodm_replays``), a new timestamp, and its original partition
-    as long as there is one. It stays in the dead-letter topic. Every consumer group of the
-    original topic gets it.
+    A dead letter gets back its own key, value and headers, without those of the failure and with
+    one that counts its replays (``flowodm_replays``). Its timestamp is the present one, its
+    partition the original one as long as that exists. It stays in the dead-letter topic. Every
+    consumer group of the original topic receives it.
 
-    It is acknowledged before its offset is committed: a crash in between repeats some, and loses
-    none. Two replays with the same group at the same time repeat, too. Kafka forgets what a group
-    without members has committed after ``offsets.retention.minutes`` (a week by default); what
-    is still in the dead-letter topic then is replayed again.
+    Its offset is committed after the broker has acknowledged it: a crash in between repeats some
+    dead letters and loses none. Two replays with the same group at the same time also repeat some.
+    Kafka deletes the commits of a group without members after ``offsets.retention.minutes`` (a
+    week by default); what the dead-letter topic still holds then is replayed again.
 
     Args:
         topic: The dead-letter topic.
-        to: Another topic to put them all; None for the topic that each one names.
-        limit: The most dead letters to put back; None for all up to the end as of now.
-        group_id: In whose name it is noted what was replayed; ``<topic>-replay`` by default.
-        where: Called with each dead letter; where false it stays for another replay. Which ones
-            were put back behind the first that stays goes into a note that Kafka limits to 4 kB,
-            compressed: enough for 20,000 that stay and go in no order, for millions where they
-            stand together. What is beyond it stays until those before it were put back.
+        to: Another topic for all of them; None for the topic that each one names.
+        limit: The most dead letters to put back; None for all up to the present end.
+        group_id: The group that the progress is committed for; ``<topic>-replay`` by default.
+        where: Called with each dead letter; if it returns false, the dead letter stays for another
+            replay. Which ones were put back behind the first that stays goes into a note that
+            Kafka limits to 4 kB, compressed: enough for 20,000 that stay here and there, for
+            millions where they stand together. When the note is full, the replay ends.
 
     Raises:
-        ConfigurationError: ``to`` is the dead-letter topic, or there is no address of a Kafka.
-        TopicError: The dead-letter topic does not exist, or an original one does not.
+        ConfigurationError: ``to`` is the dead-letter topic, or the address of Kafka is missing.
+        TopicError: The dead-letter topic or an original topic does not exist.
         ProducerError: The broker has not acknowledged one of them. What was acknowledged before
             is committed.
         ConsumerError: Kafka does not answer, or the offsets cannot be committed.
@@ -148,20 +152,27 @@ class _Replay:
         self._note_is_full = False
 
     def run(self) -> Replayed:
-        """Batch after batch: hand over, wait for the acknowledgements, commit."""
-        extents = self._reader.extents()
+        """Send batch after batch, wait for the acknowledgements, and commit."""
+        extents = self._resume(self._reader.extents())
+        for batch in self._reader.read(extents):
+            if not self._replay(batch):
+                return Replayed(self._count, self._left, complete=False)
+        return Replayed(self._count, self._left, complete=True)
+
+    def _resume(self, extents: dict[int, Extent]) -> dict[int, Extent]:
+        """Go on where the group's last replay ended; return what is still to be read."""
         committed = self._reader.committed(sorted(extents))
+        unread = {}
         for number, extent in extents.items():
             offset, note = committed.get(number, (extent.first, ""))
-            if offset > extent.end:  # the topic was made anew
+            if offset > extent.end:  # the topic was deleted and created again
                 offset, note = extent.first, ""
             self._progress[number] = ReplayProgress(offset, note)
-            extents[number] = Extent(max(offset, extent.first), extent.end)
-        complete = all(map(self._replay, self._reader.read(extents)))
-        return Replayed(self._count, self._left, complete)
+            unread[number] = Extent(max(offset, extent.first), extent.end)
+        return unread
 
     def _replay(self, batch: list[Message]) -> bool:
-        """Whether it may go on behind this batch."""
+        """Replay a batch; return whether the replay goes on behind it."""
         deadline = time.monotonic() + SEND_TIMEOUT
         try:
             for record in batch:
@@ -173,6 +184,7 @@ class _Replay:
         return True
 
     def _look_at(self, letter: DeadLetter, deadline: float) -> None:
+        """Pass over a dead letter, leave it, or send it."""
         progress = self._progress[letter.partition]
         target = self._to or letter.original_topic
         if progress.is_done(letter.offset):
@@ -182,29 +194,35 @@ class _Replay:
             self._left += 1
         else:
             try:
-                self._pending.append((letter, self._hand_over(letter, deadline)))
+                self._pending.append((letter, self._send(letter, deadline)))
             except (ProducerError, TopicError) as error:
-                raise _placed(error, letter) from error
+                raise _with_place(error, letter) from error
 
-    def _hand_over(self, letter: DeadLetter, deadline: float) -> Delivery:
+    def _send(self, letter: DeadLetter, deadline: float) -> Delivery:
         target = self._to or str(letter.original_topic)
         delivery = Delivery(target)
-        enqueue(self._producer, delivery, self._addressed(letter, target), deadline)
+        enqueue(self._producer, delivery, self._message_of(letter, target), deadline)
         return delivery
 
-    def _addressed(self, letter: DeadLetter, target: str) -> dict[str, Any]:
+    def _message_of(self, letter: DeadLetter, target: str) -> dict[str, Any]:
+        """Return the arguments of ``Producer.produce()``."""
         message: dict[str, Any] = {"topic": target, "key": letter.key, "value": letter.value}
         message["headers"] = list(letter.replay_headers)
         if target == letter.original_topic:
             if target not in self._partitions:
                 producer = self._producer
-                self._partitions[target] = self._reader.ask(lambda: partitions_of(producer, target))
+                numbers = self._reader.retry(lambda: partitions_of(producer, target))
+                self._partitions[target] = numbers
             if letter.original_partition in self._partitions[target]:
                 message["partition"] = letter.original_partition
         return message
 
     def _settle(self, deadline: float) -> None:
-        """Wait for every acknowledgement, commit what has one, and raise what has none."""
+        """Wait for every acknowledgement, and commit what has one.
+
+        Raises:
+            ProducerError: The broker has not acknowledged one of them; the first such error.
+        """
         failure: ProducerError | None = None
         for letter, delivery in self._pending:
             progress = self._progress[letter.partition]
@@ -212,7 +230,7 @@ class _Replay:
                 self._await(letter, delivery, deadline)
             except ProducerError as error:
                 progress.left(letter.offset)
-                failure = failure or _placed(error, letter)
+                failure = failure or _with_place(error, letter)
             else:
                 progress.done(letter.offset)
                 self._count += 1
@@ -227,19 +245,21 @@ class _Replay:
         except ProducerError as error:
             if not too_large(error):
                 raise
-            # A batch of small records is refused as a whole for its size; alone each may pass.
-            self._hand_over(letter, deadline).wait(self._producer, deadline)
+            # The broker refuses a batch of small records for its size; alone each may pass.
+            self._send(letter, deadline).wait(self._producer, deadline)
 
     def _commit(self, numbers: set[int]) -> None:
         places = []
         for number in numbers:
             offset, note = self._progress[number].offset, self._progress[number].note
-            places.append(TopicPartition(self._reader.topic, number, offset, note))
-            self._note_is_full = self._note_is_full or len(note) > LONGEST_NOTE
+            places.append(TopicPartition(self._reader.topic, number, offset, metadata=note))
+            if len(note) > LONGEST_NOTE:
+                self._note_is_full = True
         self._reader.commit(places)
 
 
-def _placed(error: E, letter: DeadLetter) -> E:
+def _with_place(error: E, letter: DeadLetter) -> E:
+    """Return the error with the dead letter's place in its text, and what can be done."""
     place = f"topic {letter.topic}, partition {letter.partition}, offset {letter.offset}"
     way_out = "where= can leave it, to= put it elsewhere"
     return type(error)(f"dead letter at {place}: {error} ({way_out})")

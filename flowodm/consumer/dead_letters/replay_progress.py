@@ -1,4 +1,4 @@
-"""Which dead letters of a partition were put back, in the words of a commit. Pure."""
+"""Which dead letters of a partition were replayed, as a commit's offset and metadata. Pure."""
 
 from __future__ import annotations
 
@@ -7,59 +7,67 @@ import zlib
 from base64 import b64decode, b64encode
 from typing import Final
 
-#: What a note begins with; the number is the format's version.
 NOTE: Final = "flowodm-replay:1:"
-#: A longer note is the last one: a broker takes ``offset.metadata.max.bytes``, 4,096 by default,
-#: and what one more batch adds has to fit, too.
+"""How a note begins; the number is the format's version."""
+
 LONGEST_NOTE: Final = 3_500
+"""Characters of a note after which a replay ends.
+
+A broker takes ``offset.metadata.max.bytes``, 4,096 by default, and what one more batch adds has to
+fit, too.
+"""
 
 
 class ReplayProgress:
     """How far one partition of a dead-letter topic was replayed.
 
-    A commit is one offset, and a replay may leave some dead letters and put back others behind
-    them. So the first one that was left is committed, and the commit's metadata says which ones
-    behind it are done: a compressed bitmap, of a few bytes where they stand together.
+    A commit is one offset, but a replay may leave some dead letters and put back others behind
+    them. So the offset of the first one that was left is committed, and the commit's metadata, the
+    note, says which ones behind it are done: a compressed bitmap, of a few bytes where they stand
+    together.
 
     Args:
-        offset: What is committed, or else where the partition begins. Nothing below it is
-            looked at.
-        note: The commit's metadata; what somebody else wrote says nothing.
+        offset: The committed offset, or the partition's first one. Nothing below it is looked at.
+        note: The metadata of the commit. It is ignored if another program wrote it.
     """
 
-    __slots__ = ("_base", "_bits", "_hole", "_next")
+    __slots__ = ("_base", "_bits", "_first_left", "_next")
 
     def __init__(self, offset: int, note: str = "") -> None:
         self._base = self._next = offset
         self._bits = bytearray(_bitmap(note))
-        self._hole: int | None = None
+        self._first_left: int | None = None
 
     def is_done(self, offset: int) -> bool:
-        """Whether an earlier replay has put it back."""
-        place, bit = divmod(offset - self._base, 8)
-        return 0 <= place < len(self._bits) and bool(self._bits[place] >> bit & 1)
+        """Return whether an earlier replay has put this dead letter back."""
+        index, bit = divmod(offset - self._base, 8)
+        return 0 <= index < len(self._bits) and bool(self._bits[index] >> bit & 1)
 
     def left(self, offset: int) -> None:
-        """It was looked at, and stays."""
-        self._hole = offset if self._hole is None else min(self._hole, offset)
+        """Note that a dead letter was looked at, and stays for another replay."""
+        if self._first_left is None or offset < self._first_left:
+            self._first_left = offset
 
     def done(self, offset: int) -> None:
-        """It was put back, now or earlier, and whatever lies before it was looked at."""
+        """Note that a dead letter was put back, and that all before it were looked at."""
         self._next = max(self._next, offset + 1)
-        if self._hole is None or offset < self._hole:
+        if self._first_left is None or offset < self._first_left:
             return
-        place, bit = divmod(offset - self._base, 8)
-        self._bits.extend(bytes(max(place + 1 - len(self._bits), 0)))
-        self._bits[place] |= 1 << bit
+        index, bit = divmod(offset - self._base, 8)
+        self._bits.extend(bytes(max(index + 1 - len(self._bits), 0)))
+        self._bits[index] |= 1 << bit
 
     @property
     def offset(self) -> int:
         """The offset to commit."""
-        return self._next if self._hole is None else self._hole
+        return self._next if self._first_left is None else self._first_left
 
     @property
     def note(self) -> str:
-        """The metadata to commit with it. Costs in proportion to what lies behind the offset."""
+        """The metadata to commit with it.
+
+        Making it takes time in proportion to the number of offsets behind the committed one.
+        """
         bits = int.from_bytes(self._bits, "little") >> (self.offset - self._base)
         if not bits:
             return ""
@@ -68,6 +76,7 @@ class ReplayProgress:
 
 
 def _bitmap(note: str) -> bytes:
+    """Return the bitmap of a note; an empty one if the note is not ours."""
     if not note.startswith(NOTE):
         return b""
     try:

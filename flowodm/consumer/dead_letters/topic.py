@@ -1,4 +1,4 @@
-"""The dead-letter topic: a record goes there for good when the broker has said so."""
+"""Sends records to the dead-letter topic, and waits for the broker's acknowledgement."""
 
 from __future__ import annotations
 
@@ -21,47 +21,58 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("flowodm.consumer")
 
-#: Seconds in which the broker has to acknowledge a dead letter.
 SEND_TIMEOUT = 60.0
-#: Seconds for the answer to one question about a topic.
+"""Seconds in which the broker has to acknowledge a dead letter."""
+
 ANSWER_TIMEOUT = 5.0
-#: Seconds for which a topic that does not exist is asked for again: brokers learn of a new one one
-#: after the other, and one that creates topics by itself says no to the first question.
+"""Seconds for the answer to one question about a topic."""
+
 NEW_TOPIC_PATIENCE = 2.0
+"""Seconds for which a topic that does not exist is asked for again.
+
+Brokers learn of a new topic one after the other, and a broker that creates topics by itself
+answers the first question with an error.
+"""
+
 _POLL_INTERVAL = 0.1
+"""Seconds between two looks whether a dead letter is acknowledged, or a topic exists."""
 
 _NOT_YET = {KafkaError.UNKNOWN_TOPIC_OR_PART, KafkaError.LEADER_NOT_AVAILABLE}
+"""Errors of a topic that may be about to exist."""
 
 
 class LoopEndedError(ProducerError):
-    """The loop's time was over before the broker has said anything about a dead letter."""
+    """The drain deadline has passed before the broker has answered for a dead letter."""
 
 
 class DeadLetterTopic:
     """Takes the records that a loop gives up. Thread-safe; uses the process's producer.
 
     Args:
-        topic: Where they go. The partition follows from the key, as for any other record.
+        topic: The topic. The partition follows from the key, as for any other record.
         group: The loop's consumer group, for the dead letters' headers.
-        last_moment: When the loop has to end, in monotonic seconds, as far as that is known now;
-            asked again and again while a dead letter is under way.
+        deadline: Returns when the loop has to end, in monotonic seconds; infinite before a stop.
+            It is called again and again while a dead letter is in flight.
     """
 
     def __init__(
-        self, topic: str, group: str, last_moment: Callable[[], float] = lambda: math.inf
+        self, topic: str, group: str, deadline: Callable[[], float] = lambda: math.inf
     ) -> None:
         self.topic = topic
         self._group = group
-        self._last_moment = last_moment
+        self._loop_deadline = deadline
 
     def check(self, source_topic: str) -> None:
-        """Find out before the first failure that the topic is wrong. Blocks, for some seconds.
+        """Make sure before the first failure that the topic can be used. Blocks, for some seconds.
 
-        A broker that does not answer now says nothing about the topic, so that is only logged.
+        A broker that does not answer is only logged: that says nothing about the topic.
+
+        Args:
+            source_topic: The topic that the loop consumes.
 
         Raises:
             ConfigurationError: The topic does not exist, may not be used, or is the one that the
-                loop consumes; or there is no producer to be had.
+                loop consumes; or the producer cannot be created.
         """
         if self.topic == source_topic:
             raise ConfigurationError(
@@ -80,16 +91,20 @@ class DeadLetterTopic:
             _log.warning("dead-letter topic %s is not checked: %s", self.topic, summary(error))
 
     def send(self, record: Message, error: BaseException) -> None:
-        """Put a copy of the record there: original bytes, key and headers, and why it failed.
+        """Send a copy of a record: original bytes, key and headers, and why it failed.
 
-        Blocks until the broker has acknowledged it, for SEND_TIMEOUT seconds at most. Errors that
-        may pass are tried again by librdkafka meanwhile. Its timestamp is the present one, so
-        that the topic's retention counts from the failure.
+        Blocks until the broker has acknowledged it, for SEND_TIMEOUT seconds at most; meanwhile
+        librdkafka tries again after errors that may pass. The copy's timestamp is the present one,
+        so that the topic's retention counts from the failure.
+
+        Args:
+            record: The record that failed.
+            error: Its last failure.
 
         Raises:
-            LoopEndedError: It was not acknowledged before the loop's last moment.
-            ProducerError: It was not acknowledged. It may be there nevertheless.
-            ConfigurationError: There is no producer to be had.
+            LoopEndedError: It was not acknowledged before the drain deadline.
+            ProducerError: It was not acknowledged. The topic may hold it all the same.
+            ConfigurationError: The producer cannot be created.
         """
         deadline = time.monotonic() + SEND_TIMEOUT
         place = f"topic {record.topic()}, partition {record.partition()}, offset {record.offset()}"
@@ -100,7 +115,7 @@ class DeadLetterTopic:
         except ProducerError as refused:
             if not too_large(refused):
                 raise ProducerError(f"dead letter of {place}: {refused}") from refused
-            self._deliver_briefly(record, error, deadline, place)
+            self._deliver_briefly(record, error, deadline, place=place)
 
     def _deliver_briefly(
         self, record: Message, error: BaseException, deadline: float, place: str
@@ -110,12 +125,13 @@ class DeadLetterTopic:
         except LoopEndedError:
             raise
         except ProducerError as refused:
-            way_out = (
-                f"; even without its stack trace it is too large: raise max.message.bytes of "
-                f"{self.topic} above that of {record.topic()}, and the producer's "
-                'message.max.bytes (connect(producer_config={"message.max.bytes": ...}))'
-            )
-            hint = way_out if too_large(refused) else ""
+            hint = ""
+            if too_large(refused):
+                hint = (
+                    f"; even without its stack trace it is too large: raise max.message.bytes of "
+                    f"{self.topic} above that of {record.topic()}, and the producer's "
+                    'message.max.bytes (connect(producer_config={"message.max.bytes": ...}))'
+                )
             raise ProducerError(f"dead letter of {place}: {refused}{hint}") from refused
 
     def _deliver(
@@ -127,7 +143,7 @@ class DeadLetterTopic:
         enqueue(producer, delivery, {"topic": self.topic, **content}, deadline)
         while not delivery.is_answered(producer, time.monotonic() + _POLL_INTERVAL):
             now = time.monotonic()
-            if now >= self._last_moment():
+            if now >= self._loop_deadline():
                 raise LoopEndedError(f"topic {self.topic}: not confirmed before the loop ends")
             if now >= deadline:
                 break
@@ -135,7 +151,11 @@ class DeadLetterTopic:
 
 
 def partitions_of(client: Any, topic: str) -> list[int]:
-    """A topic's partitions, as a broker knows them.
+    """Ask a broker for the numbers of a topic's partitions.
+
+    Args:
+        client: A consumer or a producer.
+        topic: The topic.
 
     Raises:
         TopicError: The topic does not exist, or may not be used.
@@ -143,16 +163,16 @@ def partitions_of(client: Any, topic: str) -> list[int]:
     """
     deadline = time.monotonic() + NEW_TOPIC_PATIENCE
     while True:
-        found = client.list_topics(topic, timeout=ANSWER_TIMEOUT).topics[topic]
-        if found.error is None:
-            return sorted(found.partitions)
-        if found.error.code() not in _NOT_YET or time.monotonic() >= deadline:
-            raise TopicError(f"topic {topic}: {found.error.str()}")
+        metadata = client.list_topics(topic, timeout=ANSWER_TIMEOUT).topics[topic]
+        if metadata.error is None:
+            return sorted(metadata.partitions)
+        if metadata.error.code() not in _NOT_YET or time.monotonic() >= deadline:
+            raise TopicError(f"topic {topic}: {metadata.error.str()}")
         time.sleep(_POLL_INTERVAL)
 
 
 def too_large(error: ProducerError) -> bool:
-    """Whether a record was refused for its size, or for that of the batch it was sent in."""
+    """Return whether a record was refused for its size, or for that of its batch."""
     cause = error.__cause__
     return (
         isinstance(cause, KafkaException) and cause.args[0].code() == KafkaError.MSG_SIZE_TOO_LARGE
