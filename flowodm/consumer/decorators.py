@@ -29,7 +29,7 @@ def consumer_loop(
     Args:
         model: The model of the messages.
         settings: The profile.
-        options: Every other argument of ConsumerLoop.
+        options: The other options of ConsumerLoop; ``help(ConsumerLoop)`` lists them.
     """
 
     def decorate(handler: Handler) -> ConsumerLoop:
@@ -52,7 +52,7 @@ def async_consumer_loop(
     Args:
         model: The model of the messages.
         settings: The profile.
-        options: Every other argument of AsyncConsumerLoop.
+        options: The other options of AsyncConsumerLoop; ``help(AsyncConsumerLoop)`` lists them.
     """
 
     def decorate(handler: Handler) -> AsyncConsumerLoop:

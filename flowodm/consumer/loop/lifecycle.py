@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from enum import Enum
+from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
 from flowodm.consumer.loop.session import Session
-from flowodm.consumer.options.help import OptionValue
+from flowodm.consumer.options.loop_options import OPTIONS
 from flowodm.consumer.stop import StopSwitch
 from flowodm.events import EndReason, LoopState, LoopStatus
 from flowodm.exceptions import ConsumerError
@@ -20,6 +21,34 @@ if TYPE_CHECKING:
     from flowodm.consumer.options.options import Options
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
+
+T = TypeVar("T")
+
+
+class OptionValue(Generic[T]):
+    """A read-only attribute of a loop: the value of the option of the same name.
+
+    An enumeration's member is read as the string that names it.
+    """
+
+    def __set_name__(self, kind: type, name: str) -> None:
+        self._name = name
+        self.__doc__ = OPTIONS[name].meaning
+
+    @overload
+    def __get__(self, loop: None, kind: type) -> Self: ...
+
+    @overload
+    def __get__(self, loop: Loop, kind: type) -> T: ...
+
+    def __get__(self, loop: Loop | None, kind: type) -> Any:
+        if loop is None:
+            return self
+        value = getattr(loop.options, self._name)
+        return value.value if isinstance(value, Enum) else value
+
+    def __set__(self, loop: Loop, value: object) -> None:
+        raise AttributeError(f"{self._name} is an option: pass it when the loop is made")
 
 
 class Loop:

@@ -1,31 +1,20 @@
-"""The declared options as text: in help() and as attributes of a loop."""
+"""The text of help(ConsumerLoop): every option with its unit, default and meaning."""
 
 from __future__ import annotations
 
 import inspect
 import textwrap
 from enum import Enum
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
+from typing import TYPE_CHECKING, TypeVar
 
 from flowodm.consumer.options.declaration import REQUIRED
 from flowodm.consumer.options.loop_options import OPTIONS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Protocol
 
     from flowodm.consumer.options.declaration import Option
-    from flowodm.consumer.options.options import Options
 
-    class HasOptions(Protocol):
-        """A loop, as far as its options go."""
-
-        @property
-        def options(self) -> Options:
-            """The checked options."""
-
-
-T = TypeVar("T")
 Kind = TypeVar("Kind", bound=type)
 
 _WIDTH = 96
@@ -44,7 +33,7 @@ def lists_options(*, for_async: bool = False) -> Callable[[Kind], Kind]:
 
 
 class _Docstring:
-    """A docstring that is put together when somebody reads it: an import would pay 3 ms."""
+    """A docstring that is made when a program reads it: the import would take 3 ms longer."""
 
     def __init__(self, text: str, *, for_async: bool) -> None:
         self._text = text
@@ -83,29 +72,3 @@ def default_in_words(option: Option, *, for_async: bool) -> str:
     if isinstance(default, Enum):
         return f'"{default.value}"'
     return str(default)
-
-
-class OptionValue(Generic[T]):
-    """A read-only attribute of a loop: the value of the option of the same name.
-
-    An enumeration's member is read as the string that names it.
-    """
-
-    def __set_name__(self, kind: type, name: str) -> None:
-        self._name = name
-        self.__doc__ = OPTIONS[name].meaning
-
-    @overload
-    def __get__(self, loop: None, kind: type) -> Self: ...
-
-    @overload
-    def __get__(self, loop: HasOptions, kind: type) -> T: ...
-
-    def __get__(self, loop: HasOptions | None, kind: type) -> Any:
-        if loop is None:
-            return self
-        value = getattr(loop.options, self._name)
-        return value.value if isinstance(value, Enum) else value
-
-    def __set__(self, loop: HasOptions, value: object) -> None:
-        raise AttributeError(f"{self._name} is an option: pass it when the loop is made")

@@ -1,4 +1,4 @@
-"""What can be told of the user's functions before they are called."""
+"""What a loop finds out about the functions that it gets, before it calls them."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 
 
 def is_async(handler: Callable[..., Any]) -> bool:
-    """Whether calling it gives a coroutine: also for partials and objects with __call__."""
+    """Return whether calling it gives a coroutine; partials and objects with __call__ count too."""
     return _is(handler, (inspect.iscoroutinefunction,))
 
 
 def describe(function: Callable[..., Any]) -> str:
-    """A function's name for an error message."""
+    """Return a function's name for an error message."""
     return getattr(function, "__qualname__", None) or repr(function)
 
 
@@ -36,7 +36,7 @@ def check_function(name: str, function: Callable[..., Any], arguments: tuple[str
     """Refuse a function that cannot be called with these arguments, or is a generator function.
 
     Raises:
-        ConfigurationError: It names the function and what it would get.
+        ConfigurationError: The message names the function and the arguments.
     """
     if _is(function, _GENERATORS):
         raise ConfigurationError(
@@ -46,7 +46,7 @@ def check_function(name: str, function: Callable[..., Any], arguments: tuple[str
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # some functions written in C do not tell
+        return  # some functions written in C have no signature
     try:
         signature.bind(*arguments)
     except TypeError as error:
