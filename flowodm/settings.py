@@ -1,7 +1,7 @@
 """Settings profiles: named sets of consumer time-outs and fetch sizes.
 
-A profile is a dataclass. Override single values by argument, or write a profile of your own
-as a subclass; it needs no decorator::
+A profile is a dataclass. Override single values by argument, or write a subclass with values of
+your own, which needs no decorator::
 
     class Patient(LongRunningSettings):
         max_poll_interval_ms = 1_800_000
@@ -19,62 +19,67 @@ from flowodm.exceptions import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# KIP-848: with group.protocol=consumer these belong to the broker's group configuration, and
-# librdkafka refuses to make a consumer that sets one of them.
 BROKER_SIDE_PROPERTIES = (
     "session.timeout.ms",
     "heartbeat.interval.ms",
     "partition.assignment.strategy",
 )
+"""Properties that belong to the broker with group.protocol=consumer (KIP-848).
 
-_MOST_IN_FLIGHT = 5  # what librdkafka allows an idempotent producer
+librdkafka refuses to make a consumer of that protocol that sets one of them.
+"""
 
-# The ranges that librdkafka's CONFIGURATION.md gives for the property of each field.
-_MILLISECONDS = {
+_MAX_IN_FLIGHT = 5
+"""The requests in flight that librdkafka allows an idempotent producer."""
+
+_MAXIMA = {
     "session_timeout_ms": 3_600_000,
     "heartbeat_interval_ms": 3_600_000,
     "max_poll_interval_ms": 86_400_000,
+    "max_poll_records": 1_000_000,
 }
+"""The largest values: those of librdkafka's CONFIGURATION.md, and of Consumer.consume()."""
 
 
 @dataclass
 class BaseSettings:
-    """What a consumer needs to know besides its topic and group.
+    """For consumers without special needs.
 
-    Attributes:
-        session_timeout_ms: Milliseconds without a heartbeat after which the broker removes the
-            member (librdkafka ``session.timeout.ms``). Classic groups only: under KIP-848 it is
-            the broker's ``group.consumer.session.timeout.ms`` and is not sent.
-        heartbeat_interval_ms: Milliseconds between heartbeats; a third of the session time-out
-            leaves room for two lost ones. Classic groups only, as above.
-        max_poll_interval_ms: Milliseconds that may pass between two polls before the member
-            leaves its group. At least ``session_timeout_ms`` in classic groups.
-        max_poll_records: How many records one fetch of a loop hands over at most. It is no
-            librdkafka property; the loop itself keeps to it.
-        auto_offset_reset: Where a group without a committed offset starts: ``earliest``,
-            ``latest``, or ``error``.
-        enable_auto_commit: Let librdkafka commit in the background. Consumers that you poll
-            yourself only: loops and ``consume_one`` commit what they know to be settled, and
-            turn it off.
-        extra_config: librdkafka properties that win over the fields above. A
-            ``session.timeout.ms`` here also lowers ``heartbeat_interval_ms`` to a third of it.
+    It is the base class of all profiles. docs/tables.py makes tables of the profiles and of the
+    fields, from the strings below them.
     """
 
     session_timeout_ms: int = 45_000
+    """Milliseconds without a heartbeat after which the broker removes the member
+    (``session.timeout.ms``). Classic groups only: under KIP-848 the broker's
+    ``group.consumer.session.timeout.ms`` counts, and this is not sent."""
     heartbeat_interval_ms: int = 15_000
+    """Milliseconds between two heartbeats (``heartbeat.interval.ms``). A third of the session
+    time-out leaves room for two lost heartbeats. Classic groups only, as above."""
     max_poll_interval_ms: int = 300_000
+    """Milliseconds between two polls after which the member leaves its group
+    (``max.poll.interval.ms``). At least ``session_timeout_ms`` in classic groups."""
     max_poll_records: int = 500
+    """Records that one fetch of a loop returns at most. It is not a librdkafka property: the loop
+    itself applies it."""
     auto_offset_reset: str = "earliest"
+    """Where a group without a committed offset starts: "earliest", "latest" or "error"
+    (``auto.offset.reset``)."""
     enable_auto_commit: bool = False
+    """Whether librdkafka commits in the background (``enable.auto.commit``). Only for consumers
+    that your code polls itself: loops and ``consume_one`` turn it off, and commit the messages
+    that are settled."""
     extra_config: dict[str, Any] = field(default_factory=dict, repr=False)  # may hold secrets
+    """librdkafka properties that win over the fields above. A ``session.timeout.ms`` here also
+    lowers ``heartbeat_interval_ms`` to a third of it."""
 
     __dataclass_fields__: ClassVar[dict[str, Field[Any]]]
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
-        """Make every subclass a dataclass whose plain class attributes are field defaults.
+        """Make every subclass a dataclass whose class attributes are the defaults of its fields.
 
-        Without this, ``session_timeout_ms = 1000`` in an undecorated subclass, or in a
-        decorated one without an annotation, would be shadowed by the inherited default.
+        Without this the inherited default would win over ``session_timeout_ms = 1000`` in a
+        subclass that has no decorator or no annotation.
         """
         super().__init_subclass__(**kwargs)
         annotations = inspect.get_annotations(cls)
@@ -91,24 +96,23 @@ class BaseSettings:
         cls.__annotations__ = annotations
         factories = {n: v for n, v in cls.__dict__.items() if isinstance(v, Field)}
         dataclass(cls)
-        # A factory is no class attribute afterwards, but the decorator may come once more.
-        for name, own in factories.items():
+        # dataclass() removes a field with a factory from the class, but may be applied once more.
+        for name, factory in factories.items():
             if name not in cls.__dict__:
-                setattr(cls, name, own)
+                setattr(cls, name, factory)
 
     def __post_init__(self) -> None:
         self.validate()
 
     def validate(self) -> None:
-        """Check the values, alone and against each other.
+        """Check each value, and the values against each other.
 
         Raises:
-            SettingsError: A value is out of librdkafka's range, or two contradict each other;
-                the message names the fields and their values.
+            SettingsError: A value is out of librdkafka's range, or two values contradict each
+                other; the text names the fields and their values.
         """
-        for name, highest in _MILLISECONDS.items():
+        for name, highest in _MAXIMA.items():
             self._check_range(name, highest)
-        self._check_range("max_poll_records", 1_000_000)  # the limit of Consumer.consume()
         if self.auto_offset_reset not in {"earliest", "latest", "error"}:
             raise SettingsError(
                 f"{type(self).__name__}: auto_offset_reset={self.auto_offset_reset!r} "
@@ -121,7 +125,7 @@ class BaseSettings:
         value = getattr(self, name)
         if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= highest:
             raise SettingsError(
-                f"{type(self).__name__}: {name}={value!r} must be an int from 1 to {highest}"
+                f"{type(self).__name__}: {name}={value!r} must be an integer from 1 to {highest}"
             )
 
     def _check_session(self) -> None:
@@ -143,7 +147,7 @@ class BaseSettings:
             )
 
     def _as_written(self, name: str, value: int) -> str:
-        """A property under the name that it was set by: a field's, or Kafka's own."""
+        """Return a property and its value under the name by which it was set."""
         written = f'"{name}"' if name in self.extra_config else name.replace(".", "_")
         return f"{written}={value}"
 
@@ -167,29 +171,29 @@ class BaseSettings:
         }
 
     def _heartbeat(self) -> int:
-        """A third of the session where only that one was set anew by its Kafka name."""
-        given = self.extra_config.get("session.timeout.ms")
-        if given is None or not str(given).isdecimal():
+        """Return the heartbeat interval: at most a third of a session time-out in extra_config."""
+        session = self.extra_config.get("session.timeout.ms")
+        if session is None or not str(session).isdecimal():
             return self.heartbeat_interval_ms
-        return max(1, min(self.heartbeat_interval_ms, int(given) // 3))
+        return max(1, min(self.heartbeat_interval_ms, int(session) // 3))
 
     def to_consumer_config(self) -> dict[str, Any]:
-        """The librdkafka properties of this profile for a consumer.
+        """Return this profile as librdkafka properties for a consumer.
 
         Raises:
-            SettingsError: See :meth:`validate`; values may have changed since the start.
+            SettingsError: See :meth:`validate`; values may have changed since the last check.
         """
         return self.merged_into({})
 
     def merged_into(self, config: Mapping[str, Any]) -> dict[str, Any]:
-        """Lay this profile over more general properties, by the rules of the group protocol.
+        """Merge this profile into more general properties, by the rules of the group protocol.
 
         Args:
-            config: Properties of every consumer of the program; this profile wins over them.
+            config: The properties of all consumers of the program; this profile wins over them.
 
         Raises:
-            SettingsError: See :meth:`validate`; or ``extra_config`` sets both
-                ``group.protocol=consumer`` and a property which that leaves to the broker.
+            SettingsError: See :meth:`validate`. Or ``extra_config`` has ``group.protocol=consumer``
+                together with a property that this protocol leaves to the broker.
         """
         self.validate()
         merged = {**config, **self._properties()}
@@ -204,10 +208,10 @@ class BaseSettings:
         return merged
 
     def to_producer_config(self) -> dict[str, Any]:
-        """The librdkafka properties that suit this profile for a producer.
+        """Return librdkafka properties for a producer that suit this profile.
 
-        Always idempotent: a retry without idempotence duplicates and reorders records.
-        ``extra_config`` wins; librdkafka ignores the consumer's properties in it and says so.
+        They are always idempotent: retries without idempotence duplicate and reorder records.
+        ``extra_config`` wins; librdkafka ignores consumer properties in it, and logs that.
         """
         return {**self._producer_properties(), **self.extra_config}
 
@@ -216,36 +220,42 @@ class BaseSettings:
 
 
 def uses_consumer_protocol(config: Mapping[str, Any]) -> bool:
-    """Tell whether these librdkafka properties ask for the group protocol of KIP-848."""
+    """Tell whether these librdkafka properties select the group protocol of KIP-848."""
     return str(config.get("group.protocol", "classic")).lower() == "consumer"
 
 
-def producer_defaults(said: Mapping[str, Any]) -> dict[str, Any]:
-    """What a producer gets beside the properties that somebody has set.
+def producer_defaults(properties: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the defaults for a producer with these properties.
 
-    It is idempotent, unless a property is set that librdkafka does not take together with that
-    (its CONFIGURATION.md lists them under ``enable.idempotence``). As in Kafka's own client
-    (KIP-679), such a property then wins; who asks for idempotence by name is told of the conflict
-    by librdkafka.
+    The producer is idempotent, unless a property excludes that (librdkafka's CONFIGURATION.md
+    lists them under ``enable.idempotence``). Such a property wins, as in Kafka's own client
+    (KIP-679). If the program sets ``enable.idempotence`` too, librdkafka reports the conflict.
 
     Args:
-        said: The properties that are set.
+        properties: The properties that the program sets.
     """
-    acks = said.get("acks", said.get("request.required.acks", "all"))
-    retries = said.get("retries", said.get("message.send.max.retries", 1))
-    in_flight = str(said.get("max.in.flight.requests.per.connection", said.get("max.in.flight")))
-    forbidden = (
+    if _excludes_idempotence(properties):
+        return {"enable.idempotence": False}
+    return {"enable.idempotence": True, "acks": "all"}
+
+
+def _excludes_idempotence(properties: Mapping[str, Any]) -> bool:
+    acks = properties.get("acks", properties.get("request.required.acks", "all"))
+    retries = properties.get("retries", properties.get("message.send.max.retries", 1))
+    in_flight = properties.get(
+        "max.in.flight.requests.per.connection", properties.get("max.in.flight", "")
+    )
+    return (
         str(acks) not in {"all", "-1"}
         or str(retries) == "0"
-        or (in_flight.isdigit() and int(in_flight) > _MOST_IN_FLIGHT)
-        or said.get("queuing.strategy", "fifo") != "fifo"
+        or (str(in_flight).isdigit() and int(in_flight) > _MAX_IN_FLIGHT)
+        or properties.get("queuing.strategy", "fifo") != "fifo"
     )
-    return {"enable.idempotence": not forbidden, **({} if forbidden else {"acks": "all"})}
 
 
 @dataclass
 class LongRunningSettings(BaseSettings):
-    """For handlers that take minutes: inference, reports, slow partners. The loops' default."""
+    """For handlers that take minutes, such as inference or reports. The default of loops."""
 
     session_timeout_ms: int = 300_000
     heartbeat_interval_ms: int = 60_000
@@ -255,12 +265,12 @@ class LongRunningSettings(BaseSettings):
 
 @dataclass
 class BatchSettings(BaseSettings):
-    """For steady work through many records, such as loading a warehouse."""
+    """For steady work through many records, such as loading a data warehouse."""
 
 
 @dataclass
 class RealTimeSettings(BaseSettings):
-    """For short handlers where only what happens from now on counts."""
+    """For short handlers that need only new records."""
 
     session_timeout_ms: int = 10_000
     heartbeat_interval_ms: int = 3_000
@@ -275,7 +285,7 @@ class RealTimeSettings(BaseSettings):
 
 @dataclass
 class HighThroughputSettings(BaseSettings):
-    """For large volumes where a few milliseconds of delay buy larger batches."""
+    """For large volumes, where larger batches are worth a few milliseconds of delay."""
 
     max_poll_records: int = 1_000
     auto_offset_reset: str = "latest"
@@ -292,12 +302,12 @@ class HighThroughputSettings(BaseSettings):
 
 @dataclass
 class ReliableSettings(BaseSettings):
-    """For records that must not be lost: patient with the broker, never with auto-commit."""
+    """For records that must not be lost."""
 
     session_timeout_ms: int = 60_000
     heartbeat_interval_ms: int = 20_000
     max_poll_records: int = 100
 
     def _producer_properties(self) -> dict[str, Any]:
-        # One request in flight: strict order even where a broker's idempotence state is lost.
+        # One request in flight keeps the order even if a broker loses its idempotence state.
         return {**super()._producer_properties(), "max.in.flight.requests.per.connection": 1}
