@@ -6,19 +6,25 @@ A page holds a table between ``<!-- table: NAME -->`` and ``<!-- end table -->``
 from __future__ import annotations
 
 import inspect
+import json
 import re
+from dataclasses import MISSING, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from flowodm import ConsumerLoop
+import griffe
+
+from flowodm import BaseSettings, ConsumerLoop, settings
 from flowodm.consumer.options.declaration import LONGEST, Range
 from flowodm.consumer.options.help import default_in_words
 from flowodm.consumer.options.keywords import SyncOptions
 from flowodm.consumer.options.loop_options import OPTIONS
-from supervisor.config.consumer import ConsumerTable
+from flowodm.model_settings import ModelSettings
+from supervisor.config.consumer import PROFILES, ConsumerTable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
+    from dataclasses import Field
 
     from flowodm.consumer.options.declaration import Option
 
@@ -102,6 +108,62 @@ def _toml_key(name: str) -> str:
     return ""
 
 
+def model_settings() -> str:
+    """Return the table of what a model's inner class Settings may hold."""
+    return table(("setting", "type", "default", "meaning"), _fields(ModelSettings))
+
+
+def profiles() -> str:
+    """Return the table of the settings profiles with their values."""
+    names = [field.name for field in fields(BaseSettings) if field.name != "extra_config"]
+    head = ("profile", "in TOML", "for", *(f"`{name}`" for name in names))
+    rows = []
+    for short_name, class_name in PROFILES.items():
+        profile = getattr(settings, class_name)
+        purpose = inspect.cleandoc(profile.__doc__).splitlines()[0]
+        values = [f"`{_literal(getattr(profile(), name))}`" for name in names]
+        rows.append((f"`{class_name}`", f'`"{short_name}"`', purpose, *values))
+    return table(head, rows)
+
+
+def profile_settings() -> str:
+    """Return the table of a profile's fields; the defaults are those of BaseSettings."""
+    return table(("setting", "type", "default", "meaning"), _fields(BaseSettings))
+
+
+def _fields(cls: type) -> list[tuple[str, str, str, str]]:
+    """Return name, type, default and meaning of a dataclass's fields.
+
+    The meaning is the string below a field, which exists only in the source.
+    """
+    declared = griffe.load(cls.__module__)[cls.__name__].attributes
+    rows = []
+    for field in fields(cls):
+        meaning = declared[field.name].docstring
+        if meaning is None:
+            raise KeyError(f"{cls.__name__}.{field.name} has no string below it with its meaning")
+        words = " ".join(meaning.value.split()).replace("``", "`")
+        rows.append((f"`{field.name}`", f"`{field.type}`", _default_value(field), words))
+    return rows
+
+
+def _default_value(field: Field[Any]) -> str:
+    if field.default_factory is not MISSING:
+        return f"`{_literal(field.default_factory())}`"
+    if field.default is MISSING:
+        return "required"
+    return "none" if field.default is None else f"`{_literal(field.default)}`"
+
+
+def _literal(value: object) -> str:
+    """Return a value as Python code, with double quotes and separated thousands."""
+    if isinstance(value, str):
+        return json.dumps(value)
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:_}"
+    return repr(value)
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -110,7 +172,12 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     )
 
 
-TABLES: dict[str, Callable[[], str]] = {"loop-options": loop_options}
+TABLES: dict[str, Callable[[], str]] = {
+    "loop-options": loop_options,
+    "model-settings": model_settings,
+    "profiles": profiles,
+    "profile-settings": profile_settings,
+}
 """What makes the table of each name."""
 
 

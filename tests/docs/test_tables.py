@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
 import re
 from collections import Counter
@@ -9,7 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from flowodm import BaseSettings
 from flowodm.consumer.options.loop_options import OPTIONS
+from flowodm.model_settings import ModelSettings
 
 DOCS = Path(__file__).parents[2] / "docs"
 PAGES = sorted(DOCS.glob("*.md"))
@@ -48,3 +51,20 @@ def test_every_row_has_as_many_cells_as_the_head(tables):
 
 def test_the_table_of_options_has_each_of_them_once(tables):
     assert re.findall(r"^\| `(\w+)` \|", tables.loop_options(), re.MULTILINE) == list(OPTIONS)
+
+
+def test_the_tables_of_settings_have_each_field_once(tables):
+    for rows, cls in (
+        (tables.model_settings(), ModelSettings),
+        (tables.profile_settings(), BaseSettings),
+    ):
+        names = [field.name for field in dataclasses.fields(cls)]
+        assert re.findall(r"^\| `(\w+)` \|", rows, re.MULTILINE) == names
+
+
+def test_the_table_of_profiles_has_each_of_them_once(tables):
+    profiles = [BaseSettings, *BaseSettings.__subclasses__()]
+    names = re.findall(r"^\| `(\w+)` \|", tables.profiles(), re.MULTILINE)
+    assert sorted(names) == sorted(
+        profile.__name__ for profile in profiles if profile.__module__ == "flowodm.settings"
+    )
