@@ -1,4 +1,4 @@
-"""Schemas as files and in the registry: validating, comparing, uploading, generating models."""
+"""Validate models, compare, upload and list schemas, and generate models from schemas."""
 
 from flowodm.schema.files import load_schema_from_file
 from flowodm.schema.generate import (

@@ -1,6 +1,6 @@
-"""A field's default in Avro's JSON as a Python expression. Pure.
+"""Write a field's default, which is in Avro's JSON, as a Python expression. Pure.
 
-The other direction is flowodm/avro/defaults.py.
+``flowodm/avro/defaults.py`` does the opposite.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _DAY = timedelta(days=1)
-_DATE = 3  # parts of a datetime that cannot be left out
+_DATE = 3
+"""The parts of a datetime that cannot be left out."""
 
 
-def _whole(value: Any, bits: int) -> bool:
+def _is_int(value: Any, bits: int) -> bool:
     limit = 2 ** (bits - 1)
     return type(value) is int and -limit <= value < limit
 
@@ -31,8 +32,8 @@ def _whole(value: Any, bits: int) -> bool:
 _FITS: dict[str, Callable[[Any], bool]] = {
     "null": lambda value: value is None,
     "boolean": lambda value: isinstance(value, bool),
-    "int": lambda value: _whole(value, 32),
-    "long": lambda value: _whole(value, 64),
+    "int": lambda value: _is_int(value, 32),
+    "long": lambda value: _is_int(value, 64),
     "float": lambda value: type(value) in {int, float},
     "double": lambda value: type(value) in {int, float},
     "string": lambda value: isinstance(value, str),
@@ -47,32 +48,37 @@ class NoDefaultError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Expression:
-    """Python source; ``fresh`` where each message must evaluate it anew."""
+    """Python source of a value.
+
+    Attributes:
+        text: The source.
+        fresh: Whether every message needs a value of its own.
+    """
 
     text: str
     fresh: bool = False
 
 
 class Names(Protocol):
-    """What an expression may refer to; each method gives the name to write."""
+    """The names that an expression may use; each method returns the name to write."""
 
     def use(self, module: str, name: str) -> str:
-        """Something to import."""
+        """Import a name."""
 
     def class_of(self, schema: Mapping[str, Any]) -> str:
-        """The class of a record or an enum."""
+        """Return the class of a record or an enum."""
 
     def member_of(self, schema: Mapping[str, Any], symbol: str) -> str:
-        """The enum's member of this symbol, without its class."""
+        """Return the enum's member of a symbol, without its class."""
 
     def definition(self, schema: Any) -> Any:
-        """The schema itself, also where a name stands for it."""
+        """Return the schema that a name stands for, or the schema itself."""
 
 
 def expression(schema: Any, value: Any, names: Names) -> Expression:
-    """Source for the default ``value`` of a field with this schema.
+    """Return the source of the default ``value`` of a field with this schema.
 
-    A union's default may be of any of its branches (Avro 1.12; 1.11 wants the first).
+    A union's default may be of any of its branches, as in Avro 1.12; 1.11 requires the first.
 
     Raises:
         NoDefaultError: The value is not of this type.
@@ -158,7 +164,7 @@ def _enum(schema: Any, value: Any, names: Names) -> Expression:
 
 
 def _plain(kind: str, value: Any) -> Any:
-    """The value of an unadorned type: bytes from the code points of a string (Avro 1.11)."""
+    """Return the value without its logical type: bytes come from a string's code points."""
     if not _FITS[kind](value):
         raise NoDefaultError
     if kind in {"float", "double"}:
@@ -180,7 +186,7 @@ def _shown(value: Any, names: Names) -> str:
 
 
 def _quoted(value: str | bytes) -> str:
-    """A literal in double quotes, where it needs no more escapes for it."""
+    """Return a literal, in double quotes if that needs no more escapes."""
     shown = ascii(value)
     start = shown.index("'") if "'" in shown[:2] else -1
     if start < 0 or '"' in shown:
@@ -202,8 +208,8 @@ def _logical(logical: str, schema: Any, value: Any, names: Names) -> str:
                 exact = Decimal((int(number < 0), digits, -schema.get("scale", 0)))
                 return f'{names.use("decimal", "Decimal")}("{exact}")'
             case "uuid":
-                known = UUID(bytes=value) if isinstance(value, bytes) else UUID(value)
-                return f'{names.use("uuid", "UUID")}("{known}")'
+                uuid = UUID(bytes=value) if isinstance(value, bytes) else UUID(value)
+                return f'{names.use("uuid", "UUID")}("{uuid}")'
             case "timedelta-micros":
                 return f"{names.use('datetime', 'timedelta')}(microseconds={value})"
             case _:

@@ -1,4 +1,4 @@
-"""Schemas in .avsc files."""
+"""Read schemas from .avsc files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
 
 
 def load_schema_from_file(path: str | PathLike[str]) -> dict[str, Any]:
-    """Read an .avsc file: a schema in Avro's JSON form, as it stands there.
+    """Read an .avsc file: a schema in Avro's JSON form, unchanged.
 
     Raises:
         FileNotFoundError: There is no such file.
-        json.JSONDecodeError: It is not JSON.
-        SchemaValidationError: It is not UTF-8, or JSON but no schema with a name.
+        json.JSONDecodeError: The file is not JSON.
+        SchemaValidationError: The file is not UTF-8, or does not hold a JSON object.
     """
     try:
-        # With or without the mark that editors on Windows put first.
+        # With or without the byte order mark that editors on Windows write.
         text = Path(path).read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
         raise SchemaValidationError(f"{path} is not UTF-8: {error.reason}") from None

@@ -1,4 +1,4 @@
-"""Models made from schemas: as classes, and as Python source."""
+"""Generate models from schemas, as classes and as Python source."""
 
 from __future__ import annotations
 
@@ -29,18 +29,18 @@ def generate_model_from_schema(
     class_name: str | None = None,
     consumer_group: str | None = None,
 ) -> type[FlowBaseModel]:
-    """Make the model of a record's schema.
+    """Generate the model of a record's schema.
 
-    The model writes and reads with exactly this schema: nothing of it is lost in Python's types.
-    A field whose name Python or Pydantic does not allow gets another one, and has the schema's as
-    its alias.
+    The model writes and reads with exactly this schema, even where Python has fewer types. If
+    Python or Pydantic does not allow a field's name, the field gets another name, and the
+    schema's as its alias.
 
     Args:
-        schema_source: The schema as data; a path, or a string that ends in .avsc or .json: a
-            file; any other string: the registry's subject, of which the latest version is taken.
+        schema_source: The schema as data; or a file, as a path or a string that ends in .avsc or
+            .json; or any other string: the registry's subject, whose latest version is used.
         topic: The topic of the messages.
-        class_name: The name of the class; that of the record by default.
-        consumer_group: The group that consumers of the model join, unless told otherwise.
+        class_name: The name of the class; by default the record's.
+        consumer_group: The default group of the model's consumers.
 
     Raises:
         FileNotFoundError: There is no such file.
@@ -48,7 +48,7 @@ def generate_model_from_schema(
         SchemaValidationError: The schema is not valid, or not that of a record.
         SchemaRegistryError, RegistryUnavailableError: See :func:`load_schema_from_registry`.
     """
-    return _made(_source(schema_source, topic, class_name, consumer_group))
+    return _execute(_source(schema_source, topic, class_name, consumer_group))
 
 
 def generate_model_from_registry(
@@ -58,14 +58,14 @@ def generate_model_from_registry(
     class_name: str | None = None,
     consumer_group: str | None = None,
 ) -> type[FlowBaseModel]:
-    """Make the model of a subject's schema; see :func:`generate_model_from_schema`.
+    """Generate the model of a subject's schema; see :func:`generate_model_from_schema`.
 
     Args:
         subject: The registry's subject.
         topic: The topic of the messages.
         version: The number of a version, or ``latest``.
-        class_name: The name of the class; that of the record by default.
-        consumer_group: The group that consumers of the model join, unless told otherwise.
+        class_name: The name of the class; by default the record's.
+        consumer_group: The default group of the model's consumers.
 
     Raises:
         SchemaValidationError: The schema is not that of a record.
@@ -81,7 +81,7 @@ def generate_model_source(
     class_name: str | None = None,
     consumer_group: str | None = None,
 ) -> str:
-    """The source of the module that :func:`generate_model_from_schema` makes its class from.
+    """Return the source of the module that :func:`generate_model_from_schema` executes.
 
     It passes ``mypy --strict``. Arguments and errors are the same.
     """
@@ -115,20 +115,20 @@ def _loaded(source: str | PathLike[str] | dict[str, Any]) -> dict[str, Any]:
     return load_schema_from_file(source)
 
 
-def _made(source: ModelSource) -> type[FlowBaseModel]:
+def _execute(source: ModelSource) -> type[FlowBaseModel]:
     module = ModuleType(_MODULE)
     try:
         code = compile(source.text, f"<{source.class_name}, generated>", "exec", dont_inherit=True)
     except (SyntaxError, RecursionError, MemoryError) as error:
-        # Python's parser knows about a hundred open brackets.
+        # Python's parser allows about a hundred open brackets.
         raise SchemaValidationError(f"the schema nests too deeply: {error}") from error
-    # The class and its source cannot differ. All that comes from the schema is names that
+    # Thus the class and its source cannot differ. From the schema come only names that
     # flowodm.schema.naming has checked, and literals.
-    exec(code, module.__dict__)  # noqa: S102 - as said above
+    exec(code, module.__dict__)  # noqa: S102 - see above
     names = vars(module)
     for cls in tuple(names.values()):
         if inspect.isclass(cls) and issubclass(cls, BaseModel) and cls.__module__ == _MODULE:
-            # Nobody can import the module, where Pydantic would look the names up.
+            # Pydantic would look the names up in the module, which cannot be imported.
             cls.model_rebuild(_types_namespace=names)
     model: type[FlowBaseModel] = names[source.class_name]
     return model

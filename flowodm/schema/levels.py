@@ -1,4 +1,4 @@
-"""The registry's levels of compatibility: who must be able to read whom. Pure."""
+"""Define the registry's compatibility levels: which schema must read which records. Pure."""
 
 from __future__ import annotations
 
@@ -6,10 +6,11 @@ from enum import Enum
 
 
 class Level(Enum):
-    """What a new schema owes to the versions before it, by the registry's words.
+    """A compatibility level, by the registry's name.
 
-    BACKWARD: who has the new schema can read what was written with the old one. FORWARD: the
-    other way round. FULL: both. Plain levels look at the latest version, transitive ones at all.
+    BACKWARD: a reader with the new schema can read records of the old one. FORWARD: a reader
+    with the old schema can read records of the new one. FULL: both. Plain levels compare with
+    the latest version, transitive levels with all versions.
     """
 
     NONE = "NONE"
@@ -22,28 +23,28 @@ class Level(Enum):
 
     @classmethod
     def named(cls, name: str) -> Level:
-        """The level of this name, in capitals or not.
+        """Return the level of a name, in upper or lower case.
 
         Raises:
-            ValueError: There is none.
+            ValueError: There is no such level.
         """
         try:
             return cls(name.upper())
         except ValueError:
-            known = ", ".join(level.value for level in cls)
-            raise ValueError(f"no compatibility level {name!r}: there are {known}") from None
+            names = ", ".join(level.value for level in cls)
+            raise ValueError(f"no compatibility level {name!r}: must be one of {names}") from None
 
     @property
     def reads_old(self) -> bool:
-        """Whether the new schema must read what was written with old ones."""
+        """Whether the new schema must read records of old ones."""
         return self.value.startswith(("BACKWARD", "FULL"))
 
     @property
     def is_read_by_old(self) -> bool:
-        """Whether old schemas must read what is written with the new one."""
+        """Whether old schemas must read records of the new one."""
         return self.value.startswith(("FORWARD", "FULL"))
 
     @property
     def transitive(self) -> bool:
-        """Whether all versions count, and not only the latest."""
+        """Whether to compare with all versions, not only the latest."""
         return self.value.endswith("_TRANSITIVE")

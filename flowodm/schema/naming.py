@@ -1,7 +1,7 @@
-"""What generated classes, fields and enum members are called in Python. Pure.
+"""Choose the Python names of generated classes, fields and enum members. Pure.
 
-A name stays as it is in the schema wherever Python and Pydantic allow it. A field that gets
-another name keeps the schema's as its alias.
+A name is the schema's wherever Python and Pydantic allow it. A field with another name has the
+schema's as its alias.
 """
 
 from __future__ import annotations
@@ -13,28 +13,29 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Container, Iterable
 
-# Pydantic warns of fields that begin with these.
 _PROTECTED = ("model_validate", "model_dump")
+"""Pydantic warns of fields whose names begin with these."""
+
 _ENUM_NAMES = frozenset(dir(StrEnum)) | {"mro", "name", "value"}
 
 
 def field_names(names: Iterable[str], reserved: Container[str]) -> dict[str, str]:
-    """Python's name for each Avro name of a record's fields.
+    """Return the Python name for each Avro name of a record's fields.
 
     Args:
         names: The Avro names.
-        reserved: Attributes that the fields' class has already.
+        reserved: Attributes that the class of the fields already has.
     """
     return _spelled(list(names), reserved, "field")
 
 
 def member_names(symbols: Iterable[str]) -> dict[str, str]:
-    """Python's name for each symbol of an enum."""
+    """Return the Python name for each symbol of an enum."""
     return _spelled(list(symbols), _ENUM_NAMES, "symbol")
 
 
 def class_name(name: str, taken: Container[str]) -> str:
-    """A class's name for an Avro name that is in no way of the names already taken."""
+    """Return the Python name of a class for an Avro name, different from the names taken."""
     wanted = _identifier(name, "record")
     if wanted in taken:
         wanted = wanted[0].upper() + wanted[1:]
@@ -42,14 +43,14 @@ def class_name(name: str, taken: Container[str]) -> str:
 
 
 def free_name(name: str, taken: Container[str]) -> str:
-    """The name, with as many underscores behind it as it takes to be free."""
+    """Return the name, followed by as many underscores as are needed to make it free."""
     while name in taken:
         name += "_"
     return name
 
 
 def _spelled(names: list[str], reserved: Container[str], prefix: str) -> dict[str, str]:
-    # Names that may stay are given first, so that no other one takes their place.
+    # Names that need no change come first, so that no other name takes their place.
     spelled = {
         name: name for name in names if _identifier(name, prefix) == name and name not in reserved
     }
@@ -65,7 +66,7 @@ def _spelled(names: list[str], reserved: Container[str], prefix: str) -> dict[st
 
 
 def _identifier(name: str, prefix: str) -> str:
-    """The Avro name as a public identifier: a leading underscore is private to Pydantic."""
+    """Return the Avro name as an identifier without a leading underscore, private to Pydantic."""
     public = name.lstrip("_")
     if not public or public[0].isdigit() or public.startswith(_PROTECTED):
         public = f"{prefix}_{public}"

@@ -1,4 +1,4 @@
-"""What the checks of this package answer. Pure."""
+"""Hold the results of the checks in this package. Pure."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ class ValidationResult:
     Attributes:
         is_valid: Whether messages of the model can be written with the schema, and records of the
             schema read as the model.
-        errors: Why not, one place each.
-        warnings: What fits, but not for every value.
+        errors: Why they do not fit, one entry for each place.
+        warnings: Places that do not fit for every value.
     """
 
     is_valid: bool
@@ -27,8 +27,8 @@ class CompatibilityResult:
 
     Attributes:
         is_compatible: Whether it may.
-        message: The same in one line, with the first reason where it may not.
-        compatibility_level: The level that was asked about.
+        message: The result in one line; if negative, with the first reason.
+        compatibility_level: The level that was checked.
         reasons: Every reason why it may not: the version, the direction and the place.
     """
 

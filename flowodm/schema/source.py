@@ -1,8 +1,8 @@
-"""A schema as the source of a Python module. Pure.
+"""Write the source of a Python module with the model of a schema. Pure.
 
-A record becomes a model, an enum a StrEnum, and so on; types.md has the table. The module holds
-the schema's text too: messages are written with it, so that what Python does not tell apart
-(int from long, milliseconds from microseconds, fixed from bytes) stays as it is in the schema.
+A record becomes a model, an enum a StrEnum, and so on; docs/types.md has the table. The module
+also holds the schema's text, and messages are written with that. So types that are the same in
+Python (int and long, milliseconds and microseconds, fixed and bytes) stay those of the schema.
 """
 
 from __future__ import annotations
@@ -70,19 +70,17 @@ def model_source(
         schema: Avro's JSON form as data.
         topic: The topic of the messages.
         reserved: Names that no field can have, such as the methods of the base class.
-        class_name: The name of the model; that of the record by default.
-        consumer_group: The group for the model's Settings.
+        class_name: The name of the model; by default the record's.
+        consumer_group: The group in the model's Settings.
 
     Raises:
         SchemaValidationError: The schema is not valid, or not that of a record, or a default
-            does not fit its field, or the class's name is none.
+            does not fit its field, or ``class_name`` cannot be used.
     """
     full = parsed(schema)
     if kind_of(full) != "record":
-        raise SchemaValidationError(
-            f"a model comes from the schema of a record; this one is {kind_of(full)}"
-        )
-    parsed_record(schema)  # what nobody could write or read is better refused here
+        raise SchemaValidationError(f"a model needs the schema of a record, got {kind_of(full)}")
+    parsed_record(schema)  # refuse a schema that no codec would accept
     module = _Module(full, reserved, class_name)
     settings = _settings(_laid_out(schema, ""), topic, consumer_group)
     return ModelSource(module.text(settings), module.class_of(full))
@@ -99,7 +97,7 @@ def _settings(text: str, topic: str, group: str | None) -> str:
 
 @dataclass(slots=True)
 class _Module:
-    """One module as it is written; it decides the names before the first line."""
+    """A module while it is written; all names are chosen before the first line."""
 
     root: dict[str, Any]
     reserved: Container[str]
@@ -123,9 +121,9 @@ class _Module:
             if schema["type"] == "enum"
         }
         self.classes = {}
-        # A class with the name of a builtin would be mistaken for it.
+        # A class must not hide a builtin that annotations use.
         taken = self._taken() | set(dir(builtins)) | {"annotations"}
-        for name in reversed(self.named):  # the root first: it is to keep its name
+        for name in reversed(self.named):  # the root first, so that it keeps its name
             if _has_class(self.named[name]):
                 wanted = self.root_name if name == self.root["name"] else None
                 self.classes[name] = (
@@ -136,21 +134,21 @@ class _Module:
                 taken.add(self.classes[name])
 
     def _taken(self) -> set[str]:
-        # A class body would find its field, or its Settings, where an annotation means a class.
+        # In a class body, an annotation would find the field, or Settings, instead of a class.
         fields = {python for names in self.fields.values() for python in names.values()}
         return fields | {"Settings", "model_config"}
 
     def text(self, settings: str) -> str:
-        """The whole module."""
+        """Return the source of the whole module."""
         classes = [self._class(schema, settings) for schema in self.named.values()]
         body = "\n\n\n".join(text for text in classes if text)
         title = f'"""{self.class_of(self.root)}, generated from its Avro schema."""'
         return f"{title}\n\nfrom __future__ import annotations\n\n{self._imports()}\n\n\n{body}\n"
 
-    # What defaults and annotations refer to.
+    # The names for defaults and annotations.
 
     def use(self, module: str, name: str) -> str:
-        """Import a name; gives what it is called here, where fields may have its name."""
+        """Import a name; return its local name, which differs if a field has the same name."""
         if (module, name) not in self.imports:
             taken = {*self._taken(), *self.classes.values()}
             local = name
@@ -160,15 +158,15 @@ class _Module:
         return self.imports[module, name]
 
     def class_of(self, schema: Mapping[str, Any]) -> str:
-        """The class of a record or an enum."""
+        """Return the class of a record or an enum."""
         return self.classes[schema["name"]]
 
     def member_of(self, schema: Mapping[str, Any], symbol: str) -> str:
-        """The enum's member of this symbol."""
+        """Return the enum's member of a symbol."""
         return self.members[schema["name"]][symbol]
 
     def definition(self, schema: Any) -> Any:
-        """The schema itself, also where a name stands for it."""
+        """Return the schema that a name stands for, or the schema itself."""
         return self.named.get(schema, schema) if isinstance(schema, str) else schema
 
     # The parts of the text.
@@ -202,7 +200,7 @@ class _Module:
         name = self.class_of(schema)
         short = short_name(schema["name"])
         if name != short or list(map(short_name, self.named)).count(short) > 1:
-            # By this the writer of a union finds the class's branch.
+            # The writer of a union finds the branch of the class by this name.
             blocks.insert(1, f"__avro_name__ = {_literal(schema['name'])}")
         body = "\n\n".join(block for block in blocks if block) or "pass"
         return f"class {name}({base}):\n{_indented(body)}"
@@ -228,18 +226,18 @@ class _Module:
         if "default" not in schema:
             return ""
         try:
-            found = expression(schema["type"], schema["default"], self)
+            value = expression(schema["type"], schema["default"], self)
         except NoDefaultError:
             raise SchemaValidationError(
                 f"{record['name']}.{schema['name']}: the default "
                 f"{json.dumps(schema['default'])} is not of the field's type"
             ) from None
-        return f"default_factory=lambda: {found.text}" if found.fresh else found.text
+        return f"default_factory=lambda: {value.text}" if value.fresh else value.text
 
     def _annotation(self, schema: Any) -> str:
         schema = self.definition(schema)
         if isinstance(schema, list):
-            # As Python writes it: what it does not tell apart once, and None at the end.
+            # Types that are the same in Python once, and None at the end.
             shown = dict.fromkeys(map(self._annotation, schema))
             return " | ".join(sorted(shown, key=lambda text: text == "None")) or "None"
         if isinstance(schema, str):
@@ -303,8 +301,8 @@ def _has_class(schema: dict[str, Any]) -> bool:
 def _checked(name: str, taken: Container[str]) -> str:
     if not LEGAL_NAME.fullmatch(name) or class_name(name, ()) != name or name in taken:
         raise SchemaValidationError(
-            f"class_name={name!r}: choose another, an identifier without a leading underscore "
-            "that no field has"
+            f"class_name={name!r}: choose another name, an identifier without a leading "
+            "underscore that is not the name of a field"
         )
     return name
 
@@ -317,7 +315,7 @@ def _docstring(doc: Any) -> str:
 
 
 def _laid_out(value: Any, margin: str, key: str = "") -> str:
-    """JSON text in which whatever fits into a line, with its key and a comma, stands in one."""
+    """Return JSON text with each value in one line, if it fits there with its key and a comma."""
     line = key + json.dumps(value)
     if len(margin) + len(line) < _WIDTH or not value or not isinstance(value, dict | list):
         return line
@@ -333,7 +331,7 @@ def _laid_out(value: Any, margin: str, key: str = "") -> str:
 
 
 def _literal(text: str) -> str:
-    """A string as JSON writes it, which Python reads the same way."""
+    """Return a string as JSON, which Python reads the same way."""
     return json.dumps(text)
 
 

@@ -1,10 +1,10 @@
-"""What the registry has under its subjects, and changing it.
+"""Read, add and delete the registry's subjects.
 
-Each call asks the registry of flowodm.connect() anew, and each raises:
+Each call asks the registry of flowodm.connect(), and each raises:
 
 - ConfigurationError: no registry is configured.
-- RegistryUnavailableError: it does not answer now.
-- SchemaRegistryError: it refuses, or does not have what it is asked for.
+- RegistryUnavailableError: the registry does not answer now.
+- SchemaRegistryError: the registry refuses, or does not have the subject or version.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
 
 
 def load_schema_from_registry(subject: str, version: str | int = "latest") -> dict[str, Any]:
-    """The schema of a subject's version, together with all that it refers to.
+    """Return the schema of a subject's version, together with all that it refers to.
 
     Args:
         subject: The registry's subject.
         version: The number of a version, or ``latest``.
 
     Raises:
-        SchemaRegistryError: There is no such subject or version, or it is not Avro with a name;
-            and see the module.
-        ValueError: The version is neither.
+        SchemaRegistryError: There is no such subject or version, or its schema is not an Avro
+            type with a name; and see the module.
+        ValueError: The version is not a number from 1, and not ``latest``.
     """
     schema = schema_of_version(subject, version)
     if not isinstance(schema, dict):
@@ -45,13 +45,16 @@ def load_schema_from_registry(subject: str, version: str | int = "latest") -> di
 
 
 def schema_of_version(subject: str, version: str | int = "latest") -> Any:
-    """As :func:`load_schema_from_registry`, but any schema: a union or a plain type too."""
-    number = _checked(version)
+    """Return any schema, also a union or a type without a name.
+
+    Otherwise see :func:`load_schema_from_registry`.
+    """
+    number = _version_number(version)
     registry = configured_registry()
     with registry.translated_errors(f"subject {subject}, version {version}"):
-        found = registry.client.get_version(subject, number)
-    # The registry's memory is no user's to change.
-    return deepcopy(registry.schema(int(found.schema_id or 0)))
+        registered = registry.client.get_version(subject, number)
+    # The caller may change the schema, but not the registry's cache.
+    return deepcopy(registry.schema(int(registered.schema_id or 0)))
 
 
 def upload_schema(
@@ -62,8 +65,8 @@ def upload_schema(
     Args:
         schema_path: The file.
         subject: The registry's subject; it need not exist.
-        compatibility_level: The rule of the subject from now on, for this schema too, and also
-            where this schema is then refused; None leaves it as it is.
+        compatibility_level: The subject's level from now on. It is set before the schema is
+            registered, and also if the schema is then refused. None: the level is not changed.
 
     Returns:
         The schema's id.
@@ -71,7 +74,7 @@ def upload_schema(
     Raises:
         FileNotFoundError, json.JSONDecodeError: See :func:`load_schema_from_file`.
         SchemaValidationError: The file holds no valid Avro schema.
-        SchemaCompatibilityError: The subject's rule forbids it beside its other versions.
+        SchemaCompatibilityError: The subject's compatibility level forbids it.
         SchemaRegistryError: See the module.
         ValueError: There is no such level.
     """
@@ -81,15 +84,15 @@ def upload_schema(
     registry = configured_registry()
     is_set = level is None
     if level is not None:
-        # Apicurio has no rules for a subject that is not there yet; Confluent's registry has.
+        # Apicurio has no level for a subject that does not exist yet; Confluent's registry has.
         with contextlib.suppress(NotThereError):
             _set_level(registry, subject, level)
             is_set = True
-    registry.forget(subject)  # anyone may have deleted it since it was last asked for
-    found = registry.register(subject, schema)
+    registry.forget(subject)  # it may have been deleted meanwhile
+    schema_id = registry.register(subject, schema)
     if level is not None and not is_set:
         _set_level(registry, subject, level)
-    return found
+    return schema_id
 
 
 def _set_level(registry: SchemaRegistry, subject: str, level: Level) -> None:
@@ -98,7 +101,7 @@ def _set_level(registry: SchemaRegistry, subject: str, level: Level) -> None:
 
 
 def list_subjects() -> list[str]:
-    """All subjects of the registry, sorted.
+    """Return all subjects of the registry, sorted.
 
     Raises:
         SchemaRegistryError: See the module.
@@ -109,7 +112,7 @@ def list_subjects() -> list[str]:
 
 
 def get_schema_versions(subject: str) -> list[int]:
-    """The numbers of a subject's versions, ascending.
+    """Return the numbers of a subject's versions, ascending.
 
     Raises:
         SchemaRegistryError: There is no such subject; and see the module.
@@ -120,45 +123,45 @@ def get_schema_versions(subject: str) -> list[int]:
 
 
 def delete_subject(subject: str, permanent: bool = False) -> list[int]:
-    """Delete a subject; its records stay readable unless it is for good.
+    """Delete a subject; its records stay readable unless the deletion is permanent.
 
     Args:
-        subject: The registry's subject.
-        permanent: Whether its schemas are to be gone too, so that nobody can read the records
-            that were written with them. A subject that was deleted before can be given.
+        subject: The registry's subject; with ``permanent`` it may have been deleted before.
+        permanent: Whether to delete its schemas too. Records that were written with them can
+            never be read again.
 
     Returns:
-        The numbers of the versions that are gone.
+        The numbers of the deleted versions.
 
     Raises:
         SchemaRegistryError: There is no such subject; and see the module.
     """
     registry = configured_registry()
     try:
-        # A registry wants this step first, also before it deletes for good.
-        versions = _deleted(registry, subject, for_good=False)
+        # A registry requires this step first, also before a permanent deletion.
+        versions = _delete(registry, subject, permanent=False)
     except NotThereError:
         if not permanent:
             raise
         versions = []
     if permanent:
-        versions = _deleted(registry, subject, for_good=True) or versions
+        versions = _delete(registry, subject, permanent=True) or versions
     return sorted(versions)
 
 
-def _deleted(registry: SchemaRegistry, subject: str, *, for_good: bool) -> list[int]:
+def _delete(registry: SchemaRegistry, subject: str, *, permanent: bool) -> list[int]:
     try:
         with registry.translated_errors(f"subject {subject}"):
-            return registry.client.delete_subject(subject, permanent=for_good)
+            return registry.client.delete_subject(subject, permanent=permanent)
     finally:
         registry.forget(subject)
 
 
 def configured_registry() -> SchemaRegistry:
-    """The registry of the process's connection.
+    """Return the registry of the process's connection.
 
     Raises:
-        ConfigurationError: None is configured.
+        ConfigurationError: No registry is configured.
     """
     registry = get_kafka_connection().registry
     if registry is None:
@@ -168,7 +171,7 @@ def configured_registry() -> SchemaRegistry:
     return registry
 
 
-def _checked(version: str | int) -> Any:
+def _version_number(version: str | int) -> Any:
     text = str(version)
     if text == "latest":
         return text

@@ -1,4 +1,4 @@
-"""A model beside a schema: does it fit, and may it follow?"""
+"""Check whether a model fits a schema, and whether its schema may follow a subject's."""
 
 from __future__ import annotations
 
@@ -69,21 +69,22 @@ def validate_against_registry(
 def check_compatibility(
     model_class: type[FlowBaseModel], subject: str, compatibility_level: str = "BACKWARD"
 ) -> CompatibilityResult:
-    """Tell whether the schema that a model writes may follow those of a subject.
+    """Check whether the schema that a model is written with may follow those of a subject.
 
-    The level that is given decides, whatever the subject's own is. A subject without versions
-    takes any schema.
+    The given level decides, not the subject's own. A subject without versions accepts any
+    schema.
 
     Args:
         model_class: The model.
         subject: The registry's subject.
-        compatibility_level: NONE, BACKWARD, FORWARD or FULL, which look at the latest version;
-            or BACKWARD_TRANSITIVE, FORWARD_TRANSITIVE or FULL_TRANSITIVE, which look at all.
+        compatibility_level: NONE, BACKWARD, FORWARD or FULL, which compare with the latest
+            version; or BACKWARD_TRANSITIVE, FORWARD_TRANSITIVE or FULL_TRANSITIVE, which compare
+            with all versions.
 
     Raises:
         SchemaValidationError: The model has no Avro schema.
-        SchemaRegistryError, RegistryUnavailableError, ConfigurationError: The question could not
-            be answered; see :func:`~flowodm.schema.load_schema_from_registry`.
+        SchemaRegistryError, RegistryUnavailableError, ConfigurationError: The check could not be
+            made; see :func:`~flowodm.schema.load_schema_from_registry`.
         ValueError: There is no such level.
     """
     level = Level.named(compatibility_level)
@@ -92,14 +93,19 @@ def check_compatibility(
         versions = get_schema_versions(subject)
     except NotThereError:
         return CompatibilityResult(True, f"subject {subject} has no versions yet", level.value)
-    looked_at = versions if level.transitive else versions[-1:]
-    reasons = [
-        reason
-        for number in looked_at
-        if level is not Level.NONE
-        for reason in _reasons(new, level, subject, number)
-    ]
-    name = model_class.__name__
+    reasons: list[str] = []
+    for number in _compared_versions(versions, level):
+        reasons += _reasons(new, level, subject, number)
+    return _result(model_class.__name__, level, subject, reasons)
+
+
+def _compared_versions(versions: list[int], level: Level) -> list[int]:
+    if level is Level.NONE:
+        return []
+    return versions if level.transitive else versions[-1:]
+
+
+def _result(name: str, level: Level, subject: str, reasons: list[str]) -> CompatibilityResult:
     if not reasons:
         return CompatibilityResult(True, f"{name} is {level.value} compatible", level.value)
     message = f"{name} is not {level.value} compatible with subject {subject}: {reasons[0]}"
@@ -110,31 +116,32 @@ def check_compatibility(
 
 def _reasons(new: Any, level: Level, subject: str, number: int) -> list[str]:
     old = parsed(schema_of_version(subject, number), f"subject {subject}, version {number}")
-    found = []
+    reasons = []
     if level.reads_old:
-        found += [f"records of version {number}: {text}" for text in obstacles(old, new)]
+        reasons += [f"records of version {number}: {text}" for text in obstacles(old, new)]
     if level.is_read_by_old:
-        found += [f"readers of version {number}: {text}" for text in obstacles(new, old)]
-    return found
+        reasons += [f"readers of version {number}: {text}" for text in obstacles(new, old)]
+    return reasons
 
 
 def _compared(model: type[FlowBaseModel], schema: Any) -> ValidationResult:
-    """Compare what the model's fields say; of a generated model, what it was generated from."""
-    given = getattr(getattr(model, "Settings", None), "avro_schema", None)
-    if given:
-        own = parsed(Codec(model, subject="", avro_schema=given).schema, model.__name__)
-        classes = classes_named(model, own)
+    """Compare a model's fields with a schema; of a generated model, the schema it came from."""
+    avro_schema = getattr(getattr(model, "Settings", None), "avro_schema", None)
+    if avro_schema:
+        codec = Codec(model, subject="", avro_schema=avro_schema)
+        model_schema = parsed(codec.schema, model.__name__)
+        classes = classes_named(model, model_schema)
     else:
         derived, classes = mapped(model)
-        own = parsed(derived, model.__name__)
-    texts = [
+        model_schema = parsed(derived, model.__name__)
+    text_enums = [
         name for name, cls in classes.items() if issubclass(cls, Enum) and issubclass(cls, str)
     ]
-    return conformity(own, schema, frozenset(texts))
+    return conformity(model_schema, schema, frozenset(text_enums))
 
 
 def _written(model: type[FlowBaseModel]) -> dict[str, Any]:
-    """The schema that the model's messages are written with."""
+    """Return the schema that the model's messages are written with."""
     settings = settings_of(model)
     if settings.value_serializer != "avro":
         raise SchemaValidationError(

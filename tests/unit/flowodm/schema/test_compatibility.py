@@ -77,7 +77,7 @@ def test_levels_say_which_way_and_how_far():
         "FULL_TRANSITIVE": (True, True, True),
     }
     assert Level.named("full") is Level.FULL
-    with pytest.raises(ValueError, match=r"'SIDEWAYS'.*there are NONE, BACKWARD"):
+    with pytest.raises(ValueError, match=r"'SIDEWAYS'.*must be one of NONE, BACKWARD"):
         Level.named("SIDEWAYS")
 
 

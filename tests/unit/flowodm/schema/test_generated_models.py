@@ -419,13 +419,13 @@ def test_nothing_in_a_schema_is_executed():
 @pytest.mark.parametrize(
     ("schema", "reason"),
     [
-        ({"type": "enum", "name": "E", "symbols": ["A"]}, "this one is enum"),
+        ({"type": "enum", "name": "E", "symbols": ["A"]}, "got enum"),
         (record(field("a-b", "int")), "not a legal Avro name"),
         (record(field("a", "int"), field("a", "int")), "twice"),
         (record(field("a", "Nope")), "no type"),
         (record(field("a", ["null", "int"], default="x")), "Default value <x>"),
         (record(field("a", {"type": "array", "items": "null"})), "items take no bytes"),
-        ({"type": "error", "name": "E", "fields": []}, "this one is error"),
+        ({"type": "error", "name": "E", "fields": []}, "got error"),
         (record(field("a", ["int", "int"])), "int twice"),
         (record(field("a", ["int", ["null", "string"]])), "another union"),
         (record(name="x\nraise SystemExit"), "not a legal Avro name"),
