@@ -1,1 +1,1 @@
-"""Changes of a running fleet: reload, restart, scale, pause; planned, then rolled out."""
+"""Changes a running fleet: plans reloads, restarts and scaling, and rolls them out."""

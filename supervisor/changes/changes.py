@@ -1,7 +1,7 @@
-"""What an operator changes while the fleet runs: reloads, restarts, scaling.
+"""Changes a running fleet: reloads, restarts, scaling, pauses, recycling.
 
 Everything happens on the main loop, between two of its turns. A change is planned as a whole
-before anything is done; what is refused has changed nothing.
+before anything is done; a change that is refused has changed nothing.
 """
 
 from __future__ import annotations
@@ -9,53 +9,50 @@ from __future__ import annotations
 import logging
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
+from supervisor.changes.at_work import view_of
 from supervisor.changes.plan import Plan, plan
 from supervisor.changes.rollout import BeginReplacement, ReleaseSlot, Rollout, SlotView, advance
 from supervisor.config.topic_size import TopicSize
 from supervisor.fleet.configured_slots import slot_specs
 from supervisor.fleet.member import Member
 from supervisor.fleet.slot_spec import SlotKey, SlotSpec
-from supervisor.slot.machine import FINAL, READY, RUNNING, Slot
+from supervisor.slot.machine import FINAL, RUNNING, Slot
 from supervisor.slot.restart import ExitClass
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
+    from supervisor.changes.rollout import RolloutAction
     from supervisor.config.config import SupervisorConfig
     from supervisor.fleet.fleet import Fleet
     from supervisor.protocol import Logging, Start
 
-log = logging.getLogger("supervisor")
+_log = logging.getLogger("supervisor")
 
 FIXED = ("instance_id", "http", "http_hosts", "control_socket", "log_level", "log_format")
 """Keys of [supervisor] that a running supervisor cannot change."""
 PATIENCE = 120.0
 """Seconds that a successor may take to be at work, before the rest of a rollout is given up."""
 WARM_LOOK = 0.05
-"""Seconds between two looks whether a renewed fork server is warm."""
-PACE = 1.1
-"""Seconds between two replacements where each makes the whole group join again: a client of
-librdkafka joins once a second at most, and until the last one has, partitions stand still."""
-SETTLED = 2.0
-"""Seconds after which an assigned worker whose lag nobody knows counts as being at work."""
+"""Seconds between two looks whether a renewed fork server has imported its modules."""
 
 
 class ChangeRefusedError(Exception):
-    """What was asked for cannot be done; nothing was changed."""
+    """The change is not possible; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What a request led to.
+    """What a request changes; the slots are named "consumer/number".
 
     Attributes:
-        added: Slots that are new.
+        added: New slots.
         removed: Slots that end for good.
         replaced: Slots whose processes are replaced, one after the other.
-        paused: Slots whose workers fetch nothing any more.
-        resumed: Slots whose workers go on.
+        paused: Slots whose workers stop fetching.
+        resumed: Slots whose workers fetch again.
     """
 
     added: tuple[str, ...] = ()
@@ -66,24 +63,25 @@ class Change:
 
     @classmethod
     def of(cls, plan: Plan) -> Change:
-        """The same in words."""
-        moved = {*plan.added, *plan.removed}
-        replaced = sorted({key for step in plan.steps for key in step} - moved)
-        names = (plan.added, plan.removed, replaced)
-        return cls(*(tuple(map(str, keys)) for keys in names))
+        """Describe a plan."""
+        return cls(
+            added=_names(plan.added),
+            removed=_names(plan.removed),
+            replaced=_names(plan.replaced),
+        )
 
 
 class Changes:
     """Changes the slots of a fleet.
 
     Args:
-        config: What it runs.
+        config: The configuration that it runs.
         instance_id: The supervisor's name.
         logging: How workers log.
         fleet: The slots.
 
     Attributes:
-        config: What it is to run from the latest accepted change on.
+        config: The configuration of the latest accepted change.
         rollout: What is being replaced.
     """
 
@@ -103,24 +101,24 @@ class Changes:
     # Requests
 
     def reload(self, config: SupervisorConfig) -> Change:
-        """Run another configuration; only what differs is touched.
+        """Run another configuration; slots that are the same in both are not touched.
 
         Consumers that were scaled have the configured number of workers again.
 
         Raises:
-            ChangeRefusedError: It changes what a running supervisor cannot change.
+            ChangeRefusedError: It changes a key that a running supervisor cannot change.
         """
         before, after = self.config.supervisor, config.supervisor
         fixed = [key for key in FIXED if getattr(before, key, None) != getattr(after, key, None)]
         if fixed:
             names = ", ".join(f"supervisor.{key}" for key in fixed)
-            raise ChangeRefusedError(f"{names} cannot change while it runs; start it anew")
+            raise ChangeRefusedError(f"{names} cannot change at a reload; start it anew")
         if before.preload != after.preload:
             self._fleet.renew_server(after.preload)
         self._scaled.clear()
         for name, table in config.consumers.items():
-            old = self.config.consumers.get(name)
-            if old is None or old.model != table.model:  # perhaps another topic
+            old_table = self.config.consumers.get(name)
+            if old_table is None or old_table.model != table.model:  # perhaps another topic
                 self._sizes.pop(name, None)
         return self._apply(config)
 
@@ -143,149 +141,183 @@ class Changes:
         return self._apply(self.config)
 
     def restart(self, consumer: str | None = None, slot: int | None = None) -> Change:
-        """Replace processes one after the other; they load new code.
+        """Replace processes one after the other; the new ones load new code.
 
-        Slots that had failed for good are tried again.
+        Slots that have failed for good are started again.
 
         Args:
-            consumer: Only this consumer's.
-            slot: Only this one of them.
+            consumer: Restart only this consumer's slots.
+            slot: Restart only this one of them.
 
         Raises:
             ChangeRefusedError: There is no such consumer or slot.
         """
         self._require(consumer)
         keys = [
-            member.key
-            for member in self._fleet.members
-            if not member.retired
-            and consumer in {None, member.consumer}
-            and slot in {None, member.index}
+            key
+            for key in self._kept_members()
+            if consumer in {None, key.consumer} and slot in {None, key.index}
         ]
         if not keys:
             raise ChangeRefusedError(f"{consumer} has no slot {slot}")
         self._fleet.renew_server(self.config.supervisor.preload)
-        return self._roll([frozenset({key}) for key in keys], ExitClass.RESTARTED)
+        return self._roll_out([frozenset({key}) for key in keys], ExitClass.RESTARTED)
 
     def pause(self, consumer: str | None, *, paused: bool) -> Change:
-        """Have workers fetch nothing, or go on; those that start later too.
+        """Have workers stop fetching, or fetch again; this holds for their successors too.
 
         Args:
-            consumer: Only this consumer's.
+            consumer: Pause only this consumer's workers.
             paused: Whether to pause.
 
         Raises:
             ChangeRefusedError: There is no such consumer.
         """
         self._require(consumer)
-        names = [consumer] if consumer is not None else list(self.config.consumers)
-        self._paused = (self._paused | set(names)) if paused else (self._paused - set(names))
-        keys = [m.key for m in self._fleet.members if m.consumer in names and not m.retired]
+        consumers = {consumer} if consumer is not None else set(self.config.consumers)
+        self._paused = self._paused | consumers if paused else self._paused - consumers
+        keys = [key for key in self._kept_members() if key.consumer in consumers]
         for key in keys:
             self._fleet.pause(key, paused=paused)
-        told = tuple(map(str, keys))
-        return Change(paused=told) if paused else Change(resumed=told)
+        return Change(paused=_names(keys)) if paused else Change(resumed=_names(keys))
 
     def recycle(self, key: SlotKey) -> None:
-        """Replace one process that has reached its age, number of records or size."""
+        """Replace a process that has reached its maximum age, number of records or memory."""
         if key not in self.rollout.slots:
-            self._roll([frozenset({key})], ExitClass.RECYCLED)
+            self._roll_out([frozenset({key})], ExitClass.RECYCLED)
 
     # The main loop
 
     def turn(self) -> None:
-        """Go on with what is being replaced, and forget slots that have ended for good."""
-        if not self._stopped:  # the end's report tells of all that ended in it
+        """Advance the rollout, and remove retired slots that have ended."""
+        if not self._stopped:  # the final report lists the slots that end during the stop
             self._fleet.sweep()
         self._follow_topics()
-        while self.rollout.under_way and not self._waits:
+        while self.rollout.under_way and not self._waits_for_fork_server:
             before = self.rollout
-            now = time.monotonic()
-            self.rollout, orders = advance(before, self._views(now), now, PATIENCE)
-            for order in orders:
-                match order:
-                    case BeginReplacement(key, reason, hold):
-                        self._fleet.replace(key, reason, hold=hold)
-                    case ReleaseSlot(key):
-                        self._fleet.release(key)
+            self._advance_rollout()
             if self.rollout.halted and not before.halted:
-                log.error("the rollout is given up: %s", self.rollout.halted)
+                _log.error("the rollout is given up: %s", self.rollout.halted)
             if self.rollout == before:
                 return
 
     def next_deadline(self) -> float | None:
-        """When `turn` matters next although nothing was reported."""
-        if self._waits:
+        """Return when `turn` is due although no process reports anything; None if never."""
+        if self._waits_for_fork_server:
             return time.monotonic() + WARM_LOOK
         return self.rollout.deadline if self.rollout.current else None
 
-    @property
-    def _waits(self) -> bool:
-        """Whether the first replacement of a rollout waits for a warm fork server."""
-        return self.rollout.under_way and not self.rollout.current and self._fleet.warming_up
-
     def stop(self) -> None:
-        """Replace nothing more: the fleet ends."""
+        """Replace nothing more: the fleet stops."""
         self.rollout = Rollout()
         self._stopped = True
 
-    # Inside
+    @property
+    def _waits_for_fork_server(self) -> bool:
+        """Whether a rollout's next step waits until the fork server has imported its modules."""
+        return self.rollout.under_way and not self.rollout.current and self._fleet.warming_up
+
+    def _advance_rollout(self) -> None:
+        now = time.monotonic()
+        views = self._views(now)
+        self.rollout, actions = advance(self.rollout, views, now, PATIENCE)
+        for action in actions:
+            self._perform(action)
+
+    def _perform(self, action: RolloutAction) -> None:
+        match action:
+            case BeginReplacement(key, reason, hold):
+                self._fleet.replace(key, reason, hold=hold)
+            case ReleaseSlot(key):
+                self._fleet.release(key)
+            case _:
+                assert_never(action)
+
+    def _views(self, now: float) -> dict[SlotKey, SlotView]:
+        return {member.key: view_of(member, now) for member in self._fleet.members}
 
     def _follow_topics(self) -> None:
-        """Have as many workers as the topics need whose partitions are pinned by size."""
-        heard = {}
-        for member in self._fleet.members:
-            if member.partition_count is None or member.retired or not _is_of_now(member):
+        """Apply the numbers of partitions that workers have counted."""
+        if self._stopped:
+            return
+        counted = self._counted_sizes()
+        if counted:
+            self._sizes |= counted
+            partitions = {name: size.partitions for name, size in counted.items()}
+            _log.info("the number of partitions is known", extra={"partitions": partitions})
+            self._apply(self.config, restart_failed=False)
+
+    def _counted_sizes(self) -> dict[str, TopicSize]:
+        """Return the topics' numbers of partitions that are new or have changed."""
+        sizes: dict[str, TopicSize] = {}
+        for member in self._kept_members().values():
+            count = member.partition_count
+            if count is None or not _has_current_model(member):
                 continue
             before = self._sizes.get(member.consumer)
-            if before is None or before.partitions != member.partition_count:
-                heard[member.consumer] = TopicSize.heard(before, member.partition_count)
-        if heard and not self._stopped:
-            self._sizes |= heard
-            told = {name: size.partitions for name, size in heard.items()}
-            log.info("the number of partitions is known", extra={"partitions": told})
-            self._apply(self.config, revive=False)
+            if before is None or before.partitions != count:
+                sizes[member.consumer] = TopicSize.heard(before, count)
+        return sizes
 
-    def _apply(self, config: SupervisorConfig, *, revive: bool = True) -> Change:
+    # Applying a configuration
+
+    def _apply(self, config: SupervisorConfig, *, restart_failed: bool = True) -> Change:
         wanted = slot_specs(config, self._instance_id, self._logging, self._scaled, self._sizes)
-        members = {m.key: m for m in self._fleet.members if not m.retired}
-        for key in members.keys() & wanted.keys():
-            if _waits_for(members[key], wanted[key].start):
-                self._fleet.pin(members[key], wanted[key].start)
+        members = self._kept_members()
+        self._pin_waiting(members, wanted)
         running = {key: SlotSpec(m.running or m.start, m.policy) for key, m in members.items()}
-        made = plan(running, wanted)
+        difference = plan(running, wanted)
         self.config = config
-        for key, what in wanted.items():
-            if key in members:
-                members[key].start, members[key].policy = what.start, what.policy
-        held = {key for step in made.steps for key in step if len(step) > 1}
-        now = time.monotonic()
-        for key in made.added:
-            slot = Slot.held(now) if key in held else Slot.new(now)
-            member = Member(key.consumer, key.index, wanted[key].start, wanted[key].policy, slot)
-            member.paused = key.consumer in self._paused
-            self._fleet.add(member)
-        for key in made.removed:
+        self._update(members, wanted)
+        self._add(difference, wanted)
+        for key in difference.removed:
             self._fleet.retire(key)
         self.rollout = self.rollout.except_for(ExitClass.RELOADED)
-        if revive:
-            self._revive(made, members)
-        self._roll(made.steps, ExitClass.RELOADED)
-        return Change.of(made)
+        if restart_failed:
+            self._restart_failed(difference, members)
+        self._roll_out(difference.steps, ExitClass.RELOADED)
+        return Change.of(difference)
 
-    def _revive(self, made: Plan, members: Mapping[SlotKey, Member]) -> None:
-        """Whatever failed for good is tried again after a reload, changed or not."""
-        changed = {key for step in made.steps for key in step}
+    def _pin_waiting(
+        self, members: Mapping[SlotKey, Member], wanted: Mapping[SlotKey, SlotSpec]
+    ) -> None:
+        """Send their partitions to the workers that wait for nothing else."""
+        for key in members.keys() & wanted.keys():
+            if _waits_for_partitions(members[key], wanted[key].start):
+                self._fleet.pin(members[key], wanted[key].start)
+
+    def _update(
+        self, members: Mapping[SlotKey, Member], wanted: Mapping[SlotKey, SlotSpec]
+    ) -> None:
+        """Set what the next processes of the slots that stay are to run."""
+        for key in members.keys() & wanted.keys():
+            members[key].start, members[key].policy = wanted[key].start, wanted[key].policy
+
+    def _add(self, difference: Plan, wanted: Mapping[SlotKey, SlotSpec]) -> None:
+        now, held = time.monotonic(), difference.held
+        for key in difference.added:
+            slot = Slot.held(now) if key in held else Slot.new(now)
+            spec = wanted[key]
+            member = Member(
+                key.consumer, key.index, start=spec.start, policy=spec.policy, slot=slot
+            )
+            member.paused = key.consumer in self._paused
+            self._fleet.add(member)
+
+    def _restart_failed(self, difference: Plan, members: Mapping[SlotKey, Member]) -> None:
+        """Start slots again that have failed for good, even if their configuration is the same."""
+        changed = {key for step in difference.steps for key in step}
         for key, member in members.items():
             if key not in changed and not member.retired and member.slot.state in FINAL:
                 self._fleet.replace(key, ExitClass.RELOADED, hold=False)
 
-    def _roll(self, steps: Sequence[frozenset[SlotKey]], reason: ExitClass) -> Change:
+    def _roll_out(self, steps: Sequence[frozenset[SlotKey]], reason: ExitClass) -> Change:
         self.rollout = self.rollout.then(steps, reason)
-        return Change(replaced=tuple(str(key) for step in steps for key in sorted(step)))
+        return Change(replaced=_names(key for step in steps for key in sorted(step)))
 
-    def _views(self, now: float) -> dict[SlotKey, SlotView]:
-        return {member.key: _view(member, now) for member in self._fleet.members}
+    def _kept_members(self) -> dict[SlotKey, Member]:
+        """Return the slots that are not to be removed."""
+        return {member.key: member for member in self._fleet.members if not member.retired}
 
     def _require(self, consumer: str | None) -> None:
         if consumer is not None and consumer not in self.config.consumers:
@@ -293,37 +325,22 @@ class Changes:
             raise ChangeRefusedError(f"there is no consumer {consumer!r}; there are {names}")
 
 
-def _is_of_now(member: Member) -> bool:
-    """Whether its process was told to consume what the configuration names by now."""
+def _names(keys: Iterable[SlotKey]) -> tuple[str, ...]:
+    return tuple(str(key) for key in keys)
+
+
+def _has_current_model(member: Member) -> bool:
+    """Return whether its process consumes the model that the configuration names now."""
     running = member.running or member.start
     return bool(running.consumer["model"] == member.start.consumer["model"])
 
 
-def _waits_for(member: Member, wanted: Start) -> bool:
-    """Whether its process waits for nothing but the partitions in this."""
+def _waits_for_partitions(member: Member, wanted: Start) -> bool:
+    """Return whether its process waits for its partitions, and `wanted` adds only those."""
     running = member.running
-    if running is None or member.slot.state not in RUNNING or running.consumer.get("partitions"):
+    if running is None or member.slot.state not in RUNNING:
+        return False
+    if "partitions" not in running.consumer or running.consumer["partitions"]:
         return False
     with_partitions = {**running.consumer, "partitions": wanted.consumer.get("partitions")}
-    same: bool = wanted == replace(running, consumer=with_partitions)
-    return same and "partitions" in running.consumer
-
-
-def _view(member: Member, now: float) -> SlotView:
-    beat, state = member.heartbeat, member.slot.state
-    paced = member.joined_at is not None and now - member.joined_at >= PACE
-    at_work = (
-        state in READY
-        and beat is not None
-        and (paced or not member.rejoins)
-        and (
-            member.paused
-            or beat.processed > 0
-            or beat.in_flight > 0
-            or beat.lag == 0
-            or not beat.assigned
-            or (beat.lag is None and now - member.slot.since > SETTLED)
-        )
-    )
-    alive = member.process is not None
-    return SlotView(member.spawned if alive else 0, at_work, over=state in FINAL)
+    return bool(wanted == replace(running, consumer=with_partitions))

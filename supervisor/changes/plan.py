@@ -1,4 +1,4 @@
-"""What a new configuration changes for the slots that there are. Pure."""
+"""Plans which slots a new configuration adds, removes and replaces. Pure."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from supervisor.fleet.slot_spec import SlotKey, SlotSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
 
 RolloutStep = frozenset[SlotKey]
@@ -17,14 +17,14 @@ RolloutStep = frozenset[SlotKey]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What has to be done, slot by slot.
+    """The difference between two configurations, slot by slot.
 
     Attributes:
-        added: Slots that are new.
-        removed: Slots that are not wanted any more.
-        steps: Slots whose processes are to be replaced, in this order; mostly one at a time.
-            Slots that are added or removed are in a step where they have to wait for others,
-            or others for them.
+        added: New slots.
+        removed: Slots that are no longer wanted.
+        steps: Slots whose processes are replaced, in this order; mostly one at a time. Added
+            and removed slots are part of a step if they take partitions from, or hand them to,
+            its other slots.
     """
 
     added: tuple[SlotKey, ...]
@@ -36,35 +36,67 @@ class Plan:
         """Whether no process is started or ended."""
         return not (self.added or self.removed or self.steps)
 
+    @property
+    def replaced(self) -> list[SlotKey]:
+        """Slots whose processes are replaced, without those that are added or removed."""
+        in_steps = {key for step in self.steps for key in step}
+        return sorted(in_steps - {*self.added, *self.removed})
+
+    @property
+    def held(self) -> set[SlotKey]:
+        """Slots whose processes must not start before others have ended."""
+        shared = [step for step in self.steps if len(step) > 1]
+        return set().union(*shared)
+
 
 def plan(running: Mapping[SlotKey, SlotSpec], wanted: Mapping[SlotKey, SlotSpec]) -> Plan:
     """Compare what runs with what is wanted.
 
-    A pinned partition belongs to one process at a time, and nobody but this plan sees to that:
-    Kafka does not know such consumers as members. So where partitions move between the slots
+    A pinned partition belongs to one process at a time, and only this plan ensures that: Kafka
+    does not know such consumers as members of a group. So if partitions move between the slots
     of a consumer, all of its slots that change are replaced in one step.
 
     Args:
-        running: What each slot's process was started with; for one that has none, what it would.
+        running: What each slot's process was started with; for a slot without a process, what
+            its next one would be started with.
         wanted: What each slot is to run.
     """
     added = tuple(key for key in wanted if key not in running)
     removed = tuple(key for key in running if key not in wanted)
-    changed = [key for key in wanted if key in running and wanted[key].start != running[key].start]
+    changed = [key for key in wanted if _is_changed(running.get(key), wanted[key])]
     together: list[RolloutStep] = []
     one_by_one: list[RolloutStep] = []
-    for consumer in dict.fromkeys(key.consumer for key in (*changed, *added, *removed)):
-        mine = [key for key in changed if key.consumer == consumer]
-        if _layout(running, consumer) != _layout(wanted, consumer):
-            new, gone = ([k for k in keys if k.consumer == consumer] for keys in (added, removed))
-            if mine or (new and gone):  # else nobody hands anything over
-                together.append(frozenset([*mine, *new, *gone]))
+    for consumer in _consumers(*changed, *added, *removed):
+        own_changed = _of(consumer, changed)
+        if _layout(running, consumer) == _layout(wanted, consumer):
+            one_by_one += [frozenset({key}) for key in own_changed]
         else:
-            one_by_one += [frozenset({key}) for key in mine]
+            together += _handover(own_changed, _of(consumer, added), _of(consumer, removed))
     return Plan(added, removed, (*together, *one_by_one))
 
 
-def _layout(slots: Mapping[SlotKey, SlotSpec], consumer: str) -> dict[SlotKey, frozenset[int]]:
-    """Which slot of a consumer holds which pinned partitions."""
-    mine = {key: what.pinned for key, what in slots.items() if key.consumer == consumer}
-    return {key: pinned for key, pinned in mine.items() if pinned}
+def _handover(
+    changed: list[SlotKey], added: list[SlotKey], removed: list[SlotKey]
+) -> list[RolloutStep]:
+    """Put a consumer's slots into one step if one of them takes partitions from another."""
+    if changed or (added and removed):
+        return [frozenset([*changed, *added, *removed])]
+    return []
+
+
+def _is_changed(running: SlotSpec | None, wanted: SlotSpec) -> bool:
+    return running is not None and running.start != wanted.start
+
+
+def _consumers(*keys: SlotKey) -> list[str]:
+    return list(dict.fromkeys(key.consumer for key in keys))
+
+
+def _of(consumer: str, keys: Iterable[SlotKey]) -> list[SlotKey]:
+    return [key for key in keys if key.consumer == consumer]
+
+
+def _layout(specs: Mapping[SlotKey, SlotSpec], consumer: str) -> dict[SlotKey, frozenset[int]]:
+    """Return the pinned partitions of each of a consumer's slots that has some."""
+    own = {key: spec.pinned for key, spec in specs.items() if key.consumer == consumer}
+    return {key: pinned for key, pinned in own.items() if pinned}

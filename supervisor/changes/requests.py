@@ -1,4 +1,4 @@
-"""Changes that are asked for from any thread, and made on the main loop."""
+"""Takes requests for changes from any thread, and passes them to the main loop."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ if TYPE_CHECKING:
     from supervisor.changes.changes import Changes
     from supervisor.config.config import SupervisorConfig
 
-log = logging.getLogger("supervisor")
-
+_log = logging.getLogger("supervisor")
 
 ERROR_LENGTH = 2000
-"""Characters that are remembered of why a reload was refused."""
+"""Characters of a refused reload's error that are kept."""
 
 
 def _succeeded() -> LastReload:
@@ -32,23 +31,28 @@ def _succeeded() -> LastReload:
 
 @dataclass(frozen=True, slots=True)
 class ChangeRequest:
-    """A change that waits for its turn of the main loop."""
+    """A change that waits for the main loop.
+
+    Attributes:
+        change: Makes the change.
+        answer: Gets the result, or the reason why the change was refused.
+    """
 
     change: Callable[[], Change]
     answer: Future[Change]
 
 
 class Requests:
-    """Takes requests, and sees to it that each is answered once, also when nobody serves any more.
+    """Takes requests, and answers each of them once, even if the main loop has ended.
 
     Args:
         changes: Makes the changes.
-        read: Reads the configuration anew; None: it came from no file.
-        post: Hands a request to the main loop, from any thread; it comes back in `carry_out`.
+        read: Reads the configuration file again; None if there is none.
+        post: Queues a request for the main loop, from any thread; that calls `carry_out`.
 
     Attributes:
-        reloads: How many reloads were asked for, refused ones included.
-        last_reload: How the latest ended; until then the start, which succeeded.
+        reloads: How many reloads were requested, refused ones included.
+        last_reload: How the latest reload ended; before the first, the successful start.
     """
 
     def __init__(
@@ -72,32 +76,37 @@ class Requests:
         return bool(self._open)
 
     def reload(self, config: SupervisorConfig | None) -> Future[Change]:
-        """See `Supervisor.reload`."""
+        """Request a reload, see `Supervisor.reload`."""
         self.reloads += 1
-        read, answer = self._read, self._new()
+        answer = self._new_answer()
         answer.add_done_callback(self._reloaded)
         if config is not None:
-            self._ask(lambda: self._changes.reload(config), answer)
-        elif read is None:
+            self._request(lambda: self._changes.reload(config), answer)
+        elif self._read is None:
             self._refuse(answer, ChangeRefusedError("it was not started from a file"))
         else:
-            threading.Thread(target=self._read_anew, args=(read, answer), daemon=True).start()
+            reading = threading.Thread(
+                target=self._read_and_reload, args=(self._read, answer), daemon=True
+            )
+            reading.start()
         return answer
 
     def restart(self, consumer: str | None, slot: int | None) -> Future[Change]:
-        """See `Supervisor.restart`."""
-        return self._ask(lambda: self._changes.restart(consumer, slot))
+        """Request a restart, see `Supervisor.restart`."""
+        return self._request(lambda: self._changes.restart(consumer, slot), self._new_answer())
 
     def scale(self, consumer: str, workers: int) -> Future[Change]:
-        """See `Supervisor.scale`."""
-        return self._ask(lambda: self._changes.scale(consumer, workers))
+        """Request another number of workers, see `Supervisor.scale`."""
+        return self._request(lambda: self._changes.scale(consumer, workers), self._new_answer())
 
     def pause(self, consumer: str | None, *, paused: bool) -> Future[Change]:
-        """See `Supervisor.pause` and `Supervisor.resume`."""
-        return self._ask(lambda: self._changes.pause(consumer, paused=paused))
+        """Request a pause or its end, see `Supervisor.pause` and `Supervisor.resume`."""
+        return self._request(
+            lambda: self._changes.pause(consumer, paused=paused), self._new_answer()
+        )
 
     def carry_out(self, request: ChangeRequest) -> None:
-        """On the main loop: change the fleet, and answer."""
+        """Make the change, and answer. To be called on the main loop."""
         if self._closed:
             return  # answered by `close`
         try:
@@ -105,19 +114,16 @@ class Requests:
         except Exception as error:  # noqa: BLE001 - it is the answer
             self._refuse(request.answer, error)
         else:
-            log.info("changing", extra=asdict(change))
+            _log.info("changing", extra=asdict(change))
             self._settle(request.answer, lambda: request.answer.set_result(change))
 
     def close(self) -> None:
-        """Nothing will be changed any more: refuse what waits, and what is still to come."""
+        """Refuse the requests that wait, and all later ones."""
         self._closed = True
         for answer in tuple(self._open):
             self._refuse(answer, ChangeRefusedError("the supervisor is stopping, or has ended"))
 
-    def _ask(
-        self, change: Callable[[], Change], answer: Future[Change] | None = None
-    ) -> Future[Change]:
-        answer = answer or self._new()
+    def _request(self, change: Callable[[], Change], answer: Future[Change]) -> Future[Change]:
         self._post(ChangeRequest(change, answer))
         if self._closed:
             self.close()
@@ -126,35 +132,38 @@ class Requests:
     def _reloaded(self, answer: Future[Change]) -> None:
         if answer.cancelled():
             return
-        if (error := answer.exception()) is None:
+        error = answer.exception()
+        if error is None:
             self.last_reload = _succeeded()
-        else:
-            why = str(error) or type(error).__name__
-            self.last_reload = replace(
-                self.last_reload, successful=False, at=time.time(), error=why[:ERROR_LENGTH]
-            )
+            return
+        message = str(error) or type(error).__name__
+        self.last_reload = replace(
+            self.last_reload, successful=False, at=time.time(), error=message[:ERROR_LENGTH]
+        )
 
-    def _new(self) -> Future[Change]:
+    def _new_answer(self) -> Future[Change]:
         answer: Future[Change] = Future()
         self._open.add(answer)
         return answer
 
-    def _read_anew(self, read: Callable[[], SupervisorConfig], answer: Future[Change]) -> None:
+    def _read_and_reload(
+        self, read: Callable[[], SupervisorConfig], answer: Future[Change]
+    ) -> None:
         try:
             config = read()
         except Exception as error:  # noqa: BLE001 - it is the answer
             self._refuse(answer, error)
         else:
-            self._ask(lambda: self._changes.reload(config), answer)
+            self._request(lambda: self._changes.reload(config), answer)
 
     def _refuse(self, answer: Future[Change], error: Exception) -> None:
-        log.error("a change is refused, and nothing is changed: %s", error)
+        _log.error("a change is refused, and nothing is changed: %s", error)
         self._settle(answer, lambda: answer.set_exception(error))
 
     def _settle(self, answer: Future[Change], settle: Callable[[], None]) -> None:
-        """Answer, unless that was done already or nobody wants it any more."""
+        """Answer, unless the request is answered already or was cancelled."""
         with self._lock:
-            mine = answer in self._open
+            is_open = answer in self._open
             self._open.discard(answer)
-        if mine and answer.set_running_or_notify_cancel():
+        if is_open and answer.set_running_or_notify_cancel():
             settle()

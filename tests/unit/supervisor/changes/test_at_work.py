@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from supervisor.changes.changes import PACE, _view
+from supervisor.changes.at_work import PACE, view_of
 from supervisor.config.config import SupervisorConfig
 from supervisor.fleet.configured_slots import configured_members
 from supervisor.protocol import Heartbeat, Logging
@@ -45,15 +45,15 @@ def successor(**options):
     ],
 )
 def test_where_nobody_else_joins_again_the_next_one_follows_at_once(options):
-    assert _view(successor(**options), 100.0).at_work
+    assert view_of(successor(**options), 100.0).at_work
 
 
 def test_where_the_whole_group_joins_again_its_clients_get_the_second_that_they_need():
     member = successor(membership="dynamic")
     member.beat(BEAT, 100.0 + PACE / 2)  # what counts is the first
 
-    assert not _view(member, 100.0 + PACE / 2).at_work
-    assert _view(member, 100.1 + PACE).at_work
+    assert not view_of(member, 100.0 + PACE / 2).at_work
+    assert view_of(member, 100.1 + PACE).at_work
 
 
 def test_a_worker_that_ended_does_not_lend_its_time_to_the_next_one():
@@ -61,4 +61,4 @@ def test_a_worker_that_ended_does_not_lend_its_time_to_the_next_one():
     member.reset_process()
     member.beat(BEAT, 200.0)
 
-    assert not _view(member, 200.0).at_work
+    assert not view_of(member, 200.0).at_work
