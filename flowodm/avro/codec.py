@@ -141,10 +141,8 @@ class Codec(Generic[M]):
             self._bare = self._readers.reader(written, 0)
             self._bare_framed = self._readers.reader(written, wire.HEADER_SIZE)
         except CannotFitError as error:
-            raise SchemaValidationError(
-                f"{model.__name__} cannot read what it would write with schema_path "
-                f"{schema_path}: {error}"
-            ) from error
+            text = f"{model.__name__} cannot read what it would write with schema_path"
+            raise SchemaValidationError(f"{text} {schema_path}: {error}") from error
         self._by_header: dict[bytes, Callable[[bytes], M]] = {}
 
     def __repr__(self) -> str:

@@ -80,7 +80,7 @@ class _Comparison:
         if written in NAMED and not _same_name(writer, reader):
             names = f"the writer's name {writer['name']} is not {reader['name']}"
             return [f"{path}: {names}; if both mean the same, add an alias to the reader's schema"]
-        return self._of_one_kind(written, writer, reader, path)
+        return self._of_one_kind(written, writer, reader, path=path)
 
     def _of_one_kind(self, kind: str, writer: Any, reader: Any, path: str) -> list[str]:
         match kind:

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 import fastavro
 from pydantic import ValidationError
 
-from flowodm.avro.writer import ValueAtError
 from flowodm.exceptions import DeserializationError, SerializationError
 
 if TYPE_CHECKING:
@@ -35,6 +34,18 @@ class MismatchError(Exception):
         place, _, reason = obstacle.partition(": ")
         super().__init__(f"{_NO_RESOLUTION}: {reason}" if reason else _NO_RESOLUTION)
         self.field = place.partition(".")[2] or None
+
+
+class ValueAtError(ValueError):
+    """A value that its schema does not allow.
+
+    Attributes:
+        path: Dotted path of the value.
+    """
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(reason)
+        self.path = path
 
 
 class OtherRecordError(Exception):

@@ -43,7 +43,7 @@ def logical_writer(schema: Mapping[str, Any]) -> Convert | None:
     if logical is None or not isinstance(base, str):
         return None
     if logical == "decimal" and base in {"bytes", "fixed"}:
-        return partial(_decimal_bytes, schema["precision"], schema.get("scale", 0), schema)
+        return partial(_decimal_bytes, schema)
     return _WRITERS.get((base, logical))
 
 
@@ -67,7 +67,8 @@ def timedelta_of(micros: int) -> timedelta:
     return timedelta(microseconds=micros)
 
 
-def _decimal_bytes(precision: int, scale: int, schema: Mapping[str, Any], value: Any) -> bytes:
+def _decimal_bytes(schema: Mapping[str, Any], value: Any) -> bytes:
+    precision, scale = schema["precision"], schema.get("scale", 0)
     if not isinstance(value, Decimal):
         raise TypeError(f"must be a Decimal, got {type(value).__name__}")
     if not value.is_finite():

@@ -178,7 +178,10 @@ class _Mapper:
             )
         default = _static_default(info)
         spot = _Spot(model, name, where)
-        field = {"name": name, "type": self._type(info.annotation, spot, default, info.metadata)}
+        field = {
+            "name": name,
+            "type": self._type(info.annotation, spot, default, metadata=info.metadata),
+        }
         if info.description:
             field["doc"] = info.description
         if default is not PydanticUndefined:
@@ -206,11 +209,11 @@ class _Mapper:
                 "decodes to",
             )
         if isinstance(kind, ALIASES):
-            return self._alias(kind, spot, default, unwrapped.metadata)
+            return self._alias(kind, spot, default, metadata=unwrapped.metadata)
         if is_union(kind):
-            return self._union(kind, spot, default, unwrapped.metadata)
+            return self._union(kind, spot, default, metadata=unwrapped.metadata)
         if (origin := typing.get_origin(kind)) is not None:
-            return self._generic(kind, origin, spot, default)
+            return self._generic(kind, origin, spot, default=default)
         if kind is Decimal:
             return _decimal(unwrapped.metadata, spot)
         return self._class(kind, spot)
@@ -234,7 +237,7 @@ class _Mapper:
             raise _no_form(alias, spot, "only a model can refer to itself in Avro")
         self._open_aliases.append(alias)
         try:
-            return self._type(alias.__value__, spot, default, metadata)
+            return self._type(alias.__value__, spot, default, metadata=metadata)
         finally:
             self._open_aliases.pop()
 
@@ -252,7 +255,7 @@ class _Mapper:
                 return {"type": "map", "values": self._type(value, spot.inside("{}"))}
             case (special, values) if special is Literal:
                 _check_longs([v for v in values if type(v) is int], annotation, spot)
-                return self._union(annotation, spot, default, ())
+                return self._union(annotation, spot, default, metadata=())
         raise _no_form(annotation, spot)
 
     def _array(self, item: Any, spot: _Spot) -> AvroSchema:
@@ -286,7 +289,7 @@ class _Mapper:
     ) -> AvroSchema:
         branches: list[AvroSchema] = []
         for member in in_avros_order(list(union_members(annotation, metadata)), default):
-            schema = self._type(member.type, spot, default, member.metadata)
+            schema = self._type(member.type, spot, default, metadata=member.metadata)
             for branch in schema if isinstance(schema, list) else [schema]:
                 if branch not in branches:
                     branches.append(branch)

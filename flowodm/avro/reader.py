@@ -74,16 +74,16 @@ class RecordReaders(Generic[M]):
         """
         classes = self._classes_of(writer)
         if same_shape(writer, self._reader_schema):
-            return self._unresolved(writer, classes, (), start)
+            return self._unresolved(writer, classes, start, dropped=())
         original = writer
         writer, reader = fit(writer, self._reader_schema)
         dropped = only_drops(writer, reader)
         if dropped is not None:
-            return self._unresolved(writer, classes, dropped, start)
+            return self._unresolved(writer, classes, start, dropped=dropped)
         marked_writer = self._marked(writer, classes)
         marked_reader = self._marked(reader, self._classes)
         return self._explaining(
-            original, self._by_fastavro(marked_writer, marked_reader, (), start)
+            original, self._by_fastavro(marked_writer, marked_reader, dropped=(), start=start)
         )
 
     def framed_reader(self, writer: Any) -> Callable[[bytes], M]:
@@ -134,11 +134,13 @@ class RecordReaders(Generic[M]):
         return classes
 
     def _unresolved(
-        self, writer: Any, classes: dict[str, type], dropped: tuple[str, ...], start: int
+        self, writer: Any, classes: dict[str, type], start: int, *, dropped: tuple[str, ...]
     ) -> Callable[[bytes], M]:
         """Return a reader by the writer's schema alone, which leaves out the dropped fields."""
         marked = for_reading(writer, classes, by_alias=self._by_alias)
-        by_fastavro = self._by_fastavro(fastavro.parse_schema(marked), None, dropped, start)
+        by_fastavro = self._by_fastavro(
+            fastavro.parse_schema(marked), None, dropped=dropped, start=start
+        )
         return compile_reader(
             marked,
             start,
@@ -149,7 +151,7 @@ class RecordReaders(Generic[M]):
         )
 
     def _by_fastavro(
-        self, writer: Any, reader: Any, dropped: tuple[str, ...], start: int
+        self, writer: Any, reader: Any, *, dropped: tuple[str, ...], start: int
     ) -> Callable[[bytes], M]:
         validate = self._model.__pydantic_validator__.validate_python
         schemaless_reader = fastavro.schemaless_reader

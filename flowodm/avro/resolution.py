@@ -273,7 +273,7 @@ def _primitive(writer: Any, kind: str, readers: list[Any]) -> Any:
     for wanted in (kind, *_PROMOTIONS.get(kind, ())):
         for reader in readers:
             if kind_of(reader) == wanted:
-                return _read_as(writer, kind, reader, readers)
+                return _read_as(writer, kind, reader, readers=readers)
     return writer
 
 

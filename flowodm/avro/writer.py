@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 from pydantic import BaseModel
 
+from flowodm.avro.errors import ValueAtError
 from flowodm.avro.logical_types import TUPLE, Convert, logical_writer, python_types
 from flowodm.avro.names import full_name, short_name, symbol_of
 
@@ -252,18 +253,6 @@ class _EnumWriter:
         raise ValueError(f"must be one of the symbols {', '.join(sorted(self._symbols))}")
 
 
-class ValueAtError(ValueError):
-    """A value that its schema does not allow.
-
-    Attributes:
-        path: Dotted path of the value.
-    """
-
-    def __init__(self, path: str, reason: str) -> None:
-        super().__init__(reason)
-        self.path = path
-
-
 def _at(name: str, error: Exception) -> ValueAtError:
     if isinstance(error, ValueAtError):
         return ValueAtError(f"{name}.{error.path}", str(error))
@@ -308,8 +297,8 @@ class _UnionWriter:
         branch = self._by_other_type.get(cls)
         if branch is None:
             branch = self._search(cls)
-            known = self._by_type if cls in self._declared else self._by_other_type
-            known[cls] = branch
+            branches = self._by_type if cls in self._declared else self._by_other_type
+            branches[cls] = branch
         return branch
 
     def _search(self, cls: type) -> _Branch:

@@ -134,7 +134,7 @@ class _Comparison:
         if warning is not None and _family(model) not in _EITHER_BASE:
             self.warnings.append(f"{path}: {warning}")
         if model_kind == schema_kind:
-            self._inside(schema_kind, model, schema, path)
+            self._inside(schema_kind, model, schema, path=path)
         self._details(model, schema, path)
 
     def _alike(self, model: Any, schema: Any) -> bool:

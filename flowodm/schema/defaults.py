@@ -97,14 +97,14 @@ def expression(schema: Any, value: Any, names: Names) -> Expression:
         case "enum":
             return _enum(schema, value, names)
         case _:
-            return _unnested(kind, schema, value, names)
+            return _unnested(kind, schema, value, names=names)
 
 
 def _unnested(kind: str, schema: Any, value: Any, names: Names) -> Expression:
     logical = logical_of(schema)
     plain = _plain(kind, value)
     if logical is not None:
-        return Expression(_logical(logical, schema, plain, names))
+        return Expression(_logical(logical, schema, plain, names=names))
     return Expression(_shown(plain, names))
 
 

@@ -48,7 +48,7 @@ def generate_model_from_schema(
         SchemaValidationError: The schema is not valid, or not that of a record.
         SchemaRegistryError, RegistryUnavailableError: See :func:`load_schema_from_registry`.
     """
-    return _execute(_source(schema_source, topic, class_name, consumer_group))
+    return _execute(_source(schema_source, topic, class_name, consumer_group=consumer_group))
 
 
 def generate_model_from_registry(
@@ -72,7 +72,7 @@ def generate_model_from_registry(
         SchemaRegistryError, RegistryUnavailableError: See :func:`load_schema_from_registry`.
     """
     schema = load_schema_from_registry(subject, version)
-    return generate_model_from_schema(schema, topic, class_name, consumer_group)
+    return generate_model_from_schema(schema, topic, class_name, consumer_group=consumer_group)
 
 
 def generate_model_source(
@@ -85,7 +85,7 @@ def generate_model_source(
 
     It passes ``mypy --strict``. Arguments and errors are the same.
     """
-    return _source(schema_source, topic, class_name, consumer_group).text
+    return _source(schema_source, topic, class_name, consumer_group=consumer_group).text
 
 
 def _source(

@@ -95,8 +95,8 @@ def check_compatibility(
         return CompatibilityResult(True, f"subject {subject} has no versions yet", level.value)
     reasons: list[str] = []
     for number in _compared_versions(versions, level):
-        reasons += _reasons(new, level, subject, number)
-    return _result(model_class.__name__, level, subject, reasons)
+        reasons += _reasons(new, level, subject, number=number)
+    return _result(model_class.__name__, level, subject, reasons=reasons)
 
 
 def _compared_versions(versions: list[int], level: Level) -> list[int]:
@@ -111,7 +111,7 @@ def _result(name: str, level: Level, subject: str, reasons: list[str]) -> Compat
     message = f"{name} is not {level.value} compatible with subject {subject}: {reasons[0]}"
     if len(reasons) > 1:
         message += f", and {len(reasons) - 1} more"
-    return CompatibilityResult(False, message, level.value, reasons)
+    return CompatibilityResult(False, message, level.value, reasons=reasons)
 
 
 def _reasons(new: Any, level: Level, subject: str, number: int) -> list[str]:

@@ -60,7 +60,9 @@ class Both:
         marked = for_reading(schema, build)
         self._validate = model.__pydantic_validator__.validate_python
         self._marked = marked
-        self.by_fastavro = readers._by_fastavro(fastavro.parse_schema(marked), None, (), 0)
+        self.by_fastavro = readers._by_fastavro(
+            fastavro.parse_schema(marked), None, dropped=(), start=0
+        )
         self.reader = readers.reader(schema, 0)
 
     def compiled_alone(self, data: bytes) -> Any:
