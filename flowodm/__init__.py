@@ -1,7 +1,7 @@
 """Typed Kafka messages and consumer loops.
 
-A message is a Pydantic model with an inner class ``Settings`` that names its topic; a loop calls
-a handler for every message of that topic and takes care of offsets, retries and shutdown.
+A message is a Pydantic model whose inner class ``Settings`` names the topic. A loop calls a handler
+for each message of that topic, and manages offsets, retries and shutdown.
 """
 
 from flowodm.connection import (
@@ -132,7 +132,7 @@ __all__ = [
 
 def __getattr__(name: str) -> str:
     if name == "__version__":
-        from importlib import metadata  # noqa: PLC0415 - 30 ms, and hardly a program asks
+        from importlib import metadata  # noqa: PLC0415 - it takes 30 ms
 
         return metadata.version("flowodm-supervisor")
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

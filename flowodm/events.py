@@ -1,8 +1,8 @@
-"""What a consumer loop reports while it runs.
+"""The events of a consumer loop.
 
-An observer is any callable that takes one event. It is called from the loop's threads, once a
-batch where something happens a record, and must neither block nor raise; an observer that
-raises is logged and the loop goes on. :class:`flowodm.metrics.PrometheusObserver` is one
+An observer is a callable that takes one event. The loop calls it from its threads, once a batch
+for what happens to each record. It must not block or raise; if it raises, the loop logs that and
+goes on. :class:`flowodm.metrics.PrometheusObserver` is one
 observer, :class:`flowodm.consumer.loop.log.Journal`, which writes the log, is another.
 """
 
@@ -12,12 +12,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
 
-#: A partition: topic and number.
 TP = tuple[str, int]
+"""A partition: its topic and its number."""
 
 
 class LoopState(Enum):
-    """Where a loop is in its life."""
+    """The state of a loop."""
 
     CREATED = "created"
     STARTING = "starting"
@@ -27,7 +27,7 @@ class LoopState(Enum):
 
 
 class Stage(Enum):
-    """Where a record failed; the value is the label of ``flowodm_failures_total``."""
+    """The stage at which a record failed; the label of ``flowodm_failures_total``."""
 
     FILTER = "filter"
     DESERIALIZE = "deserialize"
@@ -38,11 +38,11 @@ class Stage(Enum):
 
 
 class Outcome(Enum):
-    """What became of a settled record; the value is the label of ``flowodm_messages_total``.
+    """How a record was settled; the label of ``flowodm_messages_total``.
 
-    A tombstone that a ``tombstone_handler`` took is PROCESSED; TOMBSTONE counts those that nobody
-    wanted. LOST only exists with before_processing: the record was committed, but the loop had to
-    end or to give its partition up before the handler could finish.
+    A tombstone that a ``tombstone_handler`` handled is PROCESSED; without such a handler it is a
+    TOMBSTONE. LOST only exists with before_processing: the record was committed, but the loop
+    ended or lost the partition before the handler had finished.
     """
 
     PROCESSED = "processed"
@@ -55,7 +55,7 @@ class Outcome(Enum):
 
 
 class RebalanceKind(Enum):
-    """How an assignment changed. LEFT: this member left because of a handler that is too slow."""
+    """How an assignment changed. LEFT: this member left its group because of a slow handler."""
 
     ASSIGNED = "assigned"
     REVOKED = "revoked"
@@ -65,21 +65,21 @@ class RebalanceKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class StateChanged:
-    """The loop is in another state."""
+    """The loop has changed its state."""
 
     state: LoopState
 
 
 @dataclass(frozen=True, slots=True)
 class Handled:
-    """Records that were settled since the last report.
+    """Records were settled.
 
     Attributes:
         topic: Their topic.
         partition: Their partition.
-        outcomes: How many of them ended how.
-        seconds: For each of them the time from the start of its decoding to its settlement;
-            empty for records that were lost.
+        outcomes: The number of records by outcome.
+        seconds: The time of each record from the start of its decoding to its settlement; empty
+            for lost records.
     """
 
     topic: str
@@ -90,17 +90,17 @@ class Handled:
 
 @dataclass(frozen=True, slots=True)
 class Failed:
-    """One failed attempt at one record.
+    """An attempt at a record has failed.
 
     Attributes:
         stage: What failed.
         topic: The record's topic.
         partition: The record's partition.
         offset: The record's offset.
-        failures: How often this record has failed in a row, this time included.
+        failures: The number of failures of this record in a row, this one included.
         error: The exception.
-        consequence: What happens next: "retry", "dead_letter", "error_handler", "skip" or "stop".
-        delay: Seconds before the retry, if there is one.
+        consequence: The next step: "retry", "dead_letter", "error_handler", "skip" or "stop".
+        delay: Seconds before the retry; None if there is none.
     """
 
     stage: Stage
@@ -121,7 +121,7 @@ class DeadLettered:
         topic: The record's topic.
         partition: The record's partition.
         offset: The record's offset.
-        dead_letter_topic: Where the copy is.
+        dead_letter_topic: The topic of the copy.
     """
 
     topic: str
@@ -132,13 +132,13 @@ class DeadLettered:
 
 @dataclass(frozen=True, slots=True)
 class Blocked:
-    """A handler keeps the event loop of an AsyncConsumerLoop from running anything else.
+    """A handler blocks the event loop of an AsyncConsumerLoop.
 
     Attributes:
-        seconds: For about how long by now.
-        where: The innermost line of the program, as opposed to the libraries that it calls:
+        seconds: For about how long so far.
+        where: The innermost line of the program, not of the libraries that it calls:
             "function (module:line)".
-        again: Whether this blockage has been told before and still goes on.
+        again: Whether an earlier event has reported the same blockage.
     """
 
     seconds: float
@@ -148,12 +148,13 @@ class Blocked:
 
 @dataclass(frozen=True, slots=True)
 class Committed:
-    """The answer to one OffsetCommit.
+    """The answer to an OffsetCommit request.
 
     Attributes:
-        offsets: What was to be committed.
-        error: The broker's or the client's error; None if all of it was confirmed.
-        seconds: From the request to the answer, as the loop saw it; None where nobody measured.
+        offsets: The offsets in the request.
+        error: The broker's or the client's error; None if all offsets were committed.
+        seconds: The time from the request to the answer, as the loop saw it; None if it was not
+            measured.
     """
 
     offsets: dict[TP, int]
@@ -163,7 +164,7 @@ class Committed:
 
 @dataclass(frozen=True, slots=True)
 class Rebalanced:
-    """The partitions that were added to the assignment or taken from it."""
+    """Partitions were added to the assignment, or taken from it."""
 
     kind: RebalanceKind
     partitions: tuple[TP, ...]
@@ -171,7 +172,7 @@ class Rebalanced:
 
 @dataclass(frozen=True, slots=True)
 class Trouble:
-    """Kafka's client reports an error that it deals with itself, such as a lost connection."""
+    """The Kafka client reports an error that it handles itself, such as a lost connection."""
 
     code: str
     message: str
@@ -179,13 +180,13 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Abandoned:
-    """The drain deadline passed with handlers still running; their records are not committed."""
+    """Handlers were still running at the drain deadline; their records are not committed."""
 
     records: int
 
 
 class EndReason(Enum):
-    """What made a loop end: the first cause, as later ones only hurry it."""
+    """The first cause of a loop's end; later ones only speed it up."""
 
     STOP = "stop"
     SIGNAL = "signal"
@@ -195,12 +196,14 @@ class EndReason(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """The run is over, the consumer closed. It is the last event of a run.
+    """The run is over and the consumer closed. It is the last event of a run.
 
     Attributes:
-        reason: Why it ended.
-        error: What run() raises, if it raises; an error on the way out has another reason.
-        drain_seconds: From the request to the end of the drain: handlers and the last commit.
+        reason: Why the run ended.
+        error: The exception that run() raises. If it happened during the shutdown, ``reason`` is
+            not ERROR.
+        drain_seconds: The time from the stop request to the end of the drain: until the handlers
+            have finished and the last commit is answered.
     """
 
     reason: EndReason
@@ -210,26 +213,27 @@ class Ended:
 
 @dataclass(frozen=True, slots=True)
 class LoopStatus:
-    """A snapshot of a loop, also reported once a second as an event.
+    """A snapshot of a loop; the loop also reports it once a second as an event.
 
     Attributes:
-        state: Where the loop is in its life.
-        assigned: The partitions it owns.
-        joined: An assignment was received, even an empty one; false again after leaving.
-        member_id: Its id in the group, from joining on (KIP-848: from the start on); None while
-            there is none, and with pinned partitions.
-        in_flight: Handlers that run now.
-        buffered: Fetched records that are not settled, those in flight included.
-        waiting: Records whose next attempt is waited for; others of their lanes wait behind them.
-        paused: Partitions that are not fetched from, because they fill the buffer or the loop is
-            paused.
-        processed: Records handled successfully since the start of the run.
-        lag: Records behind the end of the assigned partitions, as far as that is known.
+        state: The loop's state.
+        assigned: The assigned partitions.
+        joined: Whether the loop has an assignment, even an empty one.
+        member_id: The member id in the group, once the loop has joined (KIP-848: once it has
+            started); None before that, and with pinned partitions.
+        in_flight: Handlers that are running.
+        buffered: Fetched records that are not settled, including those in flight.
+        waiting: Records that wait for a retry; other records of their lanes wait behind them.
+        paused: Partitions that are not fetched from, because their records fill the buffer or
+            the loop is paused.
+        processed: Records that were handled successfully since the start of the run.
+        lag: Records behind the end of the assigned partitions, as far as it is known.
         lags: The same for each partition.
-        behind: Partitions that stand still, with their positions: the brokers have more of them,
-            and nothing of them is in hand. Known some 15 to 30 s after a partition has moved.
-            All that are not in hand, if the loop's own thread has not polled for half a minute.
-        oldest_handler_seconds: For how long the slowest handler has been running by now.
+        behind: Partitions that stand still, with their positions: the brokers have more records,
+            but the loop has none of them. A partition is listed 15 to 30 s after it has stopped;
+            if the loop's own thread has not polled for half a minute, all partitions without
+            records in the loop are listed.
+        oldest_handler_seconds: For how long the slowest handler has been running.
         max_poll_interval_seconds: For how long a handler may run before the loop leaves its group
             (max.poll.interval.ms); infinite with pinned partitions, 0 before the loop runs.
     """

@@ -1,7 +1,7 @@
-"""Every error that flowodm raises on purpose.
+"""The errors that flowodm raises.
 
-All derive from :class:`FlowODMError`. An error that belongs to one record says where that
-record is, so that an operator can look at it without searching.
+All of them derive from :class:`FlowODMError`. The error of a record names its topic, partition and
+offset, so that an operator can find the record.
 """
 
 from __future__ import annotations
@@ -9,21 +9,21 @@ from __future__ import annotations
 import operator
 
 LONGEST_SUMMARY = 2_000
-"""Characters of an error's text that go into other messages and into the log."""
+"""The most characters of an error's text in other messages and in the log."""
 
 
 def summary(error: BaseException) -> str:
-    """An error's type and text, cut to LONGEST_SUMMARY; also when it cannot even be shown."""
+    """Return an error's type and text, cut to LONGEST_SUMMARY; never raises."""
     try:
         text = str(error)
-    except Exception as broken:  # noqa: BLE001 - the first error is the one that matters
-        text = f"(its text cannot be shown: {type(broken).__name__})"
+    except Exception as failure:  # noqa: BLE001 - the first error is the one that matters
+        text = f"(its text cannot be shown: {type(failure).__name__})"
     text = text if len(text) <= LONGEST_SUMMARY else f"{text[:LONGEST_SUMMARY]}…"
     return f"{type(error).__name__}: {text}"
 
 
 class FlowODMError(Exception):
-    """The root of all errors of this library."""
+    """The base class of all errors of this library."""
 
 
 class ConnectionError(FlowODMError):  # noqa: A001 - the public name is part of the contract
@@ -31,22 +31,22 @@ class ConnectionError(FlowODMError):  # noqa: A001 - the public name is part of 
 
 
 class ConfigurationError(FlowODMError):
-    """Something that the program or its environment configures is missing or wrong."""
+    """A setting of the program or its environment is missing or wrong."""
 
 
 class SettingsError(ConfigurationError):
-    """A settings profile holds values that contradict each other or have no effect."""
+    """The settings of a model or a profile have a wrong value, or contradict each other."""
 
 
 class SchemaError(FlowODMError):
-    """The root of the errors about schemas."""
+    """The base class of errors of schemas."""
 
 
 class SchemaValidationError(SchemaError):
     """A model or a file has no valid Avro schema.
 
     Attributes:
-        errors: Each fault by itself, where there are several.
+        errors: The errors one by one, if there are several.
     """
 
     def __init__(self, message: str, errors: list[str] | None = None) -> None:
@@ -55,10 +55,10 @@ class SchemaValidationError(SchemaError):
 
 
 class SchemaCompatibilityError(SchemaError):
-    """A schema may not follow the ones that its subject already has.
+    """A schema is not compatible with the schemas of its subject.
 
     Attributes:
-        compatibility_level: The subject's rule, where known.
+        compatibility_level: The subject's compatibility level, if it is known.
     """
 
     def __init__(self, message: str, compatibility_level: str | None = None) -> None:
@@ -71,25 +71,25 @@ class SchemaRegistryError(SchemaError):
 
 
 class RegistryUnavailableError(SchemaRegistryError):
-    """The schema registry does not answer now; the same request may succeed later.
+    """The schema registry does not answer; the same request may succeed later.
 
-    A consumer loop waits and tries again: this says nothing about the record at hand.
+    A consumer loop waits and tries again, as the record itself may be good.
     """
 
 
 class SerializationError(FlowODMError):
-    """A message cannot be turned into bytes."""
+    """A message cannot be written as bytes."""
 
 
 class DeserializationError(FlowODMError):
-    """The bytes of a record are not a message of the expected model.
+    """The value of a record is not a message of the expected model.
 
     Attributes:
-        topic: The record's topic, where known.
-        partition: The record's partition, where known.
-        offset: The record's offset, where known.
-        schema_id: The schema id in the record's header; None for bare Avro.
-        field: Dotted path of the first field at fault, where known.
+        topic: The record's topic, if it is known.
+        partition: The record's partition, if it is known.
+        offset: The record's offset, if it is known.
+        schema_id: The schema id at the beginning of the value; None for bare Avro.
+        field: The dotted path of the first wrong field, if it is known.
     """
 
     def __init__(
@@ -110,15 +110,15 @@ class DeserializationError(FlowODMError):
         self.field = field
 
     def __str__(self) -> str:
-        """The message, followed by every part of the place that is known."""
-        known = {
+        """Return the message and, as far as it is known, the place."""
+        parts = {
             "topic": self.topic,
             "partition": self.partition,
             "offset": self.offset,
             "schema id": self.schema_id,
             "field": self.field,
         }
-        place = ", ".join(f"{name} {value}" for name, value in known.items() if value is not None)
+        place = ", ".join(f"{name} {value}" for name, value in parts.items() if value is not None)
         return f"{super().__str__()} ({place})" if place else super().__str__()
 
 
@@ -126,8 +126,8 @@ class ProducerError(FlowODMError):
     """A message was not delivered.
 
     Attributes:
-        failures: Of several messages, those that failed: their places among all, from 0, each
-            with its error. Empty for a single message.
+        failures: The failed ones of several messages: the index of each, from 0, with its error.
+            Empty for a single message.
     """
 
     def __init__(
@@ -138,18 +138,18 @@ class ProducerError(FlowODMError):
 
 
 class ConsumerError(FlowODMError):
-    """A consumer cannot go on."""
+    """A consumer cannot go on, or cannot commit."""
 
 
 class FencedError(ConsumerError):
-    """Another member with the same ``group.instance.id`` has taken this one's place (KIP-345)."""
+    """Another member with the same ``group.instance.id`` has joined the group (KIP-345)."""
 
 
 class RecordError(ConsumerError):
-    """A record failed for good and the loop was told to stop rather than to skip it.
+    """A record has failed for good, and ``on_failure`` is "stop".
 
     With after_processing its offset is not committed: the next run starts with this record. The
-    handler's own exception is the ``__cause__``.
+    handler's exception is the ``__cause__``.
 
     Attributes:
         topic: The record's topic.
@@ -166,24 +166,25 @@ class RecordError(ConsumerError):
 
 
 class BatchError(FlowODMError):
-    """Raised by a batch handler: the messages before an index are done, the one at it failed.
+    """A batch handler raises it: the messages before an index are handled, the one at it failed.
 
-    ``raise BatchError(index) from error`` makes ``error`` the record's failure. The record is
-    then treated as a single one that failed (retries, dead letter, error handler); the messages
-    behind it come again. Any other exception is a failure of the whole batch.
+    ``raise BatchError(index) from error`` makes ``error`` the message's failure. The loop then
+    treats this message like any single message that failed (retries, dead letter, error handler),
+    and calls the handler again with the messages behind it. Any other exception is a failure of
+    the whole batch.
 
     Args:
-        index: Place in the list that the handler got, from 0.
-        message: What went wrong.
+        index: The index of the message in the handler's list.
+        message: The error's text.
 
     Raises:
-        TypeError: The index is no whole number. True and False are none either: a slip such as
-            ``BatchError(index == 3)`` would settle messages that nobody has handled.
+        TypeError: The index is not an integer. A bool is refused too: the mistake
+            ``BatchError(index == 3)`` would settle messages that were not handled.
     """
 
     def __init__(self, index: int, message: str = "") -> None:
         if isinstance(index, bool):
-            raise TypeError(f"the index of a BatchError is a place in the list, not {index}")
+            raise TypeError(f"the index of a BatchError must be an integer, got {index}")
         operator.index(index)
         super().__init__(message or f"message {index} of the batch failed")
         self.index = index

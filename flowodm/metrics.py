@@ -1,32 +1,32 @@
-"""The Prometheus observer of a loop; every metric name of the library stands here, once.
+"""The Prometheus observer of a loop, with all metric names of the library.
 
 ========================================  =========  ==============================================
 ``flowodm_messages_total``                counter    settled records by ``outcome``
 ``flowodm_failures_total``                counter    failed attempts by ``stage``
-``flowodm_retries_total``                 counter    attempts that are made again
+``flowodm_retries_total``                 counter    failed attempts that are retried
 ``flowodm_dead_letters_total``            counter    records copied to the dead-letter topic
-``flowodm_abandoned_total``               counter    records left unfinished at a drain deadline
-``flowodm_event_loop_blocked_total``      counter    times that a handler held up the event loop
+``flowodm_abandoned_total``               counter    records in a handler at the drain deadline
+``flowodm_event_loop_blocked_total``      counter    times that a handler blocked the event loop
 ``flowodm_commits_total``                 counter    OffsetCommit answers by ``result`` (ok, error)
-``flowodm_rebalances_total``              counter    assignment changes by ``kind``
-``flowodm_client_errors_total``           counter    errors that Kafka's client reports, by ``code``
+``flowodm_rebalances_total``              counter    changes of the assignment by ``kind``
+``flowodm_client_errors_total``           counter    errors of the Kafka client by ``code``
 ``flowodm_handler_seconds``               histogram  decoding and handling of one record
-``flowodm_commit_seconds``                histogram  from an OffsetCommit to its answer
-``flowodm_drain_seconds``                 histogram  from the request to stop to the drain's end
-``flowodm_joined``                        gauge      1 with an assignment, even an empty one; or 0
-``flowodm_assigned_partitions``           gauge      partitions of this loop
-``flowodm_paused_partitions``             gauge      those that are paused, as they fill the buffer
-``flowodm_in_flight``                     gauge      handlers that run now
+``flowodm_commit_seconds``                histogram  from an OffsetCommit request to its answer
+``flowodm_drain_seconds``                 histogram  from the stop request to the end of the drain
+``flowodm_joined``                        gauge      1 with an assignment, even an empty one; else 0
+``flowodm_assigned_partitions``           gauge      assigned partitions
+``flowodm_paused_partitions``             gauge      assigned partitions that are not fetched from
+``flowodm_in_flight``                     gauge      handlers that are running
 ``flowodm_buffered_records``              gauge      fetched records that are not settled
-``flowodm_waiting_retries``               gauge      records whose next attempt is waited for
-``flowodm_oldest_handler_seconds``        gauge      for how long the slowest handler runs by now
-``flowodm_max_poll_interval_seconds``     gauge      how long it may run in this loop
+``flowodm_waiting_retries``               gauge      records that wait for a retry
+``flowodm_oldest_handler_seconds``        gauge      how long the slowest handler has been running
+``flowodm_max_poll_interval_seconds``     gauge      how long a handler may run
 ``flowodm_consumer_lag``                  gauge      records behind the end, by topic and partition
-``flowodm_last_progress_timestamp_seconds``  gauge   when a record was settled last (Unix time)
+``flowodm_last_progress_timestamp_seconds``  gauge   Unix time of the last settled record
 ========================================  =========  ==============================================
 
-All of them have the labels ``consumer`` and ``slot``. What they mean, and what to alert on, is in
-docs/metrics.md.
+All of them have the labels ``consumer`` and ``slot``. docs/metrics.md explains them, and
+docs/alerts.md says on which to alert.
 """
 
 from __future__ import annotations
@@ -69,21 +69,21 @@ if TYPE_CHECKING:
 
     from flowodm.events import Event
 
-#: Upper bounds of the buckets of ``flowodm_handler_seconds``, in seconds.
 BUCKETS = (
     *(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5),
     *(1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0),
 )
-#: Those of ``flowodm_commit_seconds``: a broker's default takes 6 ms, a time-out 10 s.
+"""Upper bounds of the buckets of ``flowodm_handler_seconds``, in seconds."""
 COMMIT_BUCKETS = (0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
-#: Those of ``flowodm_drain_seconds``: the default deadline is 30 s.
+"""Those of ``flowodm_commit_seconds``: a commit usually takes 6 ms, a time-out 10 s."""
 DRAIN_BUCKETS = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 20.0, 30.0, 60.0, 120.0, 300.0, 600.0)
-#: Distinct error codes that are counted by name; librdkafka has about 200, a broker fewer.
+"""Those of ``flowodm_drain_seconds``: the default deadline is 30 s."""
 MAX_CODES = 50
+"""The number of error codes that are counted by name; librdkafka has about 200."""
 
 
 class _Families(Collector):
-    """All observers of one registry: together they give each family once, as Prometheus wants."""
+    """The observers of one registry, collected as one: Prometheus wants each family once."""
 
     _of: ClassVar[WeakKeyDictionary[CollectorRegistry, _Families]] = WeakKeyDictionary()
     _lock: ClassVar[threading.Lock] = threading.Lock()
@@ -93,23 +93,23 @@ class _Families(Collector):
 
     @classmethod
     def add(cls, registry: CollectorRegistry, observer: PrometheusObserver) -> None:
-        """Publish an observer's families; the first one registers the registry's collector.
+        """Publish an observer's families; the first observer registers the collector.
 
         Raises:
-            ValueError: There is one with these labels: a scrape would have each sample twice.
+            ValueError: Another observer has the same labels: a scrape would have duplicates.
         """
         with cls._lock:
-            found = cls._of.get(registry)
-            if found is None:
-                found = cls._of[registry] = cls()
-                registry.register(found)
-            if observer.labels in found.observers:
+            families = cls._of.get(registry)
+            if families is None:
+                families = cls._of[registry] = cls()
+                registry.register(families)
+            if observer.labels in families.observers:
                 consumer, slot = observer.labels
                 raise ValueError(
                     f"consumer={consumer!r}, slot={slot!r} is in this registry already: give each "
-                    "loop a slot of its own, or close() the observer of the one that has ended"
+                    "loop its own slot, or close() the observer of the loop that has ended"
                 )
-            found.observers[observer.labels] = observer
+            families.observers[observer.labels] = observer
 
     @classmethod
     def remove(cls, observer: PrometheusObserver) -> None:
@@ -122,19 +122,19 @@ class _Families(Collector):
         families: dict[str, Metric] = {}
         for observer in list(self.observers.values()):
             for family in observer.families():
-                known = families.setdefault(family.name, family)
-                if known is not family:
-                    known.samples.extend(family.samples)
+                first = families.setdefault(family.name, family)
+                if first is not family:
+                    first.samples.extend(family.samples)
         yield from families.values()
 
     def describe(self) -> Iterable[Metric]:
-        return []  # or the registry would collect before there is an observer
+        return []  # without it, register() would call collect()
 
 
 class _Histogram:
-    """Booking a value costs one bisection.
+    """A histogram that takes one bisection for a value.
 
-    prometheus_client's own takes several microseconds, more than the engine's share of a record.
+    prometheus_client's takes several microseconds, more than the engine needs for a record.
     """
 
     def __init__(self, name: str, text: str, bounds: tuple[float, ...]) -> None:
@@ -159,20 +159,21 @@ class _Histogram:
 
 
 class PrometheusObserver:
-    """Counts a loop's events; give it to one loop as an observer, again if the loop runs again.
+    """Counts the events of one loop, also over several runs; pass it to ``observers=``.
 
-    A batch costs it one lock, and a record one bisection.
+    It takes a lock once a batch, and one bisection for each record.
 
     Args:
-        registry: Where the metrics are published; prometheus_client's global one by default.
-        consumer: Value of the label ``consumer``.
-        slot: Value of the label ``slot``, which tells apart the loops of one consumer.
+        registry: The registry that publishes the metrics; by default prometheus_client's global
+            one.
+        consumer: The value of the label ``consumer``.
+        slot: The value of the label ``slot``, which distinguishes the loops of one consumer.
 
     Attributes:
-        labels: The two values.
+        labels: The values of both labels.
 
     Raises:
-        ValueError: The registry has an observer with these two labels already.
+        ValueError: The registry has an observer with the same labels.
     """
 
     def __init__(
@@ -189,18 +190,18 @@ class PrometheusObserver:
         self._dead_letters = 0
         self._abandoned = 0
         self._blocked = 0
-        text = "Seconds for the decoding and handling of one record."
+        text = "Seconds for decoding and handling one record."
         self._handling = _Histogram("flowodm_handler_seconds", text, BUCKETS)
-        text = "Seconds from an OffsetCommit to its answer."
+        text = "Seconds from an OffsetCommit request to its answer."
         self._committing = _Histogram("flowodm_commit_seconds", text, COMMIT_BUCKETS)
-        text = "Seconds from the request to stop to the end of the drain."
+        text = "Seconds from the stop request to the end of the drain."
         self._draining = _Histogram("flowodm_drain_seconds", text, DRAIN_BUCKETS)
         self._last_progress = 0.0
         self._status = LoopStatus(LoopState.CREATED)
         _Families.add(REGISTRY if registry is None else registry, self)
 
     def close(self) -> None:
-        """Take the loop's samples off the registry, for programs that outlive their loops."""
+        """Remove the loop's samples from the registry, in a program that runs on after its loop."""
         _Families.remove(self)
 
     def __call__(self, event: Event) -> None:
@@ -221,9 +222,9 @@ class PrometheusObserver:
                 case LoopStatus():
                     self._status = event
                 case _:
-                    self._rarer(event)
+                    self._count_rare(event)
 
-    def _rarer(
+    def _count_rare(
         self,
         event: DeadLettered | Blocked | Rebalanced | Trouble | Abandoned | Ended | StateChanged,
     ) -> None:
@@ -235,36 +236,40 @@ class PrometheusObserver:
             case Rebalanced():
                 self._rebalances[event.kind] += 1
             case Trouble():
-                known = event.code in self._codes or len(self._codes) < MAX_CODES
-                self._codes[event.code if known else "other"] += 1
+                has_name = event.code in self._codes or len(self._codes) < MAX_CODES
+                self._codes[event.code if has_name else "other"] += 1
             case Abandoned():
                 self._abandoned += event.records
             case Ended():
                 self._draining.observe([event.drain_seconds])
             case StateChanged():
-                pass  # the next status tells it
+                pass  # the next LoopStatus has the state
             case _:
                 assert_never(event)
 
     def families(self) -> list[Metric]:
-        """All families with this loop's samples."""
+        """Return all families with this loop's samples."""
         with self._lock:
             return [*self._counters(), *self._histograms(), *self._gauges()]
 
     def _counters(self) -> Iterator[Metric]:
-        yield self._counter("messages", "Settled records.", "outcome", _values(self._outcomes))
-        yield self._counter("failures", "Failed attempts.", "stage", _values(self._stages))
-        yield self._counter("retries", "Attempts that are made again.", None, {"": self._retries})
+        yield self._counter(
+            "messages", "Settled records by outcome.", "outcome", _values(self._outcomes)
+        )
+        yield self._counter("failures", "Failed attempts by stage.", "stage", _values(self._stages))
+        text = "Failed attempts that are retried."
+        yield self._counter("retries", text, None, {"": self._retries})
         text = "Records copied to the dead-letter topic."
         yield self._counter("dead_letters", text, None, {"": self._dead_letters})
-        text = "Records left unfinished at a drain deadline."
+        text = "Records in a handler at the drain deadline."
         yield self._counter("abandoned", text, None, {"": self._abandoned})
-        text = "Times that a handler held up the event loop."
+        text = "Times that a handler blocked the event loop."
         yield self._counter("event_loop_blocked", text, None, {"": self._blocked})
-        yield self._counter("commits", "OffsetCommit answers.", "result", self._commits)
+        yield self._counter("commits", "OffsetCommit answers by result.", "result", self._commits)
         kinds = _values(self._rebalances)
-        yield self._counter("rebalances", "Changes of the assignment.", "kind", kinds)
-        yield self._counter("client_errors", "Errors of Kafka's client.", "code", self._codes)
+        yield self._counter("rebalances", "Changes of the assignment by kind.", "kind", kinds)
+        text = "Errors that the Kafka client reports by code."
+        yield self._counter("client_errors", text, "code", self._codes)
 
     def _counter(
         self, name: str, text: str, label: str | None, values: dict[str, int]
@@ -281,21 +286,22 @@ class PrometheusObserver:
 
     def _gauges(self) -> Iterator[Metric]:
         status = self._status
-        text = "1 if the loop has an assignment, even an empty one; 0 if not."
+        text = "1 if the loop has an assignment, even an empty one; else 0."
         yield self._gauge("joined", text, float(status.joined))
         assigned = len(status.assigned)
-        yield self._gauge("assigned_partitions", "Partitions of this loop.", assigned)
-        text = "Partitions that are not fetched from, because they fill the buffer."
+        yield self._gauge("assigned_partitions", "Assigned partitions.", assigned)
+        text = "Assigned partitions that are not fetched from."
         yield self._gauge("paused_partitions", text, status.paused)
-        yield self._gauge("in_flight", "Handlers that run now.", status.in_flight)
-        yield self._gauge("buffered_records", "Fetched, not settled records.", status.buffered)
-        text = "Records whose next attempt is waited for."
+        yield self._gauge("in_flight", "Handlers that are running.", status.in_flight)
+        text = "Fetched records that are not settled."
+        yield self._gauge("buffered_records", text, status.buffered)
+        text = "Records that wait for a retry."
         yield self._gauge("waiting_retries", text, status.waiting)
-        text = "Seconds the slowest handler has been running by now."
+        text = "Seconds for which the slowest handler has been running."
         yield self._gauge("oldest_handler_seconds", text, status.oldest_handler_seconds)
         text = "Seconds that a handler may run before the loop leaves its group."
         yield self._gauge("max_poll_interval_seconds", text, status.max_poll_interval_seconds)
-        text = "Unix time at which a record was settled last; 0 before the first one."
+        text = "Unix time of the last settled record; 0 before the first one."
         yield self._gauge("last_progress_timestamp_seconds", text, self._last_progress)
         lag = GaugeMetricFamily(
             "flowodm_consumer_lag",

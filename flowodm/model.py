@@ -16,7 +16,7 @@ __all__ = ["FlowBaseModel", "ModelSettings", "settings_of"]
 
 
 class NoSettings:
-    """What an inner Settings may derive from; it says nothing."""
+    """An empty class for the inner Settings to derive from."""
 
 
 class FlowBaseModel(ProducingModel, ConsumingModel):
@@ -33,9 +33,8 @@ class FlowBaseModel(ProducingModel, ConsumingModel):
             order_id: str
             amount: float
 
-    The inner ``Settings`` may hold every attribute of
-    :class:`~flowodm.model_settings.ModelSettings`; what it leaves out, the Settings of base
-    classes say.
+    The inner ``Settings`` may set every field of
+    :class:`~flowodm.model_settings.ModelSettings`, and inherits the settings of base classes.
     """
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
@@ -44,18 +43,18 @@ class FlowBaseModel(ProducingModel, ConsumingModel):
 
     @classmethod
     def register_schema(cls) -> int:
-        """Register the schema that this class writes with; returns its id.
+        """Register the schema with which this class is written; return its id.
 
         Raises:
             ConfigurationError: No registry is configured.
             SchemaCompatibilityError: The subject does not accept the schema.
-            RegistryUnavailableError, SchemaRegistryError: The registry does not answer, or
-                refuses.
+            RegistryUnavailableError: The registry does not answer.
+            SchemaRegistryError: The registry refuses the request.
         """
         return codec_for(cls).register()
 
     def to_avro_dict(self) -> dict[str, Any]:
-        """This message as Avro holds it: datetimes aware and in UTC, enums as their symbols.
+        """Return this message as Avro's data: datetimes in UTC, enums as their symbols.
 
         Raises:
             SerializationError: A value does not fit its field.

@@ -1,10 +1,10 @@
-"""Distributed tracing with OpenTelemetry, for those who pass ``connect(tracing=Tracing())``.
+"""Distributed tracing with OpenTelemetry, by ``connect(tracing=Tracing())``.
 
-Nothing of flowodm imports this module by itself, as OpenTelemetry's API is an extra. The names of
-spans and attributes are those of its semantic conventions for messaging, 1.30 to 1.44. The SDK,
-its exporters and its propagators are the program's choice.
+No other module of flowodm imports this one at its start, as OpenTelemetry's API is an extra. Spans
+and attributes have the names of its semantic conventions for messaging, 1.30 to 1.44. The program
+chooses the SDK, its exporters and its propagators.
 
-What OpenTelemetry raises is logged and goes no further: a record does not fail for it.
+An error of OpenTelemetry is logged; no record fails because of it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ try:
     from opentelemetry.trace import Span, SpanKind, StatusCode
 except ImportError as error:
     raise ConfigurationError(
-        'tracing needs the API of OpenTelemetry: pip install "flowodm-supervisor[opentelemetry]"'
+        'tracing needs OpenTelemetry\'s API: pip install "flowodm-supervisor[opentelemetry]"'
     ) from error
 
 if TYPE_CHECKING:
@@ -47,70 +47,73 @@ KEY: Final = "messaging.kafka.message.key"
 TOMBSTONE: Final = "messaging.kafka.message.tombstone"
 COUNT: Final = "messaging.batch.message_count"
 ERROR_TYPE: Final = "error.type"
-#: Ours: the number of the attempt from 1, what became of it, and where it failed.
 ATTEMPT: Final = "flowodm.attempt"
+"""The number of the attempt, from 1."""
 OUTCOME: Final = "flowodm.outcome"
+"""The result of the attempt."""
 STAGE: Final = "flowodm.stage"
+"""The stage at which the attempt failed."""
 
-#: Seconds for which further errors of OpenTelemetry are not logged.
-COMPLAIN_EVERY = 30.0
+ERROR_LOG_INTERVAL = 30.0
+"""Seconds between two log lines about errors of OpenTelemetry."""
 
-#: The positional arguments of ``Producer.produce`` behind topic, value and key.
 _ARGUMENTS = ("partition", "callback", "on_delivery", "timestamp", "headers")
+"""The positional arguments of ``Producer.produce`` behind topic, value and key."""
 
-logger = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Tracing:
-    """Switches tracing on, as an argument of :func:`flowodm.connection.connect`.
+    """Turns tracing on, as an argument of :func:`flowodm.connection.connect`.
 
     Attributes:
-        tracer_provider: Whose spans these are; by default the global one, also if it is set later.
-        record_keys: Spans carry the records' keys, where these are UTF-8. They may be personal
-            data, so it is off by default.
+        tracer_provider: The provider of the spans; by default the global one, even if the program
+            sets that one later.
+        record_keys: Whether spans have the records' keys, if these are UTF-8. It is off by
+            default, as keys may be personal data.
     """
 
     tracer_provider: TracerProvider | None = None
     record_keys: bool = False
 
     def tracer(self) -> Tracer:
-        """What makes the spans."""
+        """Return the tracer that makes the spans."""
         return trace.get_tracer("flowodm", tracer_provider=self.tracer_provider)
 
     def key_of(self, key: Any) -> dict[str, str]:
-        """The attribute of a record's key, if there is to be one."""
+        """Return the attribute of a record's key; none without ``record_keys``."""
         if not self.record_keys or key is None:
             return {}
         try:
             return {KEY: key if isinstance(key, str) else bytes(key).decode()}
-        except (TypeError, ValueError):  # it has no form in text that is its own
+        except (TypeError, ValueError):  # not UTF-8
             return {}
 
     def producers(self, make: Callable[[dict[str, Any]], Any]) -> Callable[[dict[str, Any]], Any]:
-        """What makes producers that inject the context into records and trace them.
+        """Return a function that makes producers which trace records and inject the context.
 
         Args:
-            make: What makes them otherwise.
+            make: Makes producers without tracing.
         """
         spans = SendSpans(self)
         if make is confluent_kafka.Producer:
             return partial(TracedProducer, spans=spans)
 
-        def made(config: dict[str, Any]) -> Any:
+        def make_traced(config: dict[str, Any]) -> Any:
             producer = make(config)
             producer.produce = partial(spans.send, producer.produce)
             return producer
 
-        return made
+        return make_traced
 
 
 class TracedProducer(confluent_kafka.Producer):
-    """Kafka's producer with a span for each record.
+    """confluent_kafka's producer, with a span for each record.
 
     Args:
         config: librdkafka's configuration.
-        spans: What makes them.
+        spans: Makes the spans.
     """
 
     def __init__(self, config: dict[str, Any], spans: SendSpans) -> None:
@@ -123,16 +126,16 @@ class TracedProducer(confluent_kafka.Producer):
 
 
 class SendSpans:
-    """Makes the spans of what is sent, and puts their context into the records' headers.
+    """Makes the spans of sent records, and puts their context into the records' headers.
 
     Args:
-        tracing: What was switched on.
+        tracing: The program's options.
     """
 
     def __init__(self, tracing: Tracing) -> None:
         self._tracing = tracing
         self._tracer = tracing.tracer()
-        self._complain = Complaint()
+        self._errors = ErrorLog()
 
     def send(
         self,
@@ -146,28 +149,28 @@ class SendSpans:
         """Send a record; its span ends when the broker has answered.
 
         Args:
-            produce: Hands it to librdkafka.
-            topic: Where to.
-            value: Its value.
-            key: Its key.
-            more: What else ``Producer.produce`` takes, by position.
-            options: The same by name.
+            produce: Hands the record to librdkafka.
+            topic: The topic.
+            value: The value.
+            key: The key.
+            more: Further positional arguments of ``Producer.produce``.
+            options: Further keyword arguments of ``Producer.produce``.
         """
         options.update(zip(_ARGUMENTS, more, strict=False))
         try:
             span, headers = self._begin(topic, value, key, options)
-        except Exception as error:  # noqa: BLE001 - OpenTelemetry's, or produce() says it better
-            self._complain.about(error)
+        except Exception as error:  # noqa: BLE001 - OpenTelemetry's, or produce() raises it too
+            self._errors.log(error)
             produce(topic, value=value, key=key, **options)
             return
-        said = (options.pop("callback", None), options.pop("on_delivery", None))
-        report = next((call for call in said if call is not None), None)
+        callback, on_delivery = options.pop("callback", None), options.pop("on_delivery", None)
+        report = on_delivery if callback is None else callback
         options["headers"] = headers
-        options["on_delivery"] = partial(self._reported, span, report)
+        options["on_delivery"] = partial(self._finish, span, report)
         try:
             produce(topic, value=value, key=key, **options)
         except BufferError:
-            raise  # it is tried again, with a span that ends; this one is forgotten
+            raise  # the caller tries again, with another span; this one is dropped
         except Exception as error:
             self._end(span, type(error).__qualname__, str(error))
             raise
@@ -175,11 +178,11 @@ class SendSpans:
     def _begin(
         self, topic: str, value: Any, key: Any, options: dict[str, Any]
     ) -> tuple[Span, list[tuple[str, Any]]]:
-        given = options.get("headers") or ()
-        headers = list(given.items() if isinstance(given, Mapping) else given)
+        pairs = options.get("headers") or ()
+        headers = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
         parent = contexts.get_current()
         if headers and not trace.get_current_span(parent).get_span_context().is_valid:
-            parent = context_of(headers, parent)  # one that is passed on, such as a replayed one
+            parent = context_of(headers, parent)  # such as a replayed record has
         attributes: dict[str, str | bool] = {
             SYSTEM: "kafka",
             OPERATION: "send",
@@ -198,14 +201,14 @@ class SendSpans:
         kept = [header for header in headers if header[0] not in names]
         return span, [*kept, *((name, text.encode()) for name, text in carrier.items())]
 
-    def _reported(
+    def _finish(
         self,
         span: Span,
         report: Callable[[KafkaError | None, Message], Any] | None,
         error: KafkaError | None,
         message: Message,
     ) -> None:
-        """The broker's answer, in the thread that polls the producer."""
+        """Take the broker's answer, in the thread that polls the producer."""
         if error is not None:
             self._end(span, error.name(), error.str())
         else:
@@ -225,29 +228,29 @@ class SendSpans:
                 span.set_status(StatusCode.ERROR, text)
             span.end()
         except Exception as error:  # noqa: BLE001 - OpenTelemetry's, not the record's
-            self._complain.about(error)
+            self._errors.log(error)
 
 
-class Complaint:
-    """Logs what OpenTelemetry raises, now and then."""
+class ErrorLog:
+    """Logs errors of OpenTelemetry, at most one in ERROR_LOG_INTERVAL seconds."""
 
     def __init__(self) -> None:
         self._due = 0.0
 
-    def about(self, error: BaseException) -> None:
-        """It has raised this; the record goes on."""
+    def log(self, error: BaseException) -> None:
+        """Log an error, or drop it."""
         now = time.monotonic()
         if now >= self._due:
-            self._due = now + COMPLAIN_EVERY
-            logger.error("tracing fails; records go on without it", exc_info=error)
+            self._due = now + ERROR_LOG_INTERVAL
+            _log.error("tracing failed; the record goes on without it", exc_info=error)
 
 
 def context_of(headers: Sequence[tuple[str, Any]], otherwise: Context) -> Context:
-    """The context that a record's headers carry, by the global propagator.
+    """Return the context in a record's headers, as the global propagator reads it.
 
     Args:
-        headers: All of them; of several of a name the last counts.
-        otherwise: The context if they carry none.
+        headers: The record's headers; of several with one name the last counts.
+        otherwise: The context to return if the headers have none.
     """
     names = propagate.get_global_textmap().fields
     carrier = {

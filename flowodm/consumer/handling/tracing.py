@@ -77,7 +77,7 @@ class _Spans:
         self._tracer = tracing.tracer()
         self._group = group
         self._awaits = awaits
-        self._complain = names.Complaint()
+        self._errors = names.ErrorLog()
         #: Attempts that have failed and wait for `recover`, which is called next, by their run.
         self._failed: dict[int, _Attempt] = {}
 
@@ -95,7 +95,7 @@ class _Spans:
                 attributes[names.TOMBSTONE] = True
             return self._attempt(run, parent, attributes)
         except Exception as error:  # noqa: BLE001 - OpenTelemetry's, not the record's
-            self._complain.about(error)
+            self._errors.log(error)
             return None
 
     def begin_batch(self, run: Run, batch: Batch) -> _Attempt | None:
@@ -110,7 +110,7 @@ class _Spans:
             attributes = {**self._attributes(run), names.COUNT: len(batch.places)}
             return self._attempt(run, Context(), attributes, links)
         except Exception as error:  # noqa: BLE001 - as above
-            self._complain.about(error)
+            self._errors.log(error)
             return None
 
     def _attributes(self, run: Run) -> dict[str, Any]:
@@ -238,14 +238,14 @@ class _Spans:
             if stage is not None:
                 span.set_attribute(names.STAGE, stage.value)
         except Exception as trouble:  # noqa: BLE001 - OpenTelemetry's
-            self._complain.about(trouble)
+            self._errors.log(trouble)
 
     def _end(self, attempt: _Attempt, outcome: str) -> None:
         try:
             attempt.span.set_attribute(names.OUTCOME, outcome)
             attempt.span.end()
         except Exception as trouble:  # noqa: BLE001 - OpenTelemetry's
-            self._complain.about(trouble)
+            self._errors.log(trouble)
 
 
 class _Watched:

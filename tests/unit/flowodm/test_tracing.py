@@ -171,7 +171,7 @@ def test_a_tracer_that_fails_loses_nothing(at_once, caplog):
 
     assert [record.key() for record in memory.kafka.records("orders")] == [b"1", b"2"]
     assert headers_of(memory)[1]["own"] == b"x"
-    assert [r.message for r in caplog.records] == ["tracing fails; records go on without it"]
+    assert [r.message for r in caplog.records] == ["tracing failed; the record goes on without it"]
 
 
 def test_without_tracing_the_producer_is_confluents_own():
@@ -211,6 +211,6 @@ def test_without_the_extra_it_is_said_how_to_get_it():
     said = run_python("import sys; sys.modules['opentelemetry'] = None; import flowodm.tracing")
 
     assert said.endswith(
-        "flowodm.exceptions.ConfigurationError: tracing needs the API of OpenTelemetry: "
+        "flowodm.exceptions.ConfigurationError: tracing needs OpenTelemetry's API: "
         'pip install "flowodm-supervisor[opentelemetry]"\n'
     )
