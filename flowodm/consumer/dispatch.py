@@ -18,26 +18,24 @@ from flowodm.consumer.engine.retry import CallErrorHandler, Retry, SendToDeadLet
 from flowodm.events import Ended, Event, Failed, LoopState, LoopStatus, StateChanged
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from types import TracebackType
 
+    from flowodm.consumer.engine.actions import Awaited
     from flowodm.consumer.engine.engine import Engine
     from flowodm.consumer.engine.retry import Verdict
     from flowodm.consumer.engine.run import Run
     from flowodm.events import TP, Observer, Stage
 
-#: The observers are told at the poller's next turn, at most 0.1 s later; before that if there is as
-#: much as this to tell.
-REPORT_AFTER = 500
-
 _log = logging.getLogger("flowodm.consumer")
 
-#: Seconds after which a poller that has not looked after its partitions does nothing for them. In
-#: a rebalance it may wait for handlers; their partitions do not count as idle.
 POLLER_AWAY = 30.0
+"""Seconds after which a poller that has not looked after its partitions does nothing for them.
 
-#: Seconds for which further failures of an observer are counted and not logged.
+In a rebalance it may wait for handlers; their partitions do not count as idle.
+"""
 COMPLAIN_EVERY = 30.0
+"""Seconds for which further failures of an observer are counted and not logged."""
 
 
 class Dispatch:
@@ -62,13 +60,13 @@ class Dispatch:
         self._lock = threading.Lock()
         self._work = threading.Condition(self._lock)
         self._change = threading.Condition(self._lock)
-        self._awaited: Callable[[Engine], bool] | None = None
+        self._awaited: tuple[Awaited, Sequence[TP] | None] | None = None
         self._state = LoopState.CREATED
         self.over = False
         self.joined = False
         self.member_id: str | None = None
         self.lags: dict[TP, int] = {}
-        self._behind: dict[TP, int] = {}
+        self._behind: Mapping[TP, int] = {}
         self._looked_at = time.monotonic()
 
     # ---- both sides --------------------------------------------------------------------
@@ -85,15 +83,21 @@ class Dispatch:
         traceback: TracebackType | None,
     ) -> None:
         """Wake who waits, release the lock, report."""
-        reports = self._engine.reports.take()
-        self._work.notify_all()
-        if self._awaited is not None and self._awaited(self._engine):
-            self._change.notify_all()
+        reports, wake = self._end_visit()
         self._lock.release()
-        if self._wake is not None:
+        if wake and self._wake is not None:
             self._wake()
         for report in reports:
             self.tell(report)
+
+    def _end_visit(self) -> tuple[Sequence[Event], bool]:
+        """Notify those who wait for a change, under the lock."""
+        reports, wake = self._engine.end_visit()
+        wake = wake or self.over
+        if wake:
+            self._work.notify_all()
+        self._announce_change()
+        return reports, wake
 
     def tell(self, event: Event) -> None:
         """Hand an event to the observers; one that raises is logged and does no harm."""
@@ -119,41 +123,50 @@ class Dispatch:
     def status(self) -> LoopStatus:
         """A snapshot; from any thread, but not from an observer that holds up the loop."""
         with self._lock:
-            engine = self._engine
             now = time.monotonic()
-            behind = engine.idle if now - self._looked_at > POLLER_AWAY else self._behind
-            lags = {tp: self.lags[tp] for tp in engine.partitions if tp in self.lags}
+            snapshot = self._engine.snapshot(now)
+            behind = snapshot.idle if now - self._looked_at > POLLER_AWAY else self._behind
+            lags = {tp: self.lags[tp] for tp in snapshot.partitions if tp in self.lags}
             return LoopStatus(
                 state=self._state,
-                assigned=tuple(engine.partitions),
+                assigned=tuple(snapshot.partitions),
                 joined=self.joined,
                 member_id=self.member_id,
-                in_flight=engine.in_flight,
-                buffered=engine.buffered,
-                waiting=engine.waiting,
-                paused=sum(partition.paused for partition in engine.partitions.values()),
-                processed=engine.processed,
+                in_flight=snapshot.in_flight,
+                buffered=snapshot.buffered,
+                waiting=snapshot.waiting,
+                paused=snapshot.paused,
+                processed=snapshot.processed,
                 lag=sum(lags.values()) if lags else None,
                 lags=tuple(lags.items()),
                 behind=tuple(behind.items()),
-                oldest_handler_seconds=engine.longest_handler(now),
-                max_poll_interval_seconds=engine.rules.max_poll_interval,
+                oldest_handler_seconds=snapshot.longest_handler,
+                max_poll_interval_seconds=snapshot.max_poll_interval,
             )
 
     # ---- the poller's side ---------------------------------------------------------------
 
-    def stand_still(self, behind: dict[TP, int]) -> None:
+    def stand_still(self, behind: Mapping[TP, int]) -> None:
         """The poller has looked which partitions stand still, with their positions."""
         self._behind = behind
         self._looked_at = time.monotonic()
 
-    def wait_for(self, condition: Callable[[Engine], bool], timeout: float) -> bool:
-        """Wait, at most this many seconds, until the handlers' side makes a condition true."""
+    def wait_for(self, awaited: Awaited, timeout: float, tps: Sequence[TP] | None = None) -> bool:
+        """Wait, at most this many seconds, until the handlers' side brings a change about.
+
+        Args:
+            awaited: The change.
+            timeout: Seconds.
+            tps: For Awaited.QUIET: only these partitions.
+
+        Returns:
+            Whether it came.
+        """
         deadline = time.monotonic() + timeout
         with self._lock:
-            self._awaited = condition
+            self._awaited = (awaited, tps)
             try:
-                while not (met := condition(self._engine)):
+                while not (met := self._engine.met(awaited, time.monotonic(), tps)):
                     left = deadline - time.monotonic()
                     if left <= 0:
                         break
@@ -162,6 +175,14 @@ class Dispatch:
                 self._awaited = None
             return met
 
+    def _announce_change(self) -> None:
+        """Wake the poller if what it waits for has come; under the lock."""
+        if self._awaited is None:
+            return
+        awaited, tps = self._awaited
+        if self._engine.met(awaited, time.monotonic(), tps):
+            self._change.notify_all()
+
     # ---- the handlers' side --------------------------------------------------------------
 
     def take(self) -> Run | None:
@@ -169,30 +190,28 @@ class Dispatch:
         with self._lock:
             while not self.over:
                 now = time.monotonic()
-                run = self._engine.next_run(now)
+                run, due = self._engine.next_run(now)
                 if run is not None:
                     return run
-                due = self._engine.next_due()
                 self._work.wait(None if due is None else max(due - now, 0.0))
             return None
 
     def take_now(self) -> tuple[Run | None, float | None]:
-        """The same without waiting, and the time at which the next retry is due."""
+        """The same without waiting; if there is none, the time at which the next wait ends."""
         with self._lock:
             if self.over:
                 return None, None
-            run = self._engine.next_run(time.monotonic())
-            return run, self._engine.next_due()
+            return self._engine.next_run(time.monotonic())
 
     def finished(self, run: Run) -> None:
         """A run is over, to its end or not."""
-        engine = self._engine
         with self._lock:
-            engine.finished(run)
-            full = engine.reports.records >= REPORT_AFTER or self.over
-            reports = engine.reports.take() if full else ()
-            if self._awaited is not None and self._awaited(engine):
-                self._change.notify_all()
+            if not (self._engine.finished(run) or self.over):
+                self._announce_change()
+                return
+            reports, wake = self._end_visit()
+        if wake and self._wake is not None:
+            self._wake()
         for report in reports:
             self.tell(report)
 
@@ -204,14 +223,13 @@ class Dispatch:
             together: How many records have failed as one, that one included.
         """
         with self as engine:
-            engine.gave_up(run, together, time.monotonic())
+            engine.finished(run, time.monotonic(), given_up=together)
 
     def left(self, run: Run) -> None:
         """The handler's side had to leave a run in the middle of a record, which is not settled."""
         run.halted, run.interrupted = True, False
         with self as engine:
-            if engine.is_active(run):
-                engine.finished(run)
+            engine.finished(run)
 
     def failed(
         self, run: Run, stage: Stage, error: BaseException, *, last_attempt: bool = False
@@ -226,10 +244,10 @@ class Dispatch:
         """
         record = run.records[run.done]
         with self as engine:
-            if last_attempt:
-                engine.exhaust(run)
             chance = random()  # noqa: S311 - it spreads retries
-            verdict = engine.failed(run, stage, error, time.monotonic(), chance)
+            verdict = engine.failed(
+                run, stage, error, time.monotonic(), chance, last_attempt=last_attempt
+            )
         topic, partition = run.partition.tp
         self.tell(
             Failed(

@@ -41,6 +41,10 @@ class StopSwitch:
         """Seconds since the request; 0 before it."""
         return 0.0 if self._pressed_at is None else time.monotonic() - self._pressed_at
 
+    def capped(self, seconds: float) -> float:
+        """`seconds`, capped by the drain deadline."""
+        return max(min(seconds, self.deadline - time.monotonic()), 0.0)
+
     def press(self, *, now: bool = False, reason: EndReason = EndReason.STOP) -> None:
         """Ask the loop to stop, or not to wait for its handlers any longer.
 

@@ -12,7 +12,7 @@ import pytest
 from flowodm import RecordError
 from flowodm.consumer.dead_letters import headers as letters
 from flowodm.consumer.dead_letters import topic as dead_letter
-from flowodm.consumer.engine.dead_letter_limit import WINDOW
+from flowodm.consumer.engine.settlement import WINDOW
 from flowodm.consumer.options.options import Options
 from flowodm.events import DeadLettered, Failed, Outcome, Stage
 from support.brokers.records import (

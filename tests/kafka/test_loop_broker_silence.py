@@ -10,7 +10,7 @@ from collections import Counter
 
 import pytest
 
-from flowodm.consumer.kafka import committer, poller
+from flowodm.consumer.kafka import committer, ending, poller
 from flowodm.events import LoopState
 from flowodm.exceptions import ConsumerError
 from support.brokers.kafka_server import KafkaServer
@@ -81,6 +81,7 @@ def test_a_stop_says_that_its_last_offsets_are_not_committed(
     """Pitfall 3: nobody takes the end for a clean one, and the next owner has the records."""
     # The bounds are a second here: what is tested is that there are some.
     monkeypatch.setattr(poller, "CALL_TIMEOUT", 1.0)
+    monkeypatch.setattr(ending, "CALL_TIMEOUT", 1.0)
     monkeypatch.setattr(committer, "CALL_TIMEOUT", 1.0)
     bench, seen, again = new_bench(), [], []
     bench.produce(range(100))

@@ -8,10 +8,9 @@ from collections import Counter
 
 import pytest
 
-from flowodm.consumer.engine.backpressure import MARGIN
+from flowodm.consumer.engine.backpressure import IDLE_FETCHES, MARGIN
 from flowodm.consumer.engine.commit import MOST_AHEAD
 from flowodm.consumer.engine.rules import Rules
-from flowodm.consumer.engine.state import IDLE_FETCHES
 from flowodm.consumer.kafka.poller import SLICE
 from flowodm.events import LoopStatus, Trouble
 from support.brokers.records import Raw

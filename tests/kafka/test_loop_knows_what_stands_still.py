@@ -7,7 +7,7 @@ import threading
 import pytest
 from confluent_kafka import Producer, TopicPartition
 
-from flowodm.consumer.kafka import poller
+from flowodm.consumer.engine import engine
 from flowodm.consumer.kafka import stalls as standing
 from support.loops import PATIENCE, number
 from support.waiting import wait_until
@@ -38,7 +38,7 @@ def answers(monkeypatch):
 
     monkeypatch.setattr(standing.Standing, "_ask", spy)
     monkeypatch.setattr(standing, "ASK_EVERY", 0.1)
-    monkeypatch.setattr(poller, "SAMPLE_INTERVAL", 0.05)
+    monkeypatch.setattr(engine, "SAMPLE_INTERVAL", 0.05)
     return found
 
 

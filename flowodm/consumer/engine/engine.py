@@ -1,8 +1,8 @@
 """The consumer engine: what happens to fetched records, decided without a clock or a socket.
 
-Pure: an event is a method call with `now`, the actions are what it returns. The poller brings
-what Kafka says (assigned, revoking, fetched, committed), the handlers' side takes runs and
-returns them. Neither may call it without the lock of :mod:`flowodm.consumer.dispatch`.
+Pure: an event is a method call with `now`, the actions are what it returns. The poller brings what
+Kafka says and takes its actions once a turn (:meth:`Engine.turn`), the handlers' side takes runs
+and returns them. Neither may call it without the lock of :mod:`flowodm.consumer.dispatch`.
 """
 
 from __future__ import annotations
@@ -10,126 +10,211 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING
 
-from flowodm.consumer.engine.dead_letter_limit import WINDOW
-from flowodm.consumer.engine.partition import Partition
-from flowodm.consumer.engine.retry import Retry, SendToDeadLetters, Skip, Stop, Verdict
-from flowodm.consumer.engine.run import take
-from flowodm.consumer.engine.state import State
-from flowodm.events import Outcome, Stage
+from flowodm.consumer.engine.actions import (
+    Awaited,
+    CommitSettled,
+    CommitWindow,
+    Fetch,
+    Sample,
+    Turn,
+)
+from flowodm.consumer.engine.assignment import Assignment
+from flowodm.consumer.engine.backpressure import Pressure
+from flowodm.consumer.engine.commit import CommitSchedule, CommitStrategy
+from flowodm.consumer.engine.fetch_plan import SLICE, FetchPlan
+from flowodm.consumer.engine.handlers import Handlers
+from flowodm.consumer.engine.poll_interval import PollInterval
+from flowodm.consumer.engine.retry import Retry, SendToDeadLetters, Skip, Verdict
+from flowodm.consumer.engine.settlement import Settlement
+from flowodm.consumer.engine.snapshot import Snapshot
+from flowodm.consumer.engine.window import Windows
+from flowodm.events import Stage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
-    from flowodm.consumer.engine.lanes import Record
+    from flowodm.consumer.engine.actions import Action, Arrivals
     from flowodm.consumer.engine.offsets import Position
-    from flowodm.consumer.engine.partition import LogEnd
+    from flowodm.consumer.engine.partition import LogEnd, Partition
+    from flowodm.consumer.engine.rules import Rules
     from flowodm.consumer.engine.run import Run
     from flowodm.consumer.engine.window import Window
-    from flowodm.events import TP
+    from flowodm.events import TP, Handled
+
+_NOTHING: Mapping[TP, Position] = MappingProxyType({})
+
+SAMPLE_INTERVAL = 1.0
+"""Seconds between two samples of lag and load."""
+SAMPLE_LATE = 0.5
+"""Seconds for which a sample waits for a turn in which nothing arrived: what has just arrived is
+no lag."""
+REPORT_AFTER = 500
+"""Settled records that are told at once; fewer are told at the poller's next turn, at most 0.1 s
+later."""
 
 
-NOTHING: Mapping[TP, Position] = MappingProxyType({})
+class Engine:
+    """All partitions of one loop, and everything that is under way.
 
+    Args:
+        rules: What the loop was told.
+        poll_timeout: The most seconds of one fetch.
+    """
 
-class Engine(State):
-    """All partitions of one loop, and everything that is under way: what happens to it."""
+    def __init__(self, rules: Rules, poll_timeout: float = SLICE) -> None:
+        self.rules = rules
+        self._before = rules.strategy is CommitStrategy.BEFORE_PROCESSING
+        self._stopping = False
+        self._paused = False
+        self._sample_due = 0.0
+        self._woken_for: float | None = None
+        self._handlers = Handlers(rules)
+        self._assignment = Assignment(rules.ordering, self._handlers.ready)
+        self._buffer = self._assignment.buffer
+        self._partitions = self._assignment.partitions
+        self._windows = Windows(rules, self._handlers)
+        self._pressure = Pressure(rules, self._buffer)
+        self._schedule = CommitSchedule(rules.commit_interval)
+        self._fetch_plan = FetchPlan(poll_timeout, rules.commit_ahead)
+        windows = self._windows if self._before else None
+        self._settlement = Settlement(rules.dead_letter_limit, windows)
+        self._poll_interval = PollInterval(rules.max_poll_interval)
 
-    # ---- what Kafka says -------------------------------------------------------------
+    # ---- what Kafka says ---------------------------------------------------------------------
 
-    def assigned(self, tps: Iterable[TP], committed: Mapping[TP, Position] = NOTHING) -> None:
+    def assigned(self, tps: Iterable[TP], committed: Mapping[TP, Position] = _NOTHING) -> None:
         """Partitions are ours from now on.
 
         Args:
             tps: The partitions.
             committed: What the group has committed for them, where that is known.
         """
-        ordering = self.rules.ordering
-        for tp in tps:
-            self.partitions[tp] = Partition(
-                tp, ordering, self._ready, self._buffer, committed.get(tp)
-            )
+        self._assignment.add(tps, committed)
 
-    def revoking(self, tps: Iterable[TP]) -> None:
-        """Partitions are to be given up: start nothing new there (see :meth:`quiet`)."""
-        for partition in self._select(tps):
-            partition.leaving = True
-            self._quieten(partition)
-
-    def forget(self, tps: Iterable[TP]) -> None:
-        """Partitions are no longer ours; what still comes from their handlers is not committed."""
-        for partition in self._select(tps):
-            partition.gone = True
-            self._intake.drop(partition)
-            self._report_lost(partition, partition.drop_waiting())
-            del self.partitions[partition.tp]
-        self._unpark(lambda run: run.partition.gone)
-        for run in self._active:
-            if run.partition.gone:
-                run.halted, run.interrupted = True, False
-
-    def fetched(
-        self,
-        tp: TP,
-        records: Sequence[Record],
-        now: float = 0.0,
-        log_end: LogEnd | None = None,
-    ) -> None:
-        """Records arrived, in offset order; those of a partition that is not ours are dropped.
+    def turn(
+        self, arrived: Arrivals, now: float, *, paused: bool, log_end: LogEnd | None = None
+    ) -> Turn:
+        """Take what one fetch brought; say what to do, and how to fetch next.
 
         Args:
-            tp: The partition.
-            records: At least one.
+            arrived: Records of partitions that are not ours are dropped.
             now: Monotonic seconds.
-            log_end: Tells where its log ends; see :meth:`Partition.unseen`.
+            paused: Whether nothing is to be fetched or started.
+            log_end: Tells where a partition's log ends; see :meth:`Partition.unseen`.
         """
-        partition = self.partitions.get(tp)
-        if partition is None or self.stopping:
-            return
-        records = partition.unseen(records, log_end)
-        if not records:
-            return
-        partition.hold(records)
-        self._offered_at = now
+        if self._paused is not paused:
+            self._pause(paused=paused)
+        self._take_in(arrived, now, log_end)
+        if arrived.records and self._wants_more():
+            return Turn((), Fetch(0.0))
+        actions = self._commits(now)
+        room = self._has_room()
+        everything = self._partitions.values()
+        actions += self._pressure.changes(everything, now, room=room, everything=self._paused)
+        actions += self._poll_interval.decide(self._handlers, now)
+        if self._sample_is_due(now, arrived):
+            actions.append(self._sample(now))
+        # With everything paused a fetch only serves the callbacks.
+        wanted = room or self._pressure.lasting(now) or self._paused
+        return Turn(actions, self._fetch_plan.next(self._windows, wanted=wanted))
+
+    def answered(
+        self,
+        offsets: Mapping[TP, Position],
+        now: float = 0.0,
+        *,
+        ok: bool,
+        window: Window | None = None,
+        scheduled: bool = False,
+    ) -> None:
+        """The broker answered a commit, or there will be no answer.
+
+        Args:
+            offsets: What was to be committed.
+            now: Monotonic seconds.
+            ok: Whether it is.
+            window: The records whose handlers wait for it.
+            scheduled: Whether :meth:`turn` had asked for it.
+        """
+        if scheduled:
+            self._schedule.answered(now, ok=ok)
+        if window is not None:
+            self._window_answered(window, now, ok=ok)
+        elif ok:
+            self._assignment.committed(offsets)
+
+    def stop(self, tps: Iterable[TP] | None = None) -> None:
+        """Start nothing new, of these partitions or for good of all. Idempotent.
+
+        after_processing: the handlers that run now are the last ones. before_processing: what
+        is already committed is still handled, as nobody else will; waits for a retry are cut.
+        """
+        self._stopping = self._stopping or tps is None
+        for partition in self._assignment.chosen(tps):
+            partition.leaving = partition.leaving or tps is not None
+            self._quieten(partition)
+
+    def forget(self, tps: Iterable[TP] | None = None) -> None:
+        """Partitions (None: all) are no longer ours; what their handlers do is not committed."""
+        for partition in self._assignment.chosen(tps):
+            partition.gone = True
+            self._windows.intake.drop(partition)
+            self._settlement.lost(partition, partition.drop_waiting())
+            del self._partitions[partition.tp]
+            self._abandon_parked(partition)
+            self._handlers.halt(partition)
+
+    def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, Position]:
+        """What may be committed and is not (after_processing), of these or of all partitions."""
+        for run in self._handlers.active:
+            self._settlement.book(run)
         if self._before:
-            self._intake.put(partition, records)
-        else:
-            partition.offer(records, now)
+            return {}
+        return self._assignment.uncommitted(tps)
 
-    def reached_end(self, tp: TP, end: int) -> None:
-        """There is nothing to fetch below this offset any more."""
-        partition = self.partitions.get(tp)
-        if partition is not None:
-            partition.reached(end)
+    # ---- what the handlers' side asks and says ---------------------------------------------------
 
-    # ---- what the handlers' side asks and says ----------------------------------------
-
-    def next_run(self, now: float) -> Run | None:
-        """Records that may be handled now, or None; see :meth:`next_due`."""
-        self.looked_after_at = now
+    def next_run(self, now: float) -> tuple[Run | None, float | None]:
+        """Hand out records that may be handled now; or say when the next wait ends, if one does."""
+        self._handlers.looked_at = now
         if self._held_back:
-            return None
-        run = self._parked.take(now)
-        if run is None:
-            lane = self._ready.next(now)
-            if lane is None:
-                return None
-            run = take(lane, self._run_size, now, whole=self.rules.batch is not None)
-        self._active[run] = None
-        return run
+            return None, None
+        run = self._handlers.next_run(now)
+        return run, None if run is not None else self._handlers.next_due()
 
-    def finished(self, run: Run) -> None:
-        """The handler's side is through with a run, or had to leave it."""
-        del self._active[run]
-        self._book(run)
-        if run.done == len(run.records):
-            run.partition.lanes.release(run.lane)
-        elif run.interrupted:
-            self._parked.add(run, run.started)
-        else:
-            self._abandon(run)
+    def finished(self, run: Run, now: float = 0.0, *, given_up: int = 0) -> bool:
+        """Take a run back, worked off or left.
+
+        Args:
+            run: The run; nothing happens if it was taken back before.
+            now: Monotonic seconds.
+            given_up: So many records, from ``run.done`` on, have failed for good, and the loop
+                with them.
+
+        Returns:
+            Whether there is so much to report that it should not wait for the poller's turn.
+        """
+        if given_up:
+            self._settlement.give_up(run, given_up, now)
+        if self._handlers.end(run):
+            self._settlement.book(run)
+            if run.done == len(run.records):
+                run.partition.lanes.release(run.lane)
+            elif run.interrupted:
+                self._handlers.parked.add(run, run.started)
+            else:
+                self._settlement.abandon(run)
+        return self._settlement.reports.records >= REPORT_AFTER
 
     def failed(
-        self, run: Run, stage: Stage, error: BaseException, now: float, chance: float = 0.0
+        self,
+        run: Run,
+        stage: Stage,
+        error: BaseException,
+        now: float,
+        chance: float = 0.0,
+        *,
+        last_attempt: bool = False,
     ) -> Verdict:
         """The record at ``run.done`` failed. After Retry the run is not the caller's any more.
 
@@ -139,165 +224,210 @@ class Engine(State):
             error: What it failed with.
             now: Monotonic seconds.
             chance: A random number from 0 to 1, for the retry's jitter.
+            last_attempt: It is not tried again, however often it was.
         """
+        if last_attempt:
+            run.exhaust(self.rules.failures.max_retries)
         verdict = self.rules.failures.judge(stage, run.count_failure(), error, chance)
         if isinstance(verdict, SendToDeadLetters):
-            return self._within_limit(verdict)
+            return self._settlement.refuses_dead_letter(self._handlers.active) or verdict
         if not isinstance(verdict, Retry):
             return verdict
-        if self._hurried(run) and stage is Stage.REGISTRY:
+        hurried = self._hurried(run)
+        if hurried and stage is Stage.REGISTRY:
             return Skip()  # cannot be decoded before the end: counted as lost by the caller
-        del self._active[run]
-        self._book(run)
+        self._settlement.book(run)
         if run.halted and not run.interrupted:
-            self._abandon(run)
+            self._handlers.end(run)
+            self._settlement.abandon(run)
         else:
-            self._parked.add(run, now if self._hurried(run) else now + verdict.delay)
+            self._handlers.park(run, now if hurried else now + verdict.delay)
         return verdict
 
-    def _within_limit(self, verdict: Verdict) -> Verdict:
-        """A broken handler stops the loop before it has emptied the topic into the bin."""
-        for run in self._active:
-            self._book(run)
-        if self._letters.dead():
-            return verdict
-        share = self.rules.dead_letter_limit
-        return Stop(f"more than {share:.0%} of the last {WINDOW} records are dead letters")
+    # ---- what may be known -------------------------------------------------------------------
 
-    def gave_up(self, run: Run, together: int, now: float) -> None:
-        """These records of a run, from ``run.done`` on, have failed for good, and so has the loop.
+    def met(self, awaited: Awaited, now: float, tps: Iterable[TP] | None = None) -> bool:
+        """Whether what the poller waits for has come.
 
-        before_processing: they are lost; what was committed behind them is still handled, as
-        nobody else will.
+        Args:
+            awaited: What it is.
+            now: Monotonic seconds.
+            tps: For QUIET: only these partitions.
         """
-        goes_on = self._before and not run.partition.gone
-        for _ in range(together if goes_on else 0):
-            run.outcomes[run.done] = Outcome.LOST
-            run.ticks.append(now)
-            run.done += 1
-        run.halted, run.interrupted = True, goes_on
-        self.finished(run)
+        match awaited:
+            case Awaited.QUIET:
+                return self._assignment.quiet(tps)
+            case Awaited.ROOM:
+                return self._has_room()
+            case Awaited.WINDOW:
+                return bool(self._quotas(now))
+            case Awaited.ROOM_OR_WINDOW:
+                return self._has_room() or bool(self._quotas(now))
 
-    def exhaust(self, run: Run) -> None:
-        """The record at ``run.done`` has had all its attempts, as part of a batch."""
-        run.failed_at, run.failures = run.done, self.rules.failures.max_retries
+    def snapshot(self, now: float) -> Snapshot:
+        """What may be known of it, at this moment."""
+        partitions = self._partitions
+        return Snapshot(
+            partitions=tuple(partitions),
+            in_flight=len(self._handlers.active),
+            buffered=self._buffer.records,
+            waiting=len(self._handlers.parked),
+            paused=sum(partition.paused for partition in partitions.values()),
+            processed=self._settlement.processed,
+            unfinished=self._unfinished(),
+            longest_handler=self._handlers.longest(now),
+            idle=self._idle(),
+            max_poll_interval=self.rules.max_poll_interval,
+        )
 
-    def pause(self, *, paused: bool) -> None:
-        """Start nothing until it is taken back; what handlers are at ends behind its record."""
-        self.paused = paused
-        for run in self._active:
-            if paused and not run.halted:
-                run.halted = run.interrupted = True
-            elif not paused and run.interrupted:
-                run.halted = False  # its handler's side may have left it nevertheless
+    def end_visit(self) -> tuple[list[Handled], bool]:
+        """What there is to report, and whether the handlers' side should look for work.
 
-    def stop(self) -> None:
-        """Start nothing new. Idempotent.
-
-        after_processing: the handlers that run now are the last ones. before_processing: what
-        is already committed is still handled, as nobody else will; waits for a retry are cut.
+        It should if a free handler would find something; if the next wait ends at another time
+        than when it was woken last; and if the member has left its group until handlers ask.
         """
-        self.stopping = True
-        for partition in self.partitions.values():
-            self._quieten(partition)
+        due = None if self._held_back else self._handlers.next_due()
+        another_wait = due != self._woken_for
+        self._woken_for = due
+        may_start = self._handlers.may_start and not self._held_back
+        wake = may_start or another_wait or self._poll_interval.away
+        return self._settlement.reports.take(), wake
 
-    # ---- committing --------------------------------------------------------------------
+    # ---- inside: a turn --------------------------------------------------------------------------
 
-    def window(self, now: float) -> Window | None:
-        """The next records to commit ahead of their handlers, if it is time."""
-        quotas = self._quotas(now)
-        return self._intake.cut(quotas) if quotas else None
+    def _take_in(self, arrived: Arrivals, now: float, log_end: LogEnd | None) -> None:
+        for tp, fetched in arrived.records.items():
+            partition = self._partitions.get(tp)
+            if partition is None or self._stopping:
+                continue
+            records = partition.unseen(fetched, log_end)
+            if not records:
+                continue
+            partition.hold(records)
+            self._handlers.offered_at = now
+            if self._before:
+                self._windows.intake.put(partition, records)
+            else:
+                partition.offer(records, now)
+        for tp, end in arrived.ends.items():
+            if (partition := self._partitions.get(tp)) is not None:
+                partition.reached(end)
 
-    def window_answered(self, window: Window, now: float = 0.0, *, ok: bool) -> None:
-        """The broker confirmed a window, so its handlers may start; or it did not."""
-        self._offered_at = now
+    def _pause(self, *, paused: bool) -> None:
+        self._paused = paused
+        if paused:
+            self._handlers.pause()
+        else:
+            self._handlers.resume()
+
+    def _commits(self, now: float) -> list[Action]:
+        if self._before:
+            return self._commit_ahead(now)
+        if not self._schedule.due(now, idle=not self._buffer.records):
+            return []
+        offsets = self.to_commit()
+        if not offsets:
+            self._schedule.nothing(now)
+            return []
+        self._schedule.sent(now)
+        return [CommitSettled(offsets)]
+
+    def _commit_ahead(self, now: float) -> list[Action]:
+        if self._schedule.in_flight or not self._may_commit_ahead(now):
+            return []
+        window = self._windows.cut(self._buffer.records, now)
+        if window is None:
+            return []
+        self._schedule.sent(now)
+        return [CommitWindow(window)]
+
+    def _may_commit_ahead(self, now: float) -> bool:
+        return not (self._stopping or self._paused or self._schedule.backing_off(now))
+
+    def _quotas(self, now: float) -> Mapping[Partition, int]:
+        """How many records of each partition could be committed ahead now."""
+        if not self._may_commit_ahead(now):
+            return {}
+        return self._windows.quotas(self._buffer.records, now)
+
+    def _has_room(self) -> bool:
+        hungry = not self._before and self._handlers.hungry
+        return self._pressure.has_room(self._windows.size, hungry=hungry)
+
+    def _wants_more(self) -> bool:
+        """Whether the next window could be larger than what is fetched for it.
+
+        One commit takes some 6 ms whatever its size, which must not limit fast handlers.
+        """
+        windows = self._windows
+        return self._before and windows.intake.records < windows.size and self._has_room()
+
+    def _sample_is_due(self, now: float, arrived: Arrivals) -> bool:
+        return now >= self._sample_due + (SAMPLE_LATE if arrived.records else 0.0)
+
+    def _sample(self, now: float) -> Sample:
+        self._sample_due = now + SAMPLE_INTERVAL
+        return Sample(self._assignment.positions(), self._idle())
+
+    # ---- inside: partitions ----------------------------------------------------------------------
+
+    def _idle(self) -> dict[TP, int]:
+        leaving = self._assignment.some_leaving
+        if self._paused or self._stopping or leaving:  # a rebalance may wait long for handlers
+            return {}
+        holding_is_idle = self.rules.batch is None and not self._handlers.all_busy
+        busy = self._handlers.busy_partitions()
+        return self._assignment.idle(busy, holding_is_idle=holding_is_idle)
+
+    def _unfinished(self) -> int:
+        if self._before:
+            return self._buffer.records
+        return sum(not run.partition.gone for run in self._handlers.active)
+
+    def _quieten(self, partition: Partition) -> None:
+        self._windows.intake.drop(partition)
+        partition.lanes.hurry()
+        if self._before:
+            self._handlers.parked.hurry(self._hurried)
+            return
+        partition.drop_waiting()
+        self._abandon_parked(partition)
+        self._handlers.halt(partition)
+
+    def _abandon_parked(self, partition: Partition) -> None:
+        for run in self._handlers.parked.drop(lambda run: run.partition is partition):
+            self._settlement.abandon(run)
+
+    def _window_answered(self, window: Window, now: float, *, ok: bool) -> None:
+        """The handlers of a window may start; or its records wait for the next one."""
+        self._windows.under_way = False
+        self._handlers.offered_at = now
         if not ok:
-            self._intake.put_back(window)
+            self._windows.intake.put_back(window)
         for partition, records in window.chunks:
             if not ok:
-                if self.stopping or partition.leaving or partition.gone:
-                    self._intake.drop(partition)
+                if self._stopping or partition.leaving or partition.gone:
+                    self._windows.intake.drop(partition)
             elif partition.gone:
                 partition.let_go(records)
-                self._report_lost(partition, len(records))
+                self._settlement.lost(partition, len(records))
             else:
                 partition.confirmed = window.offsets[partition.tp]
                 partition.offer(records, now)
 
-    def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, Position]:
-        """What may be committed and is not (after_processing), of all or some partitions."""
-        for run in self._active:
-            self._book(run)
-        if self._before:
-            return {}
-        chosen = self.partitions.values() if tps is None else self._select(tps)
-        return {p.tp: position for p in chosen if (position := p.uncommitted) is not None}
+    # ---- inside: runs ----------------------------------------------------------------------------
 
-    def committed(self, tp: TP, position: Position) -> None:
-        """The broker confirmed a commit."""
-        partition = self.partitions.get(tp)
-        if partition is None:
-            return
-        known = partition.confirmed
-        newer = known is None or position.offset >= known.offset
-        # Lower and no late answer: the log has begun anew below it (a topic made again, a
-        # truncated log). Without this the same offset would be committed for ever.
-        if newer or position == partition.uncommitted:
-            partition.confirmed = position
+    @property
+    def _held_back(self) -> bool:
+        """Whether nothing may start because the loop is paused.
 
-    # ---- back-pressure ---------------------------------------------------------------------
-
-    def pressure(self, now: float) -> tuple[list[TP], list[TP]]:
-        """Partitions to pause and to resume, so that polling goes on with a full buffer."""
-        mine, room = self.partitions.values(), self.room()
-        return self._pressure.changes(mine, now, room=room, everything=self.paused)
-
-    # ---- inside ------------------------------------------------------------------------
-
-    def _quieten(self, partition: Partition) -> None:
-        self._intake.drop(partition)
-        partition.lanes.hurry()
-        if self._before:
-            self._parked.hurry(self._hurried)
-            return
-        partition.drop_waiting()
-        self._unpark(lambda run: run.partition is partition)
-        for run in self._active:
-            if run.partition is partition:
-                run.halted, run.interrupted = True, False
-
-    def _unpark(self, which: Callable[[Run], bool]) -> None:
-        for run in self._parked.drop(which):
-            self._abandon(run)
-
-    def _abandon(self, run: Run) -> None:
-        """The rest of a run, and what waits behind it, will not be handled here.
-
-        after_processing: it is fetched again, by us or by another member.
+        What is committed ahead has nobody else: at the end, or when its partition is given up,
+        it is handled nevertheless.
         """
-        rest = [*run.records[run.done :], *run.lane.backlog]
-        run.lane.backlog.clear()
-        run.partition.let_go(rest)
-        self._report_lost(run.partition, len(rest))
-        if self._before and not run.partition.gone:
-            # A window that is being committed now may still bring records of this lane. After
-            # processing the lane stays closed: its next record would pass the one left here.
-            run.partition.lanes.release(run.lane)
+        if not self._paused or self._stopping:
+            return False
+        return not (self._before and self._assignment.some_leaving)
 
-    def _report_lost(self, partition: Partition, records: int) -> None:
-        """Records that are committed and not handled: what at most once may cost."""
-        if self._before and records:
-            self.reports.lost(partition.tp, records)
-
-    def _book(self, run: Run) -> None:
-        first = run.booked
-        seconds = run.book()
-        if not seconds:
-            return
-        others = run.others(first)
-        self.processed += len(seconds) - sum(others.values())
-        dead = others.get(Outcome.DEAD_LETTERED, 0)  # counted when they were allowed
-        self._letters.settled(len(seconds) - dead)
-        self.reports.add(run.partition.tp, seconds, others)
-        if self._before:
-            self._ahead.measured(len(seconds), sum(seconds))
+    def _hurried(self, run: Run) -> bool:
+        """Whether a run cannot wait: it is committed, and nobody else will ever handle it."""
+        return self._before and (self._stopping or run.partition.leaving)

@@ -95,6 +95,14 @@ class Partition:
         position = self.watermark.committable()
         return None if position == self.confirmed else position
 
+    def committed(self, position: Position) -> None:
+        """The broker confirmed a commit."""
+        newer = self.confirmed is None or position.offset >= self.confirmed.offset
+        # Lower and no late answer: the log has begun anew below it (a topic made again, a
+        # truncated log). Without this the same offset would be committed for ever.
+        if newer or position == self.uncommitted:
+            self.confirmed = position
+
     @property
     def position(self) -> int | None:
         """The offset up to which it is settled, as far as that is known.

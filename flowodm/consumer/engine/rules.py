@@ -29,10 +29,9 @@ class Rules:
         commit_ahead: Seconds of committed but unstarted work (before_processing).
         max_poll_interval: Seconds a handler may take before the member has to leave its group
             (``max.poll.interval.ms``); infinite where its partitions are pinned.
-        revoke_timeout: Seconds that handlers get to finish when their partition is revoked.
         batch: How records are gathered into batches; None: one at a time.
         dead_letter_limit: The share of records that may go to dead letters before the loop
-            stops (see :class:`flowodm.consumer.dead_letters.headers.DeadLetterLimit`).
+            stops (see `DeadLetterLimit`).
     """
 
     strategy: CommitStrategy = CommitStrategy.AFTER_PROCESSING
@@ -45,6 +44,10 @@ class Rules:
     commit_interval: float = 1.0
     commit_ahead: float = 0.1
     max_poll_interval: float = 300.0
-    revoke_timeout: float = 30.0
     batch: BatchRule | None = None
     dead_letter_limit: float = 0.5
+
+    @property
+    def records_in_hand(self) -> int:
+        """How many records all handlers together work on at a time."""
+        return self.max_concurrent * (1 if self.batch is None else self.batch.size)

@@ -122,6 +122,10 @@ class Run:
         outcomes = self.outcomes.copy()  # the handler may be adding to it
         return Counter(what for at, what in outcomes.items() if first <= at < self.booked)
 
+    def exhaust(self, max_retries: int) -> None:
+        """The record at ``done`` has had all its attempts, as part of a batch."""
+        self.failed_at, self.failures = self.done, max_retries
+
     def count_failure(self) -> int:
         """One more failure of the record at ``done``; returns how many in a row."""
         if self.failed_at != self.done:

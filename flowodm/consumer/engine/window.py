@@ -6,21 +6,26 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from flowodm.consumer.engine.commit import MOST_AHEAD, CommitAhead
 from flowodm.consumer.engine.lanes import Ordering
 from flowodm.consumer.engine.offsets import Position
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from flowodm.consumer.engine.lanes import Lane, Record
+    from flowodm.consumer.engine.handlers import Handlers
+    from flowodm.consumer.engine.lanes import Record
     from flowodm.consumer.engine.partition import Partition
+    from flowodm.consumer.engine.rules import Rules
     from flowodm.consumer.engine.run import Run
     from flowodm.events import TP
 
 
-#: Seconds after which a handler that is still at the same record counts as standing still: what
-#: is committed behind that record keeps nothing else from being committed (before_processing).
 STALLED = 1.0
+"""Seconds after which a handler that is still at the same record counts as standing still.
+
+What is committed behind that record keeps nothing else from being committed (before_processing).
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,115 +106,186 @@ class Intake:
             del self._counts[partition]
 
 
-@dataclass(frozen=True, slots=True)
-class InHand:
-    """Everything that has left the intake and is not settled.
-
-    Attributes:
-        active: Runs that handlers are at; the one that was handed out first comes first.
-        waiting: Runs that wait for a retry.
-        ready: Lanes that wait for a handler.
-        buffered: Fetched records that are not settled, those in the intake included.
-    """
-
-    active: Collection[Run]
-    waiting: Iterable[Run]
-    ready: Collection[Lane]
-    buffered: int
-
-
-def quotas(
-    intake: Intake, hand: InHand, ordering: Ordering, hands: int, size: int, now: float
-) -> dict[Partition, int]:
-    """How many records of each partition to commit ahead now.
+class Quotas:
+    """Decides how many records of each partition to commit ahead now.
 
     Args:
         intake: What waits.
-        hand: What was committed before.
-        ordering: Whether a partition can keep several handlers busy.
-        hands: How many handlers there are.
+        handlers: What was committed before and is in hand.
         size: How many records may be committed and not started.
         now: Monotonic seconds.
     """
-    active, waiting = hand.active, hand.waiting
-    oldest = next(iter(active), None)  # and no other one stands still for longer
-    stalled = oldest is not None and now - oldest.started > STALLED
-    stuck = [run for run in active if stalled and now - run.last_activity > STALLED]
-    # A partition that is gone has handlers at most, and nothing that could still start.
-    started = sum(
-        len(run.records) - run.booked if run.partition.gone else run.begun for run in active
-    )
-    unstarted = hand.buffered - intake.records - started
-    if ordering is Ordering.PARTITION:
-        held_up = {run.partition for run in (*stuck, *waiting) if not run.partition.gone}
-        return one_by_one(intake, unstarted, active, hand.ready, held_up, hands, size)
-    unstarted -= sum(len(r.records) - r.done + len(r.lane.backlog) for r in waiting)
-    unstarted -= sum(len(r.lane.backlog) + r.left for r in stuck)
-    if unstarted > size // 2:
-        return {}
-    idle = max(hands - len(active), 0)
-    return in_order_of_arrival(intake, idle + size - max(unstarted, 0))
 
+    def __init__(self, intake: Intake, handlers: Handlers, size: int, now: float) -> None:
+        self._intake = intake
+        self._handlers = handlers
+        self._size = size
+        self._stuck = _stuck(handlers, now)
 
-def in_order_of_arrival(intake: Intake, most: int) -> dict[Partition, int]:
-    """So many records, whoever's they are: where a partition can keep several handlers busy."""
-    quotas = {}
-    for partition in intake.partitions:
-        if most <= 0:
-            break
-        quotas[partition] = min(intake.of(partition), most)
-        most -= quotas[partition]
-    return quotas
+    def in_order_of_arrival(self, buffered: int) -> dict[Partition, int]:
+        """Count out records, whoever's they are: a partition can keep several handlers busy.
 
+        Args:
+            buffered: Fetched records that are not settled, those in the intake included.
+        """
+        unstarted = self._unstarted(buffered)
+        for run in self._handlers.parked:
+            unstarted -= len(run.records) - run.done + len(run.lane.backlog)
+        for run in self._stuck:
+            unstarted -= len(run.lane.backlog) + run.left
+        if unstarted > self._size // 2:
+            return {}
+        idle = max(self._handlers.limit - len(self._handlers.active), 0)
+        most = idle + self._size - max(unstarted, 0)
+        quotas = {}
+        for partition in self._intake.partitions:
+            if most <= 0:
+                break
+            quotas[partition] = min(self._intake.of(partition), most)
+            most -= quotas[partition]
+        return quotas
 
-def one_by_one(
-    intake: Intake,
-    unstarted: int,
-    active: Collection[Run],
-    ready: Collection[Lane],
-    held_up: set[Partition],
-    hands: int,
-    size: int,
-) -> dict[Partition, int]:
-    """Where a partition is handled by one handler at a time: a share for each of them.
+    def one_by_one(self, buffered: int) -> dict[Partition, int]:
+        """Give each partition a share, where one handler at a time works on a partition.
 
-    A partition that stands still, or is slow, so keeps nobody else's records from being
-    committed: it has its share and no more. This is asked at every end of a run, so what takes
-    long with many partitions comes last.
+        A partition that stands still, or is slow, so keeps no other one's records from being
+        committed: it has its share and no more. This is asked at every end of a run, so what
+        takes long with many partitions comes last.
 
-    Args:
-        intake: What waits.
-        unstarted: How many records are committed and not started, those that are held up too.
-        active: What handlers are at.
-        ready: What is ready for one.
-        held_up: Partitions that get nothing, as they stand still or wait for a retry.
-        hands: How many handlers there are.
-        size: How many records may be committed and not started.
-    """
-    begun = {run.partition: run.begun for run in active}
-    unstarted -= sum(intake.ahead(p) - begun.get(p, 0) for p in held_up)
-    spare = size - unstarted if unstarted <= size // 2 else 0
-    hungry = hands - len(active) - len(ready)
-    if spare <= 0 and hungry <= 0:
-        return {}
-    busy = {lane.owner.partition for lane in ready}.union(begun)
-    share = size // hands
-    quotas = {}
-    for partition in intake.partitions:
+        Args:
+            buffered: Fetched records that are not settled, those in the intake included.
+        """
+        handlers = self._handlers
+        begun = {run.partition: run.begun for run in handlers.active}
+        held_up = self._held_up()
+        unstarted = self._unstarted(buffered)
+        unstarted -= sum(self._intake.ahead(p) - begun.get(p, 0) for p in held_up)
+        spare = self._size - unstarted if unstarted <= self._size // 2 else 0
+        hungry = handlers.limit - len(handlers.active) - len(handlers.ready.queue)
         if spare <= 0 and hungry <= 0:
-            break
-        if partition in held_up:
-            continue
-        ahead = intake.ahead(partition) - begun.get(partition, 0)
-        waiting = intake.of(partition)
-        more = min(share - ahead, spare, waiting) if ahead <= share // 2 else 0
-        spare -= more
-        if hungry > 0 and partition not in busy:
-            hungry -= 1
+            return {}
+        shares = _Shares(self._intake, begun, self._size // handlers.limit, spare, hungry)
+        shares.busy = {lane.owner.partition for lane in handlers.ready.queue}.union(begun)
+        for partition in self._intake.partitions:
+            if shares.used_up:
+                break
+            if partition not in held_up:
+                shares.give(partition)
+        return shares.quotas
+
+    def _unstarted(self, buffered: int) -> int:
+        """How many records are committed and not started, those that are held up included."""
+        started = 0
+        for run in self._handlers.active:
+            # A partition that is gone has handlers at most, and nothing that could still start.
+            started += len(run.records) - run.booked if run.partition.gone else run.begun
+        return buffered - self._intake.records - started
+
+    def _held_up(self) -> set[Partition]:
+        """Partitions that get nothing, as they stand still or wait for a retry."""
+        runs = (*self._stuck, *self._handlers.parked)
+        return {run.partition for run in runs if not run.partition.gone}
+
+
+class _Shares:
+    """Hands out shares of a window, until nothing is left for anybody."""
+
+    def __init__(
+        self, intake: Intake, begun: dict[Partition, int], share: int, spare: int, hungry: int
+    ) -> None:
+        self.quotas: dict[Partition, int] = {}
+        self.busy: set[Partition] = set()
+        self._intake = intake
+        self._begun = begun
+        self._share = share
+        self._spare = spare
+        self._hungry = hungry
+
+    @property
+    def used_up(self) -> bool:
+        return self._spare <= 0 and self._hungry <= 0
+
+    def give(self, partition: Partition) -> None:
+        waiting = self._intake.of(partition)
+        ahead = self._intake.ahead(partition) - self._begun.get(partition, 0)
+        more = 0
+        if ahead <= self._share // 2:
+            more = min(self._share - ahead, self._spare, waiting)
+        self._spare -= more
+        if self._hungry > 0 and partition not in self.busy:
+            self._hungry -= 1
             more = min(more + 1, waiting)
         if more:
-            quotas[partition] = more
-    return quotas
+            self.quotas[partition] = more
+
+
+def _stuck(handlers: Handlers, now: float) -> list[Run]:
+    """Runs that have been at the same record for longer than `STALLED`."""
+    oldest = next(iter(handlers.active), None)
+    if oldest is None or now - oldest.started <= STALLED:
+        return []  # no other one was handed out earlier
+    return [run for run in handlers.active if now - run.last_activity > STALLED]
+
+
+class Windows:
+    """Owns what waits to be committed ahead, and the one window that is under way.
+
+    Args:
+        rules: What the loop was told.
+        handlers: What is in hand.
+
+    Attributes:
+        intake: Fetched records that are not committed.
+        under_way: Whether a window was sent that has no answer yet.
+    """
+
+    def __init__(self, rules: Rules, handlers: Handlers) -> None:
+        self.intake = Intake()
+        self.under_way = False
+        self._handlers = handlers
+        self._by_partition = rules.ordering is Ordering.PARTITION
+        self._batch_records = rules.records_in_hand if rules.batch else 0
+        self._ahead = CommitAhead(rules.commit_ahead, rules.max_concurrent, MOST_AHEAD)
+
+    @property
+    def size(self) -> int:
+        """How many records may be committed and not started: every handler's batch at least."""
+        return max(self._ahead.size, self._batch_records)
+
+    @property
+    def waiting(self) -> bool:
+        """Whether fetched records wait to be committed ahead, and could start then."""
+        parked = self._handlers.parked
+        if not self._by_partition or not parked:
+            return self.intake.records > 0
+        blocked = {run.partition for run in parked}
+        return any(partition not in blocked for partition in self.intake.partitions)
+
+    def quotas(self, buffered: int, now: float) -> dict[Partition, int]:
+        """How many records of each partition to commit ahead now.
+
+        Args:
+            buffered: Fetched records that are not settled, those in the intake included.
+            now: Monotonic seconds.
+        """
+        if not self.intake.records:
+            return {}
+        quotas = Quotas(self.intake, self._handlers, self.size, now)
+        if self._by_partition:
+            return quotas.one_by_one(buffered)
+        return quotas.in_order_of_arrival(buffered)
+
+    def cut(self, buffered: int, now: float) -> Window | None:
+        """Take the next window out of the intake, if it is time for one."""
+        quotas = self.quotas(buffered, now)
+        if not quotas:
+            return None
+        self.under_way = True
+        return self.intake.cut(quotas)
+
+    def measured(self, records: int, seconds: float) -> None:
+        """Take into account how long records took."""
+        self._ahead.measured(records, seconds)
 
 
 def _behind(records: Sequence[Record]) -> Position:

@@ -19,7 +19,7 @@ from flowodm.events import Committed
 from flowodm.exceptions import ConsumerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from confluent_kafka import Consumer, KafkaError
 
@@ -50,7 +50,7 @@ class Request:
         problem: Why it failed; None as long as it is open, and if it was confirmed.
     """
 
-    offsets: dict[TP, Position]
+    offsets: Mapping[TP, Position]
     sent_at: float
     window: Window | None = None
     open: bool = True
@@ -95,32 +95,21 @@ class Committer:
 
     # ---- sending -------------------------------------------------------------------------
 
-    def commit_ahead(self) -> None:
-        """Send the next window, if it is time and none is under way."""
-        now = time.monotonic()
-        self._give_up_overdue(now)
-        with self._dispatch as engine:
-            window = None if engine.schedule.in_flight else engine.window(now)
-            if window is None:
-                return
-            engine.schedule.sent(now)
+    def commit_window(self, window: Window) -> None:
+        """Send the commit that a window's handlers wait for."""
         self._send(window.offsets, window)
 
-    def commit_if_due(self) -> None:
-        """Send what may be committed, if it is time; the answer comes in a later poll."""
-        now = time.monotonic()
-        self._give_up_overdue(now)
-        with self._dispatch as engine:
-            if not engine.schedule.due(now, idle=not engine.buffered):
-                return
-            offsets = engine.to_commit()
-            if not offsets:
-                engine.schedule.nothing(now)
-                return
-            engine.schedule.sent(now)
+    def commit(self, offsets: Mapping[TP, Position]) -> None:
+        """Send a commit; its answer comes in a later poll."""
         self._send(offsets)
 
-    def commit_in_callback(self, offsets: dict[TP, Position], timeout: float) -> bool:
+    def give_up_overdue(self, now: float) -> None:
+        """Count the commit under way as failed if its answer is overdue."""
+        request = self._current
+        if request is not None and now - request.sent_at >= ANSWER_TIMEOUT:
+            self._give_up(request, f"no answer within {ANSWER_TIMEOUT:.0f} s")
+
+    def commit_in_callback(self, offsets: Mapping[TP, Position], timeout: float) -> bool:
         """Commit from within a rebalance callback; returns whether it has arrived for certain.
 
         The answer cannot come there. But the broker takes the requests of a connection one
@@ -158,7 +147,7 @@ class Committer:
 
     def commit_now(
         self,
-        offsets: dict[TP, Position],
+        offsets: Mapping[TP, Position],
         timeout: float,
         serve: Callable[[float], None],
         enough: Callable[[], bool] = lambda: False,
@@ -177,8 +166,6 @@ class Committer:
         if not offsets:
             return None
         now = time.monotonic()
-        with self._dispatch as engine:
-            engine.schedule.sent(now)
         request = self._send(offsets)
         while request.open and time.monotonic() < now + timeout and not enough():
             serve(TICK)
@@ -205,14 +192,14 @@ class Committer:
         for request in list(self._requests):
             self._give_up(request, "no answer before the consumer was closed")
 
-    def _send(self, offsets: dict[TP, Position], window: Window | None = None) -> Request:
+    def _send(self, offsets: Mapping[TP, Position], window: Window | None = None) -> Request:
         """Send the one commit that the schedule waits for."""
         if self._current is not None:
             self._give_up(self._current, "no answer before the next commit")
         return self._request(offsets, window, current=True)
 
     def _request(
-        self, offsets: dict[TP, Position], window: Window | None = None, *, current: bool = False
+        self, offsets: Mapping[TP, Position], window: Window | None = None, *, current: bool = False
     ) -> Request:
         request = Request(offsets, time.monotonic(), window)
         self._requests.append(request)
@@ -228,7 +215,7 @@ class Committer:
             self._failed(request, error.args[0])
         return request
 
-    def _arrived(self, offsets: dict[TP, Position], deadline: float) -> bool:
+    def _arrived(self, offsets: Mapping[TP, Position], deadline: float) -> bool:
         """Ask the broker whether this much, or more, is committed."""
         wanted = [TopicPartition(*tp) for tp in offsets]
         left = max(deadline - time.monotonic(), TICK)
@@ -274,11 +261,6 @@ class Committer:
                 text += "; pinned partitions need a group that nobody joins as a member"
             self._fail(ConsumerError(text))
 
-    def _give_up_overdue(self, now: float) -> None:
-        request = self._current
-        if request is not None and now - request.sent_at >= ANSWER_TIMEOUT:
-            self._give_up(request, f"no answer within {ANSWER_TIMEOUT:.0f} s")
-
     def _give_up(self, request: Request, problem: str) -> None:
         if request.open:
             self._conclude(request, problem)
@@ -287,16 +269,17 @@ class Committer:
         """A request is over: the engine learns of it, and the observers, once."""
         request.open, request.problem = False, problem
         self._requests.remove(request)
-        now, ok = time.monotonic(), problem is None
+        now, scheduled = time.monotonic(), request is self._current
+        if scheduled:
+            self._current = None
         with self._dispatch as engine:
-            if request is self._current:
-                self._current = None
-                engine.schedule.answered(now, ok=ok)
-            if request.window is not None:
-                engine.window_answered(request.window, now, ok=ok)
-            elif ok:
-                for tp, position in request.offsets.items():
-                    engine.committed(tp, position)
+            engine.answered(
+                request.offsets,
+                now,
+                ok=problem is None,
+                window=request.window,
+                scheduled=scheduled,
+            )
         told = Committed(_numbers(request.offsets), problem, now - request.sent_at)
         self._dispatch.tell(told)
 
@@ -310,5 +293,5 @@ def _sleep(seconds: float, deadline: float) -> None:
     time.sleep(max(min(seconds, deadline - time.monotonic()), 0.0))
 
 
-def _numbers(offsets: dict[TP, Position]) -> dict[TP, int]:
+def _numbers(offsets: Mapping[TP, Position]) -> dict[TP, int]:
     return {tp: position.offset for tp, position in offsets.items()}

@@ -7,18 +7,16 @@ from typing import TYPE_CHECKING
 
 from confluent_kafka import KafkaError, TopicPartition
 
+from flowodm.consumer.engine.actions import NOTHING_ARRIVED, Arrivals, Awaited
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from confluent_kafka import Consumer, Message
 
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.engine.engine import Engine
+    from flowodm.consumer.engine.actions import Fetch, WaitForRoom
     from flowodm.events import TP
-
-#: Seconds between two looks for the answer to a commit ahead, which takes some 6 ms. A poll that
-#: has brought it goes on waiting for a record, and the next window may be due by then.
-ANSWER_TICK = 0.002
 
 END_OF_PARTITION = KafkaError._PARTITION_EOF  # noqa: SLF001 - the constant's public name
 
@@ -28,9 +26,9 @@ class Fetcher:
 
     Args:
         consumer: The consumer.
-        dispatch: Where records go.
+        dispatch: Waits for changes of the engine.
         size: The most records of one fetch.
-        slice_: The longest time, in seconds, that the thread may be out of reach.
+        serve_every: Seconds between two looks for callbacks while the buffer is full.
         on_error: Told of what the client says in a record's place.
     """
 
@@ -39,89 +37,53 @@ class Fetcher:
         consumer: Consumer,
         dispatch: Dispatch,
         size: int,
-        slice_: float,
+        serve_every: float,
         on_error: Callable[[KafkaError], None],
     ) -> None:
         self._consumer = consumer
         self._dispatch = dispatch
         self._size = size
-        self._slice = slice_
+        self._serve_every = serve_every
         self._on_error = on_error
         self._next_serving = 0.0
 
-    def turn(self, now: float, *, paused: bool, answer_due: bool) -> None:
-        """Fetch if there is room, or wait for room.
+    def fetch(self, plan: Fetch) -> Arrivals:
+        """Fetch; without a record wait for the next window, if the plan says so."""
+        arrived = self._fetch(plan.timeout, self._size)
+        if not arrived.records and plan.window_patience:
+            self._dispatch.wait_for(Awaited.WINDOW, plan.window_patience)
+        return arrived
 
-        Args:
-            now: The monotonic time.
-            paused: Whether nothing is to be fetched or started.
-            answer_due: Whether a commit ahead is under way.
+    def wait_for_room(self, plan: WaitForRoom) -> Arrivals:
+        """Wait with a full buffer; the client's callbacks are served now and then.
+
+        A record comes along each time; that is a handful until the pause (see `Pressure`).
         """
-        with self._dispatch as engine:
-            if engine.paused is not paused:
-                engine.pause(paused=paused)
-            # With everything paused a fetch only serves the callbacks.
-            wanted = engine.room() or engine.pressed(now) or engine.paused
-            windows = engine.waiting_for_window
-            # Nobody says how far a run has come, so the next window is asked for in time.
-            patience = min(self._slice, engine.rules.commit_ahead / 4 or self._slice)
-        if answer_due:
-            self._fetch_with_answer(wanted=wanted)
-        elif not wanted:
-            self._wait_for_room(patience if windows else self._slice)
-        elif not self._fetch_all(0 if windows else self._slice) and windows:
-            self._dispatch.wait_for(_window_ready, patience)
-
-    def _fetch_with_answer(self, *, wanted: bool) -> None:
-        """Look for the answer to a commit ahead: it comes in a poll, as records do.
-
-        With a full buffer at most one record comes along each time, and soon none: what has
-        filled it is paused.
-        """
-        if wanted:
-            self._fetch_all(ANSWER_TICK)
-        else:
-            self._dispatch.wait_for(lambda e: e.room(), ANSWER_TICK)
-            self._fetch(0, 1)
-
-    def _wait_for_room(self, timeout: float) -> None:
-        """With a full buffer the client's callbacks are served only now and then.
-
-        A record comes along each time; that is a handful until the pause (see Pressure).
-        """
-        self._dispatch.wait_for(lambda e: e.room() or _window_ready(e), timeout)
+        self._dispatch.wait_for(plan.awaited, plan.timeout)
         now = time.monotonic()
-        if now >= self._next_serving:
-            self._next_serving = now + self._slice
-            self._fetch(0, 1)
+        if now < self._next_serving and not plan.serve_now:
+            return NOTHING_ARRIVED
+        self._next_serving = now + self._serve_every
+        return self._fetch(0.0, 1)
 
-    def _fetch_all(self, timeout: float) -> bool:
-        """Fetch, and fetch again while the next window wants it; returns whether anything came."""
-        came = more = self._fetch(timeout)
-        while more:
-            with self._dispatch as engine:
-                more = engine.wants_more()
-            more = more and self._fetch(0)
-        return came
-
-    def _fetch(self, timeout: float, most: int | None = None) -> bool:
+    def _fetch(self, timeout: float, most: int) -> Arrivals:
         """Wait for a first record only: a lone one is not held back for company.
 
         Args:
             timeout: Seconds to wait for it.
-            most: The most records to take, instead of those of a whole fetch.
-
-        Returns:
-            Whether anything came.
+            most: The most records to take.
         """
         first = self._consumer.poll(timeout)
         if first is None:
-            return False
+            return NOTHING_ARRIVED
         messages = [first]
-        more = (most or self._size) - 1
-        if more:
-            messages += self._consumer.consume(more, 0)
-        batches: dict[TP, list[Message]] = {}
+        if most > 1:
+            messages += self._consumer.consume(most - 1, 0)
+        return self._sorted(messages)
+
+    def _sorted(self, messages: Iterable[Message]) -> Arrivals:
+        """Sort what came by partition; errors are told."""
+        records: dict[TP, list[Message]] = {}
         ends: dict[TP, int] = {}
         for message in messages:
             tp: TP = (message.topic(), message.partition())  # type: ignore[assignment]  # never None
@@ -132,24 +94,14 @@ class Fetcher:
                 else:
                     self._on_error(error)
                 continue
-            batch = batches.get(tp)
+            batch = records.get(tp)
             if batch is None:
-                batches[tp] = [message]
+                records[tp] = [message]
             else:
                 batch.append(message)
-        now = time.monotonic()
-        with self._dispatch as engine:
-            for tp, batch in batches.items():
-                engine.fetched(tp, batch, now, self._log_end)
-            for tp, end in ends.items():
-                engine.reached_end(tp, end)
-        return bool(batches)
+        return Arrivals(records, ends)
 
-    def _log_end(self, tp: TP) -> int | None:
-        """As the last fetch told it; does not ask the broker."""
+    def log_end(self, tp: TP) -> int | None:
+        """Where a log ends, as the last fetch told it; does not ask the broker."""
         end = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
         return end if end >= 0 else None
-
-
-def _window_ready(engine: Engine) -> bool:
-    return engine.window_size(time.monotonic()) > 0

@@ -4,42 +4,43 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from confluent_kafka import (
-    OFFSET_BEGINNING,
-    OFFSET_END,
     OFFSET_STORED,
     KafkaException,
     TopicPartition,
 )
 
-from flowodm.consumer.engine.offsets import Position
-from flowodm.consumer.engine.start import Edge, Extent, Moment, position
-from flowodm.consumer.kafka.committer import positions
-from flowodm.events import Rebalanced, RebalanceKind, Trouble
+from flowodm.consumer.engine.actions import Awaited
+from flowodm.consumer.kafka.start_offsets import ASK_TIMEOUT, StartOffsets
+from flowodm.events import Rebalanced, RebalanceKind
 from flowodm.exceptions import ConsumerError
 from flowodm.settings import uses_consumer_protocol
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
-    from confluent_kafka import Consumer, KafkaError
+    from confluent_kafka import Consumer
 
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.engine.start import Start
     from flowodm.consumer.kafka.committer import Committer
     from flowodm.consumer.kafka.source import Source
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
-#: Seconds for the commit before the member leaves.
 COMMIT_TIMEOUT = 10.0
-#: Seconds for the look at what the group has committed for a partition that was assigned.
-COMMITTED_TIMEOUT = 5.0
-#: Seconds to find and commit the start position of partitions that were assigned; for the answer
-#: to one question, after which a stop is seen; and between two questions.
-START_TIMEOUT, ASK_TIMEOUT, ASK_AGAIN = 15.0, 2.0, 0.1
+"""Seconds for the commit before the member leaves."""
+
+
+class Owner(Protocol):
+    """The poller, as far as the membership needs it."""
+
+    def serve(self, timeout: float) -> None:
+        """Poll for so many seconds; records that come are dropped."""
+
+    def fail(self, error: BaseException) -> None:
+        """End the loop with this error."""
 
 
 class Membership:
@@ -54,8 +55,7 @@ class Membership:
         dispatch: The engine.
         switch: Its deadline also bounds a revocation during a drain.
         committer: Commits what is settled of partitions that go.
-        serve: Polls for so many seconds; records that come are dropped.
-        fail: Called with the error that ends the loop.
+        owner: The poller.
     """
 
     def __init__(
@@ -65,21 +65,20 @@ class Membership:
         dispatch: Dispatch,
         switch: StopSwitch,
         committer: Committer,
-        serve: Callable[[float], None],
-        fail: Callable[[BaseException], None],
+        owner: Owner,
     ) -> None:
         self._consumer = consumer
         self._source = source
         self._dispatch = dispatch
         self._switch = switch
         self._committer = committer
-        self._serve = serve
-        self._fail = fail
+        self._owner = owner
+        self._starts = StartOffsets(consumer, source, committer, dispatch, switch)
         self._away = False
-        self._left_at = 0.0
 
     def join(self) -> None:
         """Subscribe, or take the pinned partitions at once."""
+        self._away = False
         topic, pinned = self._source.topic, self._source.partitions
         if pinned is None:
             self._consumer.subscribe(
@@ -92,28 +91,9 @@ class Membership:
         # A client that is asked for committed offsets before it knows the topic finds the
         # partitions' leaders only with its next scan, once a second (librdkafka 2.16).
         with contextlib.suppress(KafkaException):
-            self._consumer.list_topics(topic, timeout=self._patience(ASK_TIMEOUT))
+            self._consumer.list_topics(topic, timeout=self._switch.capped(ASK_TIMEOUT))
         chosen = [TopicPartition(topic, number, OFFSET_STORED) for number in pinned]
         self._consumer.assign(self._take(chosen))
-
-    def check_handlers(self) -> None:
-        """Leave when a handler has run past the poll interval; come back when it has ended.
-
-        Polling goes on in the background, so Kafka would never notice a handler that hangs, or
-        an event loop that does: its partitions would stand still for ever. So the member leaves
-        by itself, others take over, and what the late handler returns is not committed.
-        """
-        with self._dispatch as engine:
-            now = time.monotonic()
-            behind = max(engine.longest_handler(now), engine.unattended(now))
-            late = behind > engine.rules.max_poll_interval
-            ended = not engine.in_flight and engine.looked_after_at > self._left_at
-        if self._away:
-            if ended:
-                self._away = False
-                self.join()
-        elif late:
-            self._leave()
 
     def check_joined(self) -> None:
         """Learn of an empty assignment under KIP-848, which librdkafka calls nobody for."""
@@ -141,16 +121,20 @@ class Membership:
             self._dispatch.member_id = member_id
             self._dispatch.tell(self._dispatch.status())
 
-    def _leave(self) -> None:
-        self._committer.await_answer(self._serve, time.monotonic() + COMMIT_TIMEOUT)
+    def leave(self) -> None:
+        """Leave the group for as long as a handler takes too long: others take over.
+
+        What the late handler returns is not committed. :meth:`join` comes back.
+        """
+        self._committer.await_answer(self._owner.serve, time.monotonic() + COMMIT_TIMEOUT)
         with self._dispatch as engine:
             offsets = engine.to_commit()
-        self._committer.commit_now(offsets, COMMIT_TIMEOUT, self._serve)
+        self._committer.commit_now(offsets, COMMIT_TIMEOUT, self._owner.serve)
         with self._dispatch as engine:
-            left = tuple(engine.partitions)
-            engine.forget(left)
+            left = tuple(engine.snapshot(time.monotonic()).partitions)
+            engine.forget()
             self._dispatch.joined = False
-        self._away, self._left_at = True, time.monotonic()
+        self._away = True
         self._consumer.unsubscribe()
         self._dispatch.tell(Rebalanced(RebalanceKind.LEFT, left))
 
@@ -168,11 +152,11 @@ class Membership:
         # librdkafka keeps a pause across assignments, whoever had the partition in between.
         self._consumer.resume(partitions)
         try:
-            committed, new = self._committed(partitions)
+            committed, new = self._starts.committed(partitions)
         except ConsumerError as error:
-            self._fail(error)  # and what comes from these partitions is dropped
+            self._owner.fail(error)  # and what comes from these partitions is dropped
             return partitions
-        firsts = self._firsts(new)
+        firsts = self._starts.firsts(new)
         self.look_at_id()
         with self._dispatch as engine:
             engine.assigned(_tps(partitions), committed)
@@ -185,129 +169,16 @@ class Membership:
             for p in partitions
         ]
 
-    def _committed(
-        self, partitions: list[TopicPartition]
-    ) -> tuple[dict[TP, Position], list[TopicPartition]]:
-        """What the group has committed, with the notes of the previous owners; what it has not.
-
-        Without an answer in time the records that a note lists are handled again, as they are
-        after a crash; where the start position matters the loop cannot go on.
-
-        Raises:
-            ConsumerError: There is a start position, and it cannot be found or committed in time.
-        """
-        if not partitions:
-            return {}, []
-        if self._source.start is not None:
-            committed = self._begun(partitions, self._source.start)
-            return committed, [p for p in partitions if (p.topic, p.partition) not in committed]
-        try:
-            answers = self._consumer.committed(partitions, timeout=COMMITTED_TIMEOUT)
-        except KafkaException as error:
-            reason: KafkaError = error.args[0]
-            self._dispatch.tell(Trouble(reason.name(), f"committed offsets: {reason.str()}"))
-            return {}, []
-        sound = [p for p in answers if p.error is None]
-        return positions(p for p in sound if p.offset >= 0), [p for p in sound if p.offset < 0]
-
-    def _firsts(self, new: list[TopicPartition]) -> dict[TP, int]:
-        """Where to start with partitions for which nothing is committed: an offset, not a name.
-
-        librdkafka looks "earliest" and "latest" up itself, but a rebalance meanwhile leaves a
-        timer of that look-up behind, which half a second later sets the partition back to where
-        it began, or forward to its end: records would be repeated, or lost (librdkafka 2.16,
-        rd_kafka_toppar_offset_request). What "latest" comes to is committed, so that a restart
-        before the first commit does not skip what came in between.
-        """
-        edge = reset_of(self._source.config)
-        if not new or edge is None:
-            return {}
-        deadline = time.monotonic() + self._patience(COMMITTED_TIMEOUT)
-        try:
-            extents = self._extents(new, edge, deadline)
-        except ConsumerError as error:
-            self._dispatch.tell(Trouble("start", str(error)))
-            return {}
-        found = {tp: position(edge, tp[1], extent) for tp, extent in extents.items()}
-        firsts = {tp: offset for tp, offset in found.items() if offset is not None}
-        if edge is Edge.LATEST:
-            left = max(deadline - time.monotonic(), 0.0)
-            begun = {tp: Position(offset) for tp, offset in firsts.items()}
-            self._committer.commit_in_callback(begun, left)
-        return firsts
-
-    def _begun(self, partitions: list[TopicPartition], start: Start) -> dict[TP, Position]:
-        """The same, after a start position was committed where there was nothing.
-
-        librdkafka starts from what is committed, so nothing else has to be told to it; and a
-        loop that crashes before its own first commit starts from the same record again.
-        """
-        deadline = time.monotonic() + self._patience(START_TIMEOUT)
-        answers = self._ask(lambda left: self._consumer.committed(partitions, left), deadline)
-        committed = positions(p for p in answers if p.offset >= 0)
-        new = [p for p in partitions if (p.topic, p.partition) not in committed]
-        extents = self._extents(new, start, deadline)
-        begun = {
-            tp: Position(offset)
-            for tp, extent in extents.items()
-            if (offset := position(start, tp[1], extent)) is not None
-        }
-        left = max(deadline - time.monotonic(), 0.0)
-        if begun and not self._committer.commit_in_callback(begun, left):
-            raise ConsumerError(
-                f"the start position {_told(begun)} could not be committed in {START_TIMEOUT:.0f} s"
-            )
-        return committed | begun
-
-    def _extents(
-        self, new: list[TopicPartition], start: Start, deadline: float
-    ) -> dict[TP, Extent]:
-        """Where partitions begin and end, and which offset a moment leads to."""
-        moment = start.milliseconds if isinstance(start, Moment) else None
-
-        def at(time_or_end: int) -> dict[TP, int]:
-            asked = [TopicPartition(p.topic, p.partition, time_or_end) for p in new]
-            answers = self._ask(
-                lambda left: self._consumer.offsets_for_times(asked, timeout=left), deadline
-            )
-            return {(p.topic, p.partition): p.offset for p in answers}
-
-        if not new:
-            return {}
-        # ListOffsets takes the two ends in place of a time.
-        firsts, ends = at(OFFSET_BEGINNING), at(OFFSET_END)
-        found = {} if moment is None else at(moment)
-        return {
-            tp: Extent(first, ends[tp], offset if (offset := found.get(tp, -1)) >= 0 else None)
-            for tp, first in firsts.items()
-        }
-
-    def _ask(
-        self, call: Callable[[float], list[TopicPartition]], deadline: float
-    ) -> list[TopicPartition]:
-        """Ask the brokers until they answer for every partition, or the time is over."""
-        while True:
-            try:
-                answers = call(max(min(deadline - time.monotonic(), ASK_TIMEOUT), ASK_AGAIN))
-                problem = next((p.error for p in answers if p.error is not None), None)
-            except KafkaException as error:
-                answers, problem = [], error.args[0]
-            if problem is None:
-                return answers
-            if time.monotonic() >= min(deadline, self._switch.deadline):
-                raise ConsumerError(f"the start position could not be found: {problem.str()}")
-            time.sleep(ASK_AGAIN)
-
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         tps = _tps(partitions)
-        self._committer.settle_window(tps, self._patience(COMMIT_TIMEOUT))
+        self._committer.settle_window(tps, self._switch.capped(COMMIT_TIMEOUT))
         with self._dispatch as engine:
-            engine.revoking(tps)
-            patience = min(engine.rules.revoke_timeout, engine.rules.max_poll_interval / 2)
-        self._dispatch.wait_for(lambda e: e.quiet(tps), self._patience(patience))
+            engine.stop(tps)
+        patience = self._switch.capped(self._source.revoke_patience)
+        self._dispatch.wait_for(Awaited.QUIET, patience, tps)
         with self._dispatch as engine:
             offsets = engine.to_commit(tps)
-        self._committer.commit_in_callback(offsets, self._patience(COMMIT_TIMEOUT))
+        self._committer.commit_in_callback(offsets, self._switch.capped(COMMIT_TIMEOUT))
         with self._dispatch as engine:
             engine.forget(tps)
         self._report(RebalanceKind.REVOKED, tps)
@@ -319,10 +190,6 @@ class Membership:
             engine.forget(tps)
             self._dispatch.joined = False
         self._report(RebalanceKind.LOST, tps)
-
-    def _patience(self, most: float) -> float:
-        """So many seconds, but during a drain no more than it has left."""
-        return max(min(most, self._switch.deadline - time.monotonic()), 0.0)
 
     def _report(self, kind: RebalanceKind, tps: list[TP]) -> None:
         self._committer.membership_changed()
@@ -338,10 +205,6 @@ def _member_epoch(metadata: bytes) -> int:
     return int.from_bytes(metadata[len(form) : len(form) + 4], "little", signed=True)
 
 
-def _told(offsets: dict[TP, Position]) -> str:
-    return ", ".join(f"{topic}[{n}]@{p.offset}" for (topic, n), p in list(offsets.items())[:5])
-
-
 def _tps(partitions: list[TopicPartition]) -> list[TP]:
     return [(p.topic, p.partition) for p in partitions]
 
@@ -350,11 +213,3 @@ def is_incremental(config: Mapping[str, Any]) -> bool:
     """Whether assignments come as differences: cooperative assignors (KIP-429) and KIP-848."""
     assignor = str(config.get("partition.assignment.strategy", ""))
     return uses_consumer_protocol(config) or "cooperative" in assignor
-
-
-def reset_of(config: Mapping[str, Any]) -> Edge | None:
-    """What ``auto.offset.reset`` says, by any of librdkafka's names; None for "error"."""
-    named = str(config.get("auto.offset.reset", "largest")).lower()
-    if named in {"smallest", "earliest", "beginning"}:
-        return Edge.EARLIEST
-    return Edge.LATEST if named in {"largest", "latest", "end"} else None

@@ -10,38 +10,43 @@ from __future__ import annotations
 import math
 import threading
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, assert_never
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from flowodm.blocking import bounded
 from flowodm.connection import get_kafka_connection
-from flowodm.consumer.kafka.committer import CALL_TIMEOUT, TICK, Committer
+from flowodm.consumer.engine.actions import (
+    NOTHING_ARRIVED,
+    CommitSettled,
+    CommitWindow,
+    Fetch,
+    LeaveGroup,
+    PausePartitions,
+    RejoinGroup,
+    ResumePartitions,
+    Sample,
+    WaitForRoom,
+)
+from flowodm.consumer.engine.fetch_plan import SLICE
+from flowodm.consumer.kafka.committer import CALL_TIMEOUT, Committer
+from flowodm.consumer.kafka.ending import Ending
 from flowodm.consumer.kafka.fetcher import END_OF_PARTITION, Fetcher
 from flowodm.consumer.kafka.membership import Membership
 from flowodm.consumer.kafka.stalls import Standing
-from flowodm.events import Abandoned, EndReason, LoopState, Trouble
+from flowodm.events import EndReason, Trouble
 from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.engine.offsets import Position
+    from flowodm.consumer.engine.actions import Action, Arrivals
     from flowodm.consumer.kafka.source import Source
     from flowodm.consumer.stop import StopSwitch
-    from flowodm.events import TP
 
-#: The longest time, in seconds, that the poller is out of reach: how late it sees a stop.
-SLICE = 0.1
-#: Seconds between two samples of lag and load.
-SAMPLE_INTERVAL = 1.0
-#: Seconds between two looks of librdkafka's main thread at its group (``rkcg_serve_timer``).
 CLIENTS_TURN = 0.5
-
-#: Seconds for the broker's answers where the loop was asked to stop now.
-URGENT_TIMEOUT = 2.0
-
+"""Seconds between two looks of librdkafka's main thread at its group (``rkcg_serve_timer``)."""
 _FENCED = {KafkaError.FENCED_INSTANCE_ID, KafkaError.UNRELEASED_INSTANCE_ID}
 
 
@@ -69,15 +74,17 @@ class Poller:
         self._dispatch = dispatch
         self._switch = switch
         self._slice = min(source.poll_timeout, SLICE)
-        self._next_sample = self._next_look = 0.0
+        self._next_look = 0.0
+        self._arrived = NOTHING_ARRIVED
         self._wake_interval = _wake_interval(source.config)
         self._asked = False
         self._released = threading.Event()
         self._consumer: Consumer
         self._fetcher: Fetcher
+        self._ending: Ending
         self._standing: Standing
         self._membership: Membership
-        self._committer = Committer(dispatch, self._check_fatal, self._blame)
+        self._committer = Committer(dispatch, self._check_fatal, self.fail)
         self.drained = threading.Event()
         self.drain_seconds = 0.0
         self.error: BaseException | None = None
@@ -114,21 +121,21 @@ class Poller:
             while not self._switch.pressed:
                 self._turn()
         except BaseException as error:  # noqa: BLE001 - handed to run(), which raises it
-            self._fail(error)
+            self._end_with(error)
         try:
             if opened:
-                self._drain()
+                self._ending.drain()
         except BaseException as error:  # noqa: BLE001 - as above
-            self._fail(error)
+            self._end_with(error)
         self._dispatch.close()
         self.drain_seconds = self._switch.pressed_for
         self.drained.set()
         if opened:
-            self._linger()
+            self._ending.linger(self._released)
             self._close()
 
-    def _fail(self, error: BaseException) -> None:
-        self._blame(error)
+    def _end_with(self, error: BaseException) -> None:
+        self.fail(error)
         self._switch.press(reason=EndReason.ERROR)
 
     def _open(self) -> None:
@@ -150,14 +157,14 @@ class Poller:
         self._fetcher = Fetcher(
             self._consumer, self._dispatch, self._source.fetch_size, self._slice, self._on_error
         )
+        self._ending = Ending(self._dispatch, self._switch, self._committer, self)
         self._membership = Membership(
             self._consumer,
             self._source,
             self._dispatch,
             self._switch,
             self._committer,
-            self._serve,
-            self._blame,
+            self,
         )
 
     def _join(self) -> None:
@@ -167,51 +174,66 @@ class Poller:
         self._membership.join()
 
     def _turn(self) -> None:
-        """One round: fetch if there is room, commit what is due, look after the members' duties."""
-        self._sample_if_due()  # before the fetch: what has just arrived is no lag
+        """One round: hand over what arrived, and do what the engine says; fetching comes last."""
         now = time.monotonic()
-        self._fetcher.turn(
-            now, paused=self._switch.paused, answer_due=self._committer.window_under_way
-        )
-        self._committer.commit_ahead()
-        self._committer.commit_if_due()
-        self._apply_pressure()
-        self._membership.check_handlers()
+        self._committer.give_up_overdue(now)
+        with self._dispatch as engine:
+            turn = engine.turn(
+                self._arrived,
+                now,
+                paused=self._switch.paused,
+                log_end=self._fetcher.log_end,
+            )
+        for action in turn.actions:
+            self._do(action)
+        self._arrived = self._fetch(turn.fetch)
+        self._look_after_membership(now)
+        if self.error is not None:
+            raise self.error
+
+    def _do(self, action: Action) -> None:
+        match action:
+            case CommitSettled(offsets):
+                self._committer.commit(offsets)
+            case CommitWindow(window):
+                self._committer.commit_window(window)
+            case PausePartitions(tps):
+                self._consumer.pause([TopicPartition(*tp) for tp in tps])
+            case ResumePartitions(tps):
+                self._consumer.resume([TopicPartition(*tp) for tp in tps])
+            case Sample():
+                self._take_sample(action)
+            case LeaveGroup():
+                self._membership.leave()
+            case RejoinGroup():
+                self._membership.join()
+            case _:
+                assert_never(action)
+
+    def _fetch(self, plan: Fetch | WaitForRoom) -> Arrivals:
+        if isinstance(plan, Fetch):
+            return self._fetcher.fetch(plan)
+        return self._fetcher.wait_for_room(plan)
+
+    # ---- membership, health ------------------------------------------------------------------
+
+    def _look_after_membership(self, now: float) -> None:
+        self._membership.check_joined()
         if self._asked:
             self._asked = False
             self._membership.ask()
         if not self._dispatch.joined or now >= self._next_look:
             self._membership.look_at_id()
             self._next_look = now + self._wake_interval
-        if self.error is not None:
-            raise self.error
 
-    # ---- back-pressure, health ---------------------------------------------------------------
-
-    def _apply_pressure(self) -> None:
-        with self._dispatch as engine:
-            pause, resume = engine.pressure(time.monotonic())
-        if pause:
-            self._consumer.pause([TopicPartition(*tp) for tp in pause])
-        if resume:
-            self._consumer.resume([TopicPartition(*tp) for tp in resume])
-
-    def _sample_if_due(self) -> None:
-        self._membership.check_joined()
-        now = time.monotonic()
-        if now < self._next_sample:
-            return
-        self._next_sample = now + SAMPLE_INTERVAL
-        with self._dispatch as engine:
-            known = {tp: p.position for tp, p in engine.partitions.items()}
-            idle = engine.idle
-        self._dispatch.stand_still(self._standing.look(idle, now))
-        for tp, position in known.items():
+    def _take_sample(self, sample: Sample) -> None:
+        self._dispatch.stand_still(self._standing.look(sample.idle, time.monotonic()))
+        for tp, position in sample.positions.items():
             if position is None:
                 continue
-            ends = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)
-            if ends[1] >= 0:
-                self._dispatch.lags[tp] = max(ends[1] - position, 0)
+            end = self._fetcher.log_end(tp)
+            if end is not None:
+                self._dispatch.lags[tp] = max(end - position, 0)
         self._dispatch.tell(self._dispatch.status())
 
     def _on_error(self, error: KafkaError) -> None:
@@ -220,7 +242,7 @@ class Poller:
         if error.code() != END_OF_PARTITION:
             self._dispatch.tell(Trouble(error.name(), error.str()))
 
-    def _blame(self, error: BaseException) -> None:
+    def fail(self, error: BaseException) -> None:
         """End the loop with this error, unless there was one before."""
         self.error = self.error or error
 
@@ -228,70 +250,13 @@ class Poller:
         # KIP-848's "instance ID is still used" arrives as _FATAL with fatal() False.
         fatal = error.fatal() or error.code() == KafkaError._FATAL  # noqa: SLF001 - as above
         if error.code() in _FENCED or (fatal and "instance" in error.str().lower()):
-            self._blame(FencedError(error.str()))
+            self.fail(FencedError(error.str()))
         elif fatal:
-            self._blame(ConsumerError(f"fatal error of the client: {error.str()}"))
+            self.fail(ConsumerError(f"fatal error of the client: {error.str()}"))
 
     # ---- the end -----------------------------------------------------------------------------
 
-    def _drain(self) -> None:
-        """Let the handlers finish, bounded, while polling goes on; then commit."""
-        self._dispatch.enter_state(LoopState.DRAINING)
-        with self._dispatch as engine:
-            engine.stop()
-        while time.monotonic() < self._switch.deadline:
-            under_way = self._committer.window_under_way
-            if self._dispatch.wait_for(lambda e: e.quiet(), TICK if under_way else self._slice):
-                break
-            self._serve(0)
-        deadline = max(self._switch.deadline, time.monotonic()) + self._call_timeout
-        confirmed = self._committer.await_answer(self._serve, deadline, self._out_of_time)
-        with self._dispatch as engine:
-            offsets = engine.to_commit()
-            unfinished = engine.unfinished
-            everything = list(engine.partitions)
-        if unfinished:
-            self._dispatch.tell(Abandoned(unfinished))
-        if offsets and not confirmed:
-            raise ConsumerError(
-                "the last offsets could not be committed: no answer from the broker"
-            )
-        self._commit_at_last(offsets, deadline)
-        with self._dispatch as engine:
-            engine.forget(everything)
-
-    def _commit_at_last(self, offsets: dict[TP, Position], deadline: float) -> None:
-        """The final commit is tried again while there is time: a failure repeats records."""
-        while True:
-            left = deadline - time.monotonic()
-            problem = self._committer.commit_now(
-                offsets, max(left, 1.0), self._serve, self._out_of_time
-            )
-            if problem is None:
-                return
-            self._serve(self._slice)
-            with self._dispatch as engine:
-                offsets = engine.to_commit()  # a revoke meanwhile may have settled the matter
-            if not offsets:
-                return
-            if time.monotonic() >= deadline or self.error is not None or self._switch.urgent:
-                raise ConsumerError(f"the last offsets could not be committed: {problem}")
-
-    @property
-    def _call_timeout(self) -> float:
-        """Seconds for the last commit, and for the consumer's close."""
-        return URGENT_TIMEOUT if self._switch.urgent else CALL_TIMEOUT
-
-    def _out_of_time(self) -> bool:
-        """Whether the loop was asked to stop now while it waited, and has waited on since."""
-        return self._switch.urgent and time.monotonic() >= self._switch.deadline + URGENT_TIMEOUT
-
-    def _linger(self) -> None:
-        """Stay a member, and within the poll interval, until the shutdown hook has run."""
-        while not self._released.wait(self._slice) and time.monotonic() < self._switch.deadline:
-            self._serve(0)
-
-    def _serve(self, timeout: float) -> None:
+    def serve(self, timeout: float) -> None:
         """Poll for the callbacks only; a record that comes along is not ours to handle."""
         message = self._consumer.poll(timeout)
         if message is not None and (error := message.error()) is not None:
@@ -299,7 +264,7 @@ class Poller:
 
     def _close(self) -> None:
         try:
-            bounded(self._consumer.close, self._call_timeout)
+            bounded(self._consumer.close, self._ending.call_timeout)
         except (KafkaException, TimeoutError, RuntimeError) as error:
             self._dispatch.tell(Trouble("close", str(error)))
         self._committer.close()

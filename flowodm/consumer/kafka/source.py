@@ -19,6 +19,7 @@ class Source:
         partitions: Exactly these partitions (no group membership), or None to join the group.
         fetch_size: The most records of one fetch.
         poll_timeout: The most seconds of one poll.
+        revoke_patience: Seconds that handlers get to finish when their partition is revoked.
         start: Where to begin with a partition for which the group has committed nothing; None:
             where ``auto.offset.reset`` says.
     """
@@ -28,4 +29,5 @@ class Source:
     partitions: tuple[int, ...] | None
     fetch_size: int
     poll_timeout: float
+    revoke_patience: float = 30.0
     start: Start | None = None

@@ -56,7 +56,7 @@ class Session:
         self._cancelled = False
         journal = Journal(options.group)
         self._source = source = options.source()
-        engine = Engine(options.rules(source))
+        engine = Engine(options.rules(source), source.poll_timeout)
         self.dispatch = Dispatch(engine, [journal, *options.observers], wake)
         self._letters: DeadLetterTopic | None = None
         if options.dead_letter_topic is not None:

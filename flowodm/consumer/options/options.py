@@ -72,7 +72,6 @@ class Options(LoopOptions):
             commit_interval=self.commit_interval,
             commit_ahead=self.commit_ahead,
             max_poll_interval=poll_interval,
-            revoke_timeout=self.drain_timeout,
             batch=batch,
             dead_letter_limit=self.dead_letter_limit,
         )
@@ -113,5 +112,6 @@ class Options(LoopOptions):
             partitions=self.partitions,
             fetch_size=self.settings.max_poll_records,
             poll_timeout=self.poll_timeout,
+            revoke_patience=min(self.drain_timeout, int(config["max.poll.interval.ms"]) / 2000),
             start=None if self.start_from is None else parse(self.start_from),
         )

@@ -8,10 +8,10 @@ import pytest
 
 from flowodm.consumer import dispatch as module
 from flowodm.consumer.dispatch import Dispatch
-from flowodm.consumer.engine.engine import Engine
 from flowodm.consumer.engine.offsets import Position
 from flowodm.consumer.engine.rules import Rules
 from flowodm.events import Ended, EndReason, LoopState, StateChanged
+from support.engines import SteppedEngine as Engine
 
 EVENT = StateChanged(LoopState.RUNNING)
 

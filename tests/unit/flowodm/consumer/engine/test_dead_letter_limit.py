@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowodm.consumer.engine.dead_letter_limit import DeadLetterLimit
+from flowodm.consumer.engine.settlement import DeadLetterLimit
 
 
 def test_a_broken_handler_stops_after_the_share_of_a_hundred():

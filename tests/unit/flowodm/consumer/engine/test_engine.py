@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowodm.consumer.engine.backpressure import MARGIN
+from flowodm.consumer.engine.backpressure import IDLE_FETCHES, MARGIN
 from flowodm.consumer.engine.commit import CommitStrategy
-from flowodm.consumer.engine.engine import Engine
 from flowodm.consumer.engine.lanes import Ordering
 from flowodm.consumer.engine.offsets import Position, Watermark, settled_beyond
 from flowodm.consumer.engine.retry import (
@@ -18,8 +17,8 @@ from flowodm.consumer.engine.retry import (
     Stop,
 )
 from flowodm.consumer.engine.rules import Rules
-from flowodm.consumer.engine.state import IDLE_FETCHES
 from flowodm.events import Outcome, Stage
+from support.engines import SteppedEngine as Engine
 from support.fake_records import fake_records
 
 A, B = ("orders", 0), ("orders", 1)

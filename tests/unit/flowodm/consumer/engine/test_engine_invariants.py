@@ -12,14 +12,14 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
+from flowodm.consumer.engine.backpressure import IDLE_FETCHES
 from flowodm.consumer.engine.commit import CommitStrategy
-from flowodm.consumer.engine.engine import Engine
 from flowodm.consumer.engine.lanes import BatchRule, Ordering
 from flowodm.consumer.engine.offsets import Position, settled_beyond
 from flowodm.consumer.engine.retry import FailurePolicy, OnFailure, Retry, Skip
 from flowodm.consumer.engine.rules import Rules
-from flowodm.consumer.engine.state import IDLE_FETCHES
 from flowodm.events import Stage
+from support.engines import SteppedEngine as Engine
 from support.fake_records import fake_records
 
 TPS = [("orders", number) for number in range(3)]
@@ -170,7 +170,7 @@ class EngineMachine(RuleBasedStateMachine):
         if not hasattr(self, "engine"):
             return
         rules = self.engine.rules
-        self.ahead = max(self.ahead, self.engine._ahead.size)  # a larger window wants more
+        self.ahead = max(self.ahead, self.engine._windows.size)  # a larger window wants more
         refill = max(rules.fetch_size, 2 * rules.max_concurrent, 2 * self.ahead)
         if rules.batch is not None:  # a batch of each handler, and one more, may wait
             refill = max(refill, 2 * rules.max_concurrent * rules.batch.size)

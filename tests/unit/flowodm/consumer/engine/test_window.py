@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from flowodm.consumer.engine.commit import CommitStrategy
-from flowodm.consumer.engine.engine import Engine
 from flowodm.consumer.engine.lanes import Ordering
 from flowodm.consumer.engine.retry import FailurePolicy, Retry
 from flowodm.consumer.engine.rules import Rules
 from flowodm.consumer.engine.window import STALLED
 from flowodm.events import Stage
+from support.engines import SteppedEngine as Engine
 from support.fake_records import fake_records
 
 A, B, C = ("orders", 0), ("orders", 1), ("orders", 2)

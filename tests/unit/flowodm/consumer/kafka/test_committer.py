@@ -8,12 +8,14 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from flowodm.consumer.dispatch import Dispatch
+from flowodm.consumer.engine.actions import NOTHING_ARRIVED, CommitSettled, CommitWindow
 from flowodm.consumer.engine.commit import ANSWER_TIMEOUT, MOST_REFUSALS, CommitStrategy
-from flowodm.consumer.engine.engine import Engine
 from flowodm.consumer.engine.offsets import Position
 from flowodm.consumer.engine.rules import Rules
+from flowodm.consumer.kafka import committer
 from flowodm.consumer.kafka.committer import ATTEMPTS_IN_CALLBACK, Committer
 from flowodm.events import Committed, Event, Handled, Outcome
+from support.engines import SteppedEngine as Engine
 from support.fake_records import FakeRecord
 
 TP = ("orders", 0)
@@ -62,8 +64,9 @@ class Desk:
         self.errors: list[str] = []
         self.failures: list[BaseException] = []
         self.broker = Broker()
+        self.dispatch = Dispatch(self.engine, [self.hear])
         self.committer = Committer(
-            Dispatch(self.engine, [self.hear]),
+            self.dispatch,
             lambda error: self.errors.append(error.name()),
             self.failures.append,
         )
@@ -93,6 +96,21 @@ class Desk:
             self.engine.finished(run)
         return done
 
+    def turn(self) -> None:
+        """Send what the engine wants to be committed, as the poller does."""
+        now = committer.time.monotonic()
+        self.committer.give_up_overdue(now)
+        with self.dispatch as engine:
+            turn = engine.turn(NOTHING_ARRIVED, now, paused=False)
+        for action in turn.actions:
+            match action:
+                case CommitSettled(offsets):
+                    self.committer.commit(offsets)
+                case CommitWindow(window):
+                    self.committer.commit_window(window)
+                case _:
+                    pass
+
     def answer(self, error: int | None = None) -> None:
         """Answer the oldest request."""
         offsets = self.broker.sent.pop(0)
@@ -118,10 +136,10 @@ def desk() -> Desk:
 
 def test_a_confirmed_commit_is_told_once_with_its_time(desk, clock):
     desk.handle(0, 1, 2)
-    desk.committer.commit_if_due()
+    desk.turn()
     clock.now += 0.25
     desk.answer()
-    desk.committer.commit_if_due()
+    desk.turn()
 
     assert desk.told == [Committed({TP: 3}, None, 0.25)]
     assert desk.broker.sent == []
@@ -129,13 +147,13 @@ def test_a_confirmed_commit_is_told_once_with_its_time(desk, clock):
 
 def test_a_failed_commit_is_told_once_and_sent_again_with_what_was_done_meanwhile(desk, clock):
     desk.handle(0)
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.answer(KafkaError.REBALANCE_IN_PROGRESS)
     desk.handle(1)
-    desk.committer.commit_if_due()
+    desk.turn()
     assert desk.broker.sent == [], "not at once"
     clock.now += 1.1
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.answer()
 
     assert [(event.offsets, event.error is None) for event in desk.told] == [
@@ -147,10 +165,10 @@ def test_a_failed_commit_is_told_once_and_sent_again_with_what_was_done_meanwhil
 def test_a_commit_that_cannot_even_be_sent_is_told_once_and_tried_again(desk, clock):
     desk.handle(0)
     desk.broker.takes_requests = False
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.broker.takes_requests = True
     clock.now += 1.1
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.answer()
 
     assert [event.error is None for event in desk.told] == [False, True]
@@ -158,7 +176,7 @@ def test_a_commit_that_cannot_even_be_sent_is_told_once_and_tried_again(desk, cl
 
 def test_an_error_of_one_partition_is_an_error_of_the_commit(desk):
     desk.handle(0)
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.broker.sent.pop()
     refused = SimpleNamespace(
         topic=TP[0],
@@ -175,15 +193,15 @@ def test_an_error_of_one_partition_is_an_error_of_the_commit(desk):
 
 def test_without_an_answer_a_commit_is_given_up_and_told_once_even_if_one_comes_late(desk, clock):
     desk.handle(0)
-    desk.committer.commit_if_due()
+    desk.turn()
     clock.now += ANSWER_TIMEOUT
-    desk.committer.commit_if_due()
+    desk.turn()
     assert len(desk.told) == 1
     assert "no answer within 75 s" in desk.told[0].error
     desk.answer()
     assert len(desk.told) == 1
     clock.now += 1.1
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.answer()
 
     assert [event.error is None for event in desk.told] == [False, True]
@@ -204,7 +222,7 @@ def test_waiting_for_a_commit_polls_and_is_bounded(desk, clock):
 
 def test_a_second_commit_at_the_end_leaves_none_untold(desk, clock):
     desk.handle(0)
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.handle(1)
     desk.committer.commit_now(desk.engine.to_commit(), 2.0, clock.sleep)
     desk.committer.close()
@@ -243,7 +261,7 @@ def test_a_commit_in_a_callback_has_no_more_time_than_it_is_given(desk, clock):
 def test_an_older_request_that_comes_again_behind_a_newer_one_is_made_up_for(desk):
     """The client sends a request again whose connection broke, whatever followed it."""
     desk.handle(0)
-    desk.committer.commit_if_due()
+    desk.turn()
     seen = iter([2, 1, 2])
     desk.broker.committed = lambda _, timeout: [TopicPartition(*TP, next(seen))]
 
@@ -253,7 +271,7 @@ def test_an_older_request_that_comes_again_behind_a_newer_one_is_made_up_for(des
 
 def test_nothing_is_sent_behind_a_request_that_has_no_answer(desk, clock):
     desk.handle(0)
-    desk.committer.commit_if_due()
+    desk.turn()
 
     assert not desk.committer.await_answer(clock.sleep, clock.now + 5.0)
     assert desk.committer.await_answer(desk.serve, clock.now + 5.0)
@@ -334,7 +352,7 @@ def test_trouble_that_passes_never_ends_the_loop(desk, clock, code):
 
 def refuse(desk: Desk, clock: Clock, code: int) -> None:
     clock.now += 10.0
-    desk.committer.commit_if_due()
+    desk.turn()
     desk.answer(code)
 
 
@@ -348,8 +366,8 @@ def ahead() -> Desk:
 
 def test_no_handler_starts_before_the_answer_and_no_second_window_is_sent(ahead):
     ahead.handle(0, 1)
-    ahead.committer.commit_ahead()
-    ahead.committer.commit_ahead()
+    ahead.turn()
+    ahead.turn()
     assert ahead.committer.window_under_way
     assert (len(ahead.broker.sent), ahead.work()) == (1, 0)
     ahead.answer()
@@ -360,12 +378,12 @@ def test_no_handler_starts_before_the_answer_and_no_second_window_is_sent(ahead)
 
 def test_a_window_that_was_refused_is_sent_again_and_handled_once(ahead, clock):
     ahead.handle(0)
-    ahead.committer.commit_ahead()
+    ahead.turn()
     ahead.answer(KafkaError.REBALANCE_IN_PROGRESS)
-    ahead.committer.commit_ahead()
+    ahead.turn()
     assert (ahead.broker.sent, ahead.work()) == ([], 0)
     clock.now += 0.2
-    ahead.committer.commit_ahead()
+    ahead.turn()
     ahead.answer()
 
     assert ahead.work() == 1
@@ -374,13 +392,13 @@ def test_a_window_that_was_refused_is_sent_again_and_handled_once(ahead, clock):
 
 def test_a_window_without_an_answer_is_sent_again(ahead, clock):
     ahead.handle(0)
-    ahead.committer.commit_ahead()
+    ahead.turn()
     clock.now += ANSWER_TIMEOUT
-    ahead.committer.commit_ahead()
+    ahead.turn()
     ahead.answer()  # late: it is nobody's any more
     assert ahead.work() == 0
     clock.now += 0.2
-    ahead.committer.commit_ahead()
+    ahead.turn()
     ahead.answer()
 
     assert ahead.work() == 1
@@ -388,7 +406,7 @@ def test_a_window_without_an_answer_is_sent_again(ahead, clock):
 
 def test_a_revoked_window_that_has_arrived_is_handled_and_its_answer_changes_nothing(ahead):
     ahead.handle(0)
-    ahead.committer.commit_ahead()
+    ahead.turn()
     ahead.broker.committed_offset = 1
     ahead.committer.settle_window([TP], 5.0)
     ahead.engine.revoking([TP])
@@ -403,7 +421,7 @@ def test_a_revoked_window_that_has_arrived_is_handled_and_its_answer_changes_not
 @pytest.mark.parametrize("error", [None, KafkaError.UNKNOWN_MEMBER_ID])
 def test_a_window_whose_partition_has_gone_is_not_handled(ahead, error):
     ahead.handle(0)
-    ahead.committer.commit_ahead()
+    ahead.turn()
     ahead.committer.settle_window([TP], 5.0)  # it has not arrived
     ahead.engine.revoking([TP])
     ahead.engine.forget([TP])

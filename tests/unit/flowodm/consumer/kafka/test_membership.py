@@ -9,6 +9,7 @@ import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
 from flowodm.consumer.kafka.membership import Membership
+from flowodm.consumer.stop import StopSwitch
 
 
 @pytest.fixture
@@ -21,9 +22,7 @@ def consumer():
 @pytest.fixture
 def pinned(consumer):
     source = SimpleNamespace(topic="orders", partitions=(3,), config={}, start=None)
-    switch = SimpleNamespace(deadline=float("inf"))
-    dispatch, committer = MagicMock(), MagicMock()
-    return Membership(consumer, source, dispatch, switch, committer, MagicMock(), MagicMock())
+    return Membership(consumer, source, MagicMock(), StopSwitch(30.0), MagicMock(), MagicMock())
 
 
 def order(consumer):
