@@ -99,6 +99,13 @@ class Dispatch:
         self._announce_change()
         return reports, wake
 
+    def nudge(self) -> None:
+        """Have every thread and task that waits for work look once, whether there is any or not."""
+        with self._lock:
+            self._work.notify_all()
+        if self._wake is not None:
+            self._wake()
+
     def tell(self, event: Event) -> None:
         """Hand an event to the observers; one that raises is logged and does no harm."""
         for observer in self._observers:

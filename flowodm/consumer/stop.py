@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 import time
+from typing import TYPE_CHECKING
 
 from flowodm.events import EndReason
+
+if TYPE_CHECKING:
+    import socket
+
+_SIGNALS_READ = 64
 
 
 class StopSwitch:
@@ -16,6 +22,9 @@ class StopSwitch:
     Args:
         drain_timeout: Seconds that handlers get to finish.
         paused: Whether nothing is to be fetched or started; may be set at any time.
+
+    Attributes:
+        signals: Readable when a signal has come (``signal.set_wakeup_fd``); None: nobody knows.
     """
 
     def __init__(self, drain_timeout: float, *, paused: bool = False) -> None:
@@ -25,6 +34,17 @@ class StopSwitch:
         self._pressed_at: float | None = None
         self.reason = EndReason.STOP
         self.urgent = False
+        self.signals: socket.socket | None = None
+
+    def signal_arrived(self) -> bool:
+        """Whether a signal came since the last call, whatever thread the kernel gave it to."""
+        signals = self.signals
+        if signals is None:
+            return False
+        try:
+            return bool(signals.recv(_SIGNALS_READ))
+        except OSError:  # none came; or the main thread has just closed it
+            return False
 
     @property
     def pressed(self) -> bool:

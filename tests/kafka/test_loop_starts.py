@@ -138,7 +138,7 @@ def test_pinned_partitions_begin_where_they_are_told(new_bench):
 
 
 def test_a_start_that_cannot_be_found_ends_the_loop_and_says_so(new_bench, monkeypatch):
-    monkeypatch.setattr("flowodm.consumer.kafka.membership.START_TIMEOUT", 0.5)
+    monkeypatch.setattr("flowodm.consumer.kafka.start_offsets.START_TIMEOUT", 0.5)
     bench = new_bench(partitions=1)
     missing = options(partitions=[7], start_from="latest")
     with (

@@ -176,6 +176,7 @@ class Poller:
     def _turn(self) -> None:
         """One round: hand over what arrived, and do what the engine says; fetching comes last."""
         now = time.monotonic()
+        self._notice_signals()
         self._committer.give_up_overdue(now)
         with self._dispatch as engine:
             turn = engine.turn(
@@ -190,6 +191,11 @@ class Poller:
         self._look_after_membership(now)
         if self.error is not None:
             raise self.error
+
+    def _notice_signals(self) -> None:
+        """Let the main thread run the handler of a signal that did not interrupt its wait."""
+        if self._switch.signal_arrived():
+            self._dispatch.nudge()
 
     def _do(self, action: Action) -> None:
         match action:
@@ -258,6 +264,7 @@ class Poller:
 
     def serve(self, timeout: float) -> None:
         """Poll for the callbacks only; a record that comes along is not ours to handle."""
+        self._notice_signals()
         message = self._consumer.poll(timeout)
         if message is not None and (error := message.error()) is not None:
             self._on_error(error)

@@ -99,7 +99,9 @@ class AsyncConsumerLoop(Loop):
         with self._session_of_a_run(tasks.wake) as session:
             tasks.session = session
             watchdog = Watchdog(asyncio.get_running_loop(), session.dispatch.tell)
-            signals = stop_on_signals(self._on_signal, enabled=self.options.handle_signals)
+            signals = stop_on_signals(
+                self._on_signal, self._switch, enabled=self.options.handle_signals
+            )
             with signals, watchdog:
                 try:
                     session.dispatch.enter_state(LoopState.STARTING)

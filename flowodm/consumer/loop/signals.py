@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -11,15 +12,25 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
+    from flowodm.consumer.stop import StopSwitch
+
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_NO_DESCRIPTOR = -1
 
 
 @contextmanager
-def stop_on_signals(stop: Callable[[int], None], *, enabled: bool) -> Iterator[None]:
+def stop_on_signals(
+    stop: Callable[[int], None], switch: StopSwitch, *, enabled: bool
+) -> Iterator[None]:
     """Call ``stop(signum)`` on each of the two signals; put the old handlers back at the end.
 
     Outside the main thread, where Python allows no signal handlers, it does nothing: the loop
     is then stopped by its ``stop()``.
+
+    Args:
+        stop: Called in the main thread.
+        switch: Learns of each signal, also of one that another thread receives.
+        enabled: Whether to do anything.
     """
     if not enabled or threading.current_thread() is not threading.main_thread():
         yield
@@ -28,10 +39,39 @@ def stop_on_signals(stop: Callable[[int], None], *, enabled: bool) -> Iterator[N
     def handler(signum: int, _frame: FrameType | None) -> None:
         stop(signum)
 
-    previous = {signum: signal.signal(signum, handler) for signum in STOP_SIGNALS}
-    try:
-        yield
-    finally:
-        for signum, old in previous.items():
-            # None: the handler was installed by C code, which Python cannot put back.
-            signal.signal(signum, signal.SIG_DFL if old is None else old)
+    with _noticed_by(switch):
+        previous = {signum: signal.signal(signum, handler) for signum in STOP_SIGNALS}
+        try:
+            yield
+        finally:
+            for signum, old in previous.items():
+                # None: the handler was installed by C code, which Python cannot put back.
+                signal.signal(signum, signal.SIG_DFL if old is None else old)
+
+
+@contextmanager
+def _noticed_by(switch: StopSwitch) -> Iterator[None]:
+    """Let the switch notice signals that interrupt no call of the main thread.
+
+    The kernel gives a signal to any thread. CPython runs its handler in the main thread, but does
+    not wake that thread where it waits for a lock or for its event loop. It writes the signal's
+    number to a descriptor, though (``signal.set_wakeup_fd``), which the poller looks at. If the
+    program has set one of its own, as ``loop.add_signal_handler`` does, that one stays.
+    """
+    reader, writer = socket.socketpair()
+    with reader, writer:
+        reader.setblocking(False)
+        writer.setblocking(False)
+        others = signal.set_wakeup_fd(writer.fileno(), warn_on_full_buffer=False)
+        if others != _NO_DESCRIPTOR:
+            signal.set_wakeup_fd(others)
+            yield
+            return
+        switch.signals = reader
+        try:
+            yield
+        finally:
+            switch.signals = None
+            replaced = signal.set_wakeup_fd(_NO_DESCRIPTOR)
+            if replaced != writer.fileno():
+                signal.set_wakeup_fd(replaced)  # the program has set another one meanwhile

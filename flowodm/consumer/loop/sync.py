@@ -96,7 +96,9 @@ class ConsumerLoop(Loop):
             Exception: What a hook raised. Everything else is still done first.
         """
         with self._session_of_a_run() as session:
-            with stop_on_signals(self._on_signal, enabled=self.options.handle_signals):
+            with stop_on_signals(
+                self._on_signal, self._switch, enabled=self.options.handle_signals
+            ):
                 try:
                     session.dispatch.enter_state(LoopState.STARTING)
                     self._call_hook(self.options.on_startup)
