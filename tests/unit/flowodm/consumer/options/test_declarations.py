@@ -17,6 +17,7 @@ from flowodm import (
     consumer_loop,
 )
 from flowodm.consumer.engine.rules import Rules
+from flowodm.consumer.kafka.source import Source
 from flowodm.consumer.loop.lifecycle import Loop
 from flowodm.consumer.options.declaration import REQUIRED
 from flowodm.consumer.options.keywords import DecoratorOptions, MoreOptions, SyncOptions
