@@ -123,7 +123,8 @@ def test_the_engine_s_own_defaults():
     rules = Rules()
     for name in ("max_concurrent", "commit_interval", "commit_ahead", "dead_letter_limit"):
         assert getattr(rules, name) == OPTIONS[name].default
-    assert rules.revoke_timeout == OPTIONS["drain_timeout"].default
+    source = {field.name: field.default for field in dataclasses.fields(Source)}
+    assert source["revoke_patience"] == OPTIONS["drain_timeout"].default
     policy = rules.failures
     assert (policy.backoff, policy.max_delay, policy.jitter) == (
         OPTIONS["retry_backoff"].default,
