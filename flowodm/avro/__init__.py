@@ -1,1 +1,1 @@
-"""Models as Avro: schemas, bytes, and reading what others wrote."""
+"""Derive Avro schemas from models, and write and read Avro records."""

@@ -256,7 +256,7 @@ class Codec(Generic[M]):
     def _write(self, stream: BytesIO, message: M) -> None:
         try:
             fastavro.schemaless_writer(stream, self._physical, self._to_avro(message))
-        except Exception as error:  # noqa: BLE001 - fastavro raises whatever a value leads it to
+        except Exception as error:  # noqa: BLE001 - fastavro raises many exceptions for a bad value
             failure = unwritten(self.model, error)
         else:
             return
@@ -293,8 +293,8 @@ class Codec(Generic[M]):
         try:
             return read(data)
         except MemoryError:
-            raise  # says nothing about the record
-        except Exception as error:  # noqa: BLE001 - garbage raises anything; validators may too
+            raise  # the record may be good
+        except Exception as error:  # noqa: BLE001 - bad bytes and validators raise anything
             failure = unread(self.model, error, wire.schema_id_of(data))
         raise failure
 
@@ -302,7 +302,7 @@ class Codec(Generic[M]):
         try:
             return self._bare(data)
         except MemoryError:
-            raise  # says nothing about the record
+            raise  # the record may be good
         except Exception as error:  # noqa: BLE001 - as in _decode_framed
             failure = unread(self.model, error, None)
         if wire.schema_id_of(data) is None:

@@ -1,4 +1,4 @@
-"""From bytes to messages: a reader for each writer's schema, prepared once.
+"""Make the functions that turn bytes into messages, one for each writer's schema.
 
 Most records are read by a function that is compiled for their schema. fastavro reads the others:
 those that are recursive or have to be resolved. Either way Pydantic validates the message.
@@ -41,6 +41,14 @@ _ONE_BYTE = 64
 """Branch indexes below this take one byte."""
 
 
+def _install_hooks() -> None:
+    """Add this package's functions to fastavro's global table. Idempotent.
+
+    They are called only for schemas with this package's own logical types.
+    """
+    LOGICAL_READERS.update(HOOKS)
+
+
 class RecordReaders(Generic[M]):
     """Makes the functions that read one model's records.
 
@@ -60,7 +68,7 @@ class RecordReaders(Generic[M]):
         *,
         by_alias: bool,
     ) -> None:
-        LOGICAL_READERS.update(HOOKS)  # a global of fastavro; a second time changes nothing
+        _install_hooks()
         self._model = model
         self._reader_schema = reader_schema
         self._classes = classes

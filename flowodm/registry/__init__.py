@@ -1,1 +1,1 @@
-"""The schema registry: its client, and what its failures mean."""
+"""Ask the schema registry for schemas and ids, and translate its failures."""

@@ -59,7 +59,7 @@ class Expression:
     fresh: bool = False
 
 
-class Names(Protocol):
+class ModuleNames(Protocol):
     """The names that an expression may use; each method returns the name to write."""
 
     def use(self, module: str, name: str) -> str:
@@ -75,7 +75,7 @@ class Names(Protocol):
         """Return the schema that a name stands for, or the schema itself."""
 
 
-def expression(schema: Any, value: Any, names: Names) -> Expression:
+def expression(schema: Any, value: Any, names: ModuleNames) -> Expression:
     """Return the source of the default ``value`` of a field with this schema.
 
     A union's default may be of any of its branches, as in Avro 1.12; 1.11 requires the first.
@@ -100,7 +100,7 @@ def expression(schema: Any, value: Any, names: Names) -> Expression:
             return _unnested(kind, schema, value, names=names)
 
 
-def _unnested(kind: str, schema: Any, value: Any, names: Names) -> Expression:
+def _unnested(kind: str, schema: Any, value: Any, names: ModuleNames) -> Expression:
     logical = logical_of(schema)
     plain = _plain(kind, value)
     if logical is not None:
@@ -108,7 +108,7 @@ def _unnested(kind: str, schema: Any, value: Any, names: Names) -> Expression:
     return Expression(_shown(plain, names))
 
 
-def _first_fitting(branches: list[Any], value: Any, names: Names) -> Expression:
+def _first_fitting(branches: list[Any], value: Any, names: ModuleNames) -> Expression:
     for branch in branches:
         try:
             return expression(branch, value, names)
@@ -117,7 +117,7 @@ def _first_fitting(branches: list[Any], value: Any, names: Names) -> Expression:
     raise NoDefaultError
 
 
-def _record(schema: Any, value: Any, names: Names) -> Expression:
+def _record(schema: Any, value: Any, names: ModuleNames) -> Expression:
     if not isinstance(value, dict):
         raise NoDefaultError
     if logical_of(schema) == TUPLE:
@@ -133,7 +133,7 @@ def _record(schema: Any, value: Any, names: Names) -> Expression:
     return Expression(f"{names.class_of(schema)}.model_validate({inner})", fresh=True)
 
 
-def _tuple(schema: Any, value: dict[str, Any], names: Names) -> Expression:
+def _tuple(schema: Any, value: dict[str, Any], names: ModuleNames) -> Expression:
     if value.keys() != {field["name"] for field in schema["fields"]}:
         raise NoDefaultError
     items = [expression(field["type"], value[field["name"]], names) for field in schema["fields"]]
@@ -141,7 +141,7 @@ def _tuple(schema: Any, value: dict[str, Any], names: Names) -> Expression:
     return Expression(f"({text})", any(item.fresh for item in items))
 
 
-def _array(schema: Any, value: Any, names: Names) -> Expression:
+def _array(schema: Any, value: Any, names: ModuleNames) -> Expression:
     if not isinstance(value, list):
         raise NoDefaultError
     items = [expression(schema["items"], item, names) for item in value]
@@ -149,7 +149,7 @@ def _array(schema: Any, value: Any, names: Names) -> Expression:
     return Expression(f"[{text}]", any(item.fresh for item in items))
 
 
-def _map(schema: Any, value: Any, names: Names) -> Expression:
+def _map(schema: Any, value: Any, names: ModuleNames) -> Expression:
     if not isinstance(value, dict):
         raise NoDefaultError
     items = {key: expression(schema["values"], item, names) for key, item in value.items()}
@@ -157,7 +157,7 @@ def _map(schema: Any, value: Any, names: Names) -> Expression:
     return Expression("{" + text + "}", any(item.fresh for item in items.values()))
 
 
-def _enum(schema: Any, value: Any, names: Names) -> Expression:
+def _enum(schema: Any, value: Any, names: ModuleNames) -> Expression:
     if value not in schema["symbols"]:
         raise NoDefaultError
     return Expression(f"{names.class_of(schema)}.{names.member_of(schema, value)}")
@@ -179,7 +179,7 @@ def _latin(value: str) -> bytes:
         raise NoDefaultError from None
 
 
-def _shown(value: Any, names: Names) -> str:
+def _shown(value: Any, names: ModuleNames) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f'{names.use("builtins", "float")}("{value}")'
     return _quoted(value) if isinstance(value, str | bytes) else repr(value)
@@ -194,7 +194,7 @@ def _quoted(value: str | bytes) -> str:
     return f'{shown[:start]}"{shown[start + 1 : -1]}"'
 
 
-def _logical(logical: str, schema: Any, value: Any, names: Names) -> str:
+def _logical(logical: str, schema: Any, value: Any, names: ModuleNames) -> str:
     try:
         match logical:
             case "date":
@@ -218,7 +218,7 @@ def _logical(logical: str, schema: Any, value: Any, names: Names) -> str:
         raise NoDefaultError from None
 
 
-def _time(micros: int, names: Names) -> str:
+def _time(micros: int, names: ModuleNames) -> str:
     since_midnight = timedelta(microseconds=micros)
     if not timedelta(0) <= since_midnight < _DAY:
         raise NoDefaultError
@@ -227,7 +227,7 @@ def _time(micros: int, names: Names) -> str:
     return f"{name}({at.hour}, {at.minute}, {at.second}, {at.microsecond})"
 
 
-def _instant(logical: str, value: Any, names: Names) -> str:
+def _instant(logical: str, value: Any, names: ModuleNames) -> str:
     local = logical.startswith("local-")
     micros = value * (1_000 if logical.endswith("-millis") else 1)
     at = _EPOCH + timedelta(microseconds=micros)

@@ -65,8 +65,8 @@ def upload_schema(
     Args:
         schema_path: The file.
         subject: The registry's subject; it need not exist.
-        compatibility_level: The subject's level from now on. It is set before the schema is
-            registered, and also if the schema is then refused. None: the level is not changed.
+        compatibility_level: The subject's level from now on, which this schema must meet too. It
+            is set even if the schema is then refused. None: the level is not changed.
 
     Returns:
         The schema's id.
