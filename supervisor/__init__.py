@@ -23,7 +23,7 @@ __all__ = [
     "load_config",
 ]
 
-_WHERE = {
+_MODULES = {
     "ConfigError": "supervisor.config.problems",
     "ExitStatus": "supervisor.report",
     "RunReport": "supervisor.report",
@@ -33,12 +33,13 @@ _WHERE = {
     "SupervisorConfig": "supervisor.config.config",
     "load_config": "supervisor.config.toml",
 }
+"""The module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
-    """Import what is asked for: workers import this package too and need none of it."""
+    """Import a public name when it is used: workers import this package too and need none."""
     from importlib import import_module  # noqa: PLC0415 - as lazy as the rest
 
-    if name not in _WHERE:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(_WHERE[name]), name)
+    return getattr(import_module(_MODULES[name]), name)

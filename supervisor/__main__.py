@@ -1,4 +1,4 @@
-"""Where the command `flowodm-supervisor` begins; `python -m supervisor` is the same."""
+"""The start of the command `flowodm-supervisor`; `python -m supervisor` is the same."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from supervisor.cli import process
 
 
 def main() -> None:
-    """Run the command; never ends with a traceback for what the operator can put right."""
+    """Run the command; no error that the operator can correct ends it with a traceback."""
     process.open_standard_streams()
     try:
         process.import_structlog()
-        # Ctrl-C may come while this imports.
-        from supervisor.cli.app import app  # noqa: PLC0415 - see above
+        from supervisor.cli.app import app  # noqa: PLC0415 - Ctrl-C may come during the import
 
         try:
             app()
-        except process.NobodyReadsError as error:
+        except process.OutputClosedError as error:
             process.leave(process.OUTPUT_FAILED, str(error))
         finally:
             sys.stdout.flush()
     except KeyboardInterrupt:
         process.leave(process.INTERRUPTED, "interrupted")
     except ImportError:
-        from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - they may be the reason
+        from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - for the error only
 
         if not (others := conflicts()):
             raise

@@ -1,8 +1,8 @@
-"""The version that is installed."""
+"""The installed version."""
 
 from importlib.metadata import PackageNotFoundError, version
 
 try:
     VERSION = version("flowodm-supervisor")
-except PackageNotFoundError:  # run from a checkout that was never installed
+except PackageNotFoundError:  # a checkout that was never installed
     VERSION = "unknown"

@@ -1,4 +1,4 @@
-"""The command `flowodm-supervisor`; `supervisor.__main__` is where it begins."""
+"""The command `flowodm-supervisor` and its subcommands run and demo; see `__main__`."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from supervisor import logs
 from supervisor.cli import check, control
 from supervisor.cli.check import ConfigFile, errors, load
 from supervisor.cli.pid1 import serve_as_init
-from supervisor.cli.process import NobodyReadsError
+from supervisor.cli.process import OutputClosedError
 from supervisor.config.problems import ConfigError, Problem
 from supervisor.config.toml import load_config
 from supervisor.redaction import of_environment
@@ -33,15 +33,17 @@ if TYPE_CHECKING:
     from supervisor.config.config import SupervisorConfig
     from supervisor.report import RunReport
 
-# A line of its own with \b keeps the lines below it as they are, up to the next empty one.
+_log = logging.getLogger("supervisor")
+
+# A line with \b alone keeps the lines below it as they are, up to the next empty line.
 _EXIT_STATUS = """
 \b
 Exit status:
-  0   every worker finished what it had begun
+  0   every worker finished its handlers and ended
   2   wrong command line
   3   at the end a worker was killed, crashed or left handlers unfinished
   4   a worker failed for good
-  5   the running supervisor refused what it was asked for
+  5   the running supervisor refused the request, or gave it up
   69  no supervisor answers
   71  the system refused something at the start, such as a port in use
   74  the output could not be written
@@ -49,8 +51,8 @@ Exit status:
   130 Ctrl-C before anything was started
 """
 _HELP = """
-Runs fleets of flowodm consumer loops, as a TOML file says: each worker in a process of its
-own, restarted when it crashes, drained when you stop.
+Run fleets of flowodm consumer loops from a TOML file: each worker is a process of its own,
+restarted when it crashes and drained at a stop.
 
 A first configuration:
 
@@ -72,23 +74,23 @@ otherwise.
 
 
 class _Commands(TyperGroup):
-    """Tells of a closed pipe; click would end with status 1 and say nothing."""
+    """Reports a closed pipe; click would end with status 1 and without a message."""
 
     def make_context(self, *args: Any, **extra: Any) -> Any:
-        with _told():
+        with _closed_pipe_reported():
             return super().make_context(*args, **extra)
 
     def invoke(self, ctx: Any) -> Any:
-        with _told():
+        with _closed_pipe_reported():
             return super().invoke(ctx)
 
 
 @contextlib.contextmanager
-def _told() -> Iterator[None]:
+def _closed_pipe_reported() -> Iterator[None]:
     try:
         yield
     except BrokenPipeError as error:
-        raise NobodyReadsError(str(error)) from None
+        raise OutputClosedError(str(error)) from None
 
 
 app = typer.Typer(
@@ -112,7 +114,9 @@ def _version(asked: bool) -> None:
 def _options(
     version: Annotated[
         bool,
-        typer.Option("--version", callback=_version, is_eager=True, help="Show it and end."),
+        typer.Option(
+            "--version", callback=_version, is_eager=True, help="Show the version and exit."
+        ),
     ] = False,
 ) -> None:
     del version
@@ -122,15 +126,15 @@ def _options(
 def run(file: ConfigFile) -> None:
     """Run the workers of FILE until SIGTERM or Ctrl-C.
 
-    SIGTERM and SIGINT (Ctrl-C) drain: workers finish what they have begun, within
-    supervisor.drain_timeout, and commit. A second one, or SIGQUIT, kills them. SIGHUP reloads
-    FILE; from a terminal that goes away it drains.
+    SIGTERM and SIGINT (Ctrl-C) drain: workers finish their running handlers, within
+    supervisor.drain_timeout, and commit. A second signal, or SIGQUIT, kills them. SIGHUP reloads
+    FILE, or drains if a closing terminal has sent it.
 
-    The log goes to stderr: for people on a terminal, JSON lines elsewhere (see
-    supervisor.log_format). Modules that FILE names are looked for in this directory first.
+    The log goes to stderr: for people if that is a terminal, else as JSON lines (see
+    supervisor.log_format). Modules that FILE names are searched for in this directory first.
     """
     serve_as_init()
-    from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - as above
+    from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - as below
     from supervisor.daemon import StartError  # noqa: PLC0415 - `--help` is quick without it
 
     config = load(file)
@@ -140,15 +144,15 @@ def run(file: ConfigFile) -> None:
         fields={"pid": os.getpid()},
         secrets=[*config.secrets(), *of_environment(os.environ)],
     )
-    for other in conflicts():
-        logging.getLogger("supervisor").warning("%s", other)
+    for conflict in conflicts():
+        _log.warning("%s", conflict)
     try:
         report = asyncio.run(_run(file, config))
     except StartError as error:
         errors().print(Text(f"flowodm-supervisor: {error}"))
         raise typer.Exit(ExitStatus.UNAVAILABLE) from None
     if sys.stderr.isatty():
-        logs.flush()  # the report comes last
+        logs.flush()  # so that the report comes last
         _show(report)
     raise typer.Exit(report.status)
 
@@ -157,13 +161,13 @@ async def _run(file: Path, config: SupervisorConfig) -> RunReport:
     from supervisor.cli.signals import handled  # noqa: PLC0415 - as above
     from supervisor.control.server import default_path  # noqa: PLC0415 - as above
     from supervisor.daemon import TURN, Supervisor  # noqa: PLC0415 - as above
-    from supervisor.systemd.notifier import notifier  # noqa: PLC0415 - as above
+    from supervisor.systemd.notifier import notifier_of  # noqa: PLC0415 - as above
 
-    service = notifier(os.environ, os.getpid())
+    notifier = notifier_of(os.environ, os.getpid())
     supervisor = Supervisor(
         config,
-        observers=[] if service is None else [service],
-        turn=TURN if service is None else min(TURN, service.turn),
+        observers=[] if notifier is None else [notifier],
+        turn=TURN if notifier is None else min(TURN, notifier.turn),
         control=default_path(config.supervisor.own_name),
         read=partial(_valid, file),
     )
@@ -172,13 +176,17 @@ async def _run(file: Path, config: SupervisorConfig) -> RunReport:
 
 
 def _valid(file: Path) -> SupervisorConfig:
-    """Read FILE for a reload: with all that `check` finds, before anything is changed."""
+    """Read FILE for a reload.
+
+    Raises:
+        ConfigError: It is not valid, or `check` finds problems.
+    """
     from supervisor.check.report import check as check_config  # noqa: PLC0415 - as above
 
     config = load_config(file)
-    wrong = [problem for consumer in check_config(config) for problem in consumer.problems]
-    if wrong:
-        parts = (problem.partition(": ") for problem in dict.fromkeys(wrong))
+    problems = [problem for consumer in check_config(config) for problem in consumer.problems]
+    if problems:
+        parts = (problem.partition(": ") for problem in dict.fromkeys(problems))
         raise ConfigError(str(file), tuple(Problem(key, what) for key, _, what in parts))
     return config
 
@@ -189,17 +197,18 @@ control.register(app)
 
 @app.command()
 def demo() -> None:
-    """Show a broker, a producer and a fleet on this machine.
+    """Run a broker, a producer and a fleet on this machine.
 
-    Until Ctrl-C; with DEMO_SECONDS in the environment for so long, with a worker that is killed on
-    the way. The page listens on 127.0.0.1:9108, or on DEMO_PORT.
+    Runs until Ctrl-C. If DEMO_SECONDS is set in the environment, it runs for that long, and kills
+    a worker on the way. The page is at 127.0.0.1:9108, or at the port DEMO_PORT.
     """
-    from supervisor.demo.show import main as show  # noqa: PLC0415 - it brings Kafka along
+    from supervisor.demo.show import main as show  # noqa: PLC0415 - it imports Kafka's client
 
     raise typer.Exit(show())
 
 
 def _show(report: RunReport) -> None:
+    """Print how each worker has ended."""
     table = Table("worker", "pid", "ended", "seconds", "left", title="Drain report")
     for worker in report.workers:
         ended = "failed for good" if worker.failed else worker.reason.value

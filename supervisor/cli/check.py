@@ -1,4 +1,4 @@
-"""The commands that read a configuration and start nothing: check and schema."""
+"""The commands that start nothing: check and schema; and how problems are printed."""
 
 from __future__ import annotations
 
@@ -40,40 +40,38 @@ def register(app: typer.Typer) -> None:
 def check(
     file: ConfigFile,
     online: Annotated[
-        bool, typer.Option("--online", help="Ask the brokers for the topics, too.")
+        bool, typer.Option("--online", help="Also ask the brokers about the topics.")
     ] = False,
-    strict: Annotated[bool, typer.Option("--strict", help="Warnings count as problems.")] = False,
-    as_json: Annotated[
-        bool, typer.Option("--json", help="The answer as JSON, for scripts.")
-    ] = False,
+    strict: Annotated[bool, typer.Option("--strict", help="Treat warnings as problems.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON, for scripts.")] = False,
 ) -> None:
     """Validate FILE, and say what each consumer does.
 
-    What FILE names is imported in a child process, which does all that a start does but
-    connecting; with --online it connects, but joins no group.
+    A child process imports the code that FILE names, and does what a start does except to
+    connect; with --online it connects, but joins no group.
 
-    A warning is something that works, but hardly as it is meant, such as a time-out that ends
-    later than the one around it.
+    A warning is something that works, but probably not as intended, such as a time-out that is
+    longer than the one around it.
     """
     try:
-        found = _Found.of(load_config(file), online=online)
+        findings = _Findings.of(load_config(file), online=online)
     except ConfigError as error:
-        found = _Found(list(error.problems))
+        findings = _Findings(list(error.problems))
     if as_json:
-        typer.echo(json.dumps(found.told(file), ensure_ascii=False, indent=2))
+        typer.echo(json.dumps(findings.as_json(file), ensure_ascii=False, indent=2))
     else:
-        _show(file, found)
-    if found.problems or (strict and found.warnings):
+        _show(file, findings)
+    if findings.problems or (strict and findings.warnings):
         raise typer.Exit(ExitStatus.CONFIGURATION)
 
 
-class _Found:
-    """All that a check finds.
+class _Findings:
+    """Everything that a check finds.
 
     Attributes:
         problems: What is wrong.
-        warnings: What is doubtful.
-        checked: What each consumer comes to; empty if the file itself is wrong.
+        warnings: What works, but probably not as intended.
+        checked: What each consumer does; empty if the file itself is wrong.
         stop: Seconds after which the fleet has ended at the latest; None if that is not known.
     """
 
@@ -84,24 +82,26 @@ class _Found:
         self.stop: float | None = None
 
     @classmethod
-    def of(cls, config: SupervisorConfig, *, online: bool) -> _Found:
+    def of(cls, config: SupervisorConfig, *, online: bool) -> _Findings:
+        """Check a configuration."""
         from supervisor.check import timeouts  # noqa: PLC0415 - `--help` is quick without it
         from supervisor.check.conflicts import conflicts  # noqa: PLC0415 - as above
         from supervisor.check.report import check as check_config  # noqa: PLC0415 - as above
 
         checked = check_config(config, online=online)
-        # What is wrong with [kafka] is so for everyone.
+        # A problem of [kafka] is found for each consumer, and shown once.
         problems = dict.fromkeys(text for consumer in checked for text in consumer.problems)
-        found = cls([_split(problem) for problem in problems])
-        found.checked, found.stop = checked, timeouts.stop_seconds(config)
-        found.warnings += (Problem("environment", str(other)) for other in conflicts())
-        found.warnings += timeouts.fleet_warnings(config)
-        found.warnings += (warning for consumer in checked for warning in consumer.warnings)
-        found.warnings = list(dict.fromkeys(found.warnings))
-        return found
+        findings = cls([_split(problem) for problem in problems])
+        findings.checked, findings.stop = checked, timeouts.stop_seconds(config)
+        warnings = [Problem("environment", str(conflict)) for conflict in conflicts()]
+        warnings += timeouts.fleet_warnings(config)
+        for consumer in checked:
+            warnings += consumer.warnings
+        findings.warnings = list(dict.fromkeys(warnings))
+        return findings
 
-    def told(self, file: Path) -> dict[str, Any]:
-        """The same for scripts."""
+    def as_json(self, file: Path) -> dict[str, Any]:
+        """Return everything as --json prints it."""
         return {
             "file": str(file),
             "valid": not self.problems,
@@ -117,36 +117,42 @@ def _split(problem: str) -> Problem:
     return Problem(key, what)
 
 
-def _show(file: Path, found: _Found) -> None:
-    show_problems(file, found.problems)
-    for warning in found.warnings:
+def _show(file: Path, findings: _Findings) -> None:
+    show_problems(file, findings.problems)
+    for warning in findings.warnings:
         errors().print(_line(file, warning, "warning: "))
     out = Console(highlight=False, soft_wrap=True)
-    for consumer in found.checked:
+    for consumer in findings.checked:
         if consumer.facts:
             out.print(Text(consumer.consumer, style="bold"))
         for caption, text in consumer.facts.items():
             out.print(Text(f"  {caption + ':':10} {text}"))
-    if found.problems:
+    if findings.problems:
         return
     out.print(
-        f"All workers have ended within {found.stop:g} s of a stop: systemd's TimeoutStopSec=, or "
-        "Kubernetes' terminationGracePeriodSeconds, has to be longer"
+        f"All workers have ended within {findings.stop:g} s of a stop: systemd's TimeoutStopSec=, "
+        "or Kubernetes' terminationGracePeriodSeconds, must be longer"
     )
-    count = len(found.warnings)
-    text = "" if not count else ", with 1 warning" if count == 1 else f", with {count} warnings"
-    out.print(Text(f"{file} is valid{text}", style="yellow" if count else "green"))
+    if findings.warnings:
+        count = _counted(len(findings.warnings), "warning")
+        out.print(Text(f"{file} is valid, with {count}", style="yellow"))
+    else:
+        out.print(Text(f"{file} is valid", style="green"))
+
+
+def _counted(count: int, noun: str) -> str:
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
-    from supervisor.config.json_schema import schema as made  # noqa: PLC0415 - as above
+    from supervisor.config import json_schema  # noqa: PLC0415 - `--help` is quick without it
 
-    typer.echo(json.dumps(made(), indent=2))
+    typer.echo(json.dumps(json_schema.schema(), indent=2))
 
 
 def load(file: Path) -> SupervisorConfig:
-    """The configuration; what is wrong with it is shown, and ends the command."""
+    """Read a configuration; if it is not valid, print its problems and end the command."""
     try:
         return load_config(file)
     except ConfigError as error:
@@ -155,16 +161,17 @@ def load(file: Path) -> SupervisorConfig:
 
 
 def show_problems(file: Path, problems: Iterable[Problem]) -> None:
-    """Print what is wrong, and how much."""
+    """Print each problem, and how many there are."""
     problems = list(problems)
     for problem in problems:
         errors().print(_line(file, problem))
     if problems:
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        count = _counted(len(problems), "problem")
         errors().print(Text(f"{file} is not valid: {count}", style="red"))
 
 
 def _line(file: Path, problem: Problem, kind: str = "") -> Text:
+    """Make the line of a problem, with its key in bold."""
     line = Text(f"{file}: {kind}")
     line.append(problem.key, style="bold")
     line.append(str(problem).removeprefix(problem.key))
@@ -172,5 +179,5 @@ def _line(file: Path, problem: Problem, kind: str = "") -> Text:
 
 
 def errors() -> Console:
-    """Where what is wrong is printed."""
+    """Return the console for problems: stderr."""
     return Console(stderr=True, highlight=False, soft_wrap=True)

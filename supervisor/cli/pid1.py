@@ -1,9 +1,9 @@
-"""Being process 1, as in a container without an init: pass signals on, and reap everything.
+"""An init for the supervisor as process 1 of a container: forwards signals, reaps all children.
 
-Whatever loses its parent in a PID namespace becomes a child of its process 1, which has to wait
-for it: what handlers started and left behind would stay in the table of processes for ever (man 7
-pid_namespaces). The supervisor waits for its own children only, so as process 1 it puts a process
-in front of itself that does nothing else.
+A process that loses its parent in a PID namespace becomes a child of process 1, which has to wait
+for it: otherwise processes that handlers have started would remain as zombies (man 7
+pid_namespaces). The supervisor waits for its own children only. As process 1 it therefore goes on
+in a child, and the parent is the init.
 """
 
 from __future__ import annotations
@@ -16,16 +16,17 @@ from typing import NoReturn
 FORWARDED = frozenset(
     {signal.SIGTERM, signal.SIGINT, signal.SIGQUIT, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2}
 )
+"""Signals that the init forwards to the supervisor."""
 SI_KERNEL = 0x80
-"""What siginfo_t.si_code is where a terminal's key was pressed (man 2 sigaction)."""
-LAST = 600.0
-"""Seconds that workers have to drain by themselves where their supervisor was killed."""
+"""siginfo_t.si_code of a signal that a terminal has sent (man 2 sigaction)."""
+ORPHANS_TIMEOUT = 600.0
+"""Seconds that workers get to drain by themselves after their supervisor was killed."""
 
 
 def serve_as_init() -> None:
-    """As process 1, go on in a child and stay behind as its init; else do nothing.
+    """Fork if this is process 1: the child returns, the parent serves as its init.
 
-    To be called while there is one thread and no event loop. Only the child returns.
+    Call it while there is one thread and no event loop.
     """
     if os.getpid() != 1:
         return
@@ -39,40 +40,41 @@ def serve_as_init() -> None:
 
 
 def _serve(child: int, signals: frozenset[signal.Signals]) -> NoReturn:
+    """Forward signals and reap children until the supervisor has ended."""
     while True:
         info = signal.sigwaitinfo(signals)
         if info.si_signo == signal.SIGCHLD:
             status = _reap(child)
             if status is not None:
-                os._exit(_last(status, signals))
-        elif info.si_code != SI_KERNEL:  # the terminal has told the child, too
+                os._exit(_wait_for_orphans(status, signals))
+        elif info.si_code != SI_KERNEL:  # a terminal signals the child itself
             os.kill(child, info.si_signo)
 
 
 def _reap(child: int) -> int | None:
-    """Wait for all that have ended; the exit status of our child, if it is among them."""
-    found = None
+    """Wait for all processes that have ended; return the exit status of the child if it has."""
+    exit_status = None
     while True:
         try:
             pid, status = os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            return found
+            return exit_status
         if pid == 0:
-            return found
+            return exit_status
         if pid == child:
-            found = os.waitstatus_to_exitcode(status)
+            exit_status = os.waitstatus_to_exitcode(status)
 
 
-def _last(status: int, signals: frozenset[signal.Signals]) -> int:
-    """Our exit status, once the workers of a killed supervisor have drained.
+def _wait_for_orphans(status: int, signals: frozenset[signal.Signals]) -> int:
+    """Return our exit status, after the workers of a killed supervisor have drained.
 
-    The namespace ends with its process 1, and all that is in it by SIGKILL.
+    When process 1 ends, the kernel kills every process of the namespace by SIGKILL.
     """
-    deadline = time.monotonic() + (LAST if status < 0 else 0.0)
+    deadline = time.monotonic() + (ORPHANS_TIMEOUT if status < 0 else 0.0)
     while (left := deadline - time.monotonic()) > 0:
         try:
             os.waitpid(-1, os.WNOHANG)
         except ChildProcessError:
-            break  # nobody is left
+            break  # no process is left
         signal.sigtimedwait(signals, min(left, 1.0))
     return status if status >= 0 else 128 - status

@@ -1,4 +1,4 @@
-"""Signals of the command `flowodm-supervisor`; the `Supervisor` itself installs none."""
+"""Signal handlers of the command `flowodm-supervisor`; a `Supervisor` itself has none."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 
 REPETITION = 0.5
-"""Seconds after the first SIGTERM in which another one counts as the same request."""
+"""Seconds after the first SIGTERM during which another one counts as the same request."""
 
 
 class _Terminations:
-    """Passes SIGTERM on, but not the repetitions that belong to the first."""
+    """Handles SIGTERM, but ignores the repetitions of the first one."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
         self._stop = stop
@@ -38,16 +38,16 @@ class _Terminations:
 
 @contextlib.contextmanager
 def handled(supervisor: Supervisor) -> Iterator[None]:
-    """Let signals stop the supervisor while the context is open.
+    """Handle signals for a supervisor while the context is open.
 
-    SIGTERM and SIGINT drain, and the second of them means now; SIGQUIT means now. SIGHUP reloads
-    the configuration. A process with a controlling terminal gets it when that goes away, and
-    drains then, unless it was ignored (nohup). The handlers only put a request into the
+    SIGTERM and SIGINT drain; the second one kills, as SIGQUIT does at once. SIGHUP reloads the
+    configuration. A process with a controlling terminal gets SIGHUP when the terminal closes, and
+    drains then, unless SIGHUP was ignored (nohup). A handler only puts a request into the
     supervisor's inbox.
 
-    A SIGTERM within `REPETITION` of the first is ignored: coreutils' timeout and tini -g signal
-    the process and its group, which is one request that arrives twice. SIGINT and SIGQUIT are
-    never ignored: somebody presses the keys.
+    A SIGTERM within `REPETITION` of the first is ignored: coreutils' timeout and tini -g send it
+    to the process and to its group, so one request arrives twice. SIGINT and SIGQUIT, which come
+    from a keyboard, are never ignored.
     """
     loop = asyncio.get_running_loop()
     actions: dict[signal.Signals, Callable[[], None]] = {
@@ -67,7 +67,7 @@ def handled(supervisor: Supervisor) -> Iterator[None]:
 
 
 def _has_terminal() -> bool:
-    """Whether the process has a controlling terminal (man 4 tty)."""
+    """Return whether the process has a controlling terminal (man 4 tty)."""
     try:
         os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
     except OSError:
@@ -77,6 +77,6 @@ def _has_terminal() -> bool:
 
 def _reloading(supervisor: Supervisor) -> Callable[[], None]:
     def reload() -> None:
-        supervisor.reload()  # what is wrong with it is logged
+        supervisor.reload()  # logs what is wrong, so the result is not needed
 
     return reload

@@ -1,4 +1,4 @@
-"""The other end of the control socket: what the commands ask a running supervisor."""
+"""The client of the control socket: requests to a running supervisor."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TIMEOUT = 90.0
-"""Seconds for an answer: a reload imports all that the configuration names, in a child."""
+"""Seconds for an answer: a reload imports all code that the configuration names, in a child."""
 
 
 class UnreachableError(Exception):
-    """Nobody serves the control socket; the message names it."""
+    """No supervisor answers at the control socket; the message names it."""
 
 
 class RefusedError(Exception):
-    """The supervisor refused; nothing was changed.
+    """The supervisor refused the request; nothing was changed.
 
     Attributes:
-        problems: All that is wrong with the configuration, if that is the reason.
+        problems: Every problem of the configuration, if that is the reason.
     """
 
     def __init__(self, message: str, problems: list[str]) -> None:
@@ -42,35 +42,35 @@ class _Connection(http.client.HTTPConnection):
 
 
 def ask(
-    path: Path, method: str, what: str, *, timeout: float = TIMEOUT, **arguments: Any
+    path: Path, method: str, target: str, *, timeout: float = TIMEOUT, **arguments: Any
 ) -> dict[str, Any]:
-    """One request and its answer.
+    """Send a request and return the answer.
 
     Args:
         path: The control socket.
         method: GET or POST.
-        what: Such as "/reload".
+        target: The request's path, such as "/reload".
         timeout: Seconds for an answer.
-        arguments: The body's object; what is None is left out.
+        arguments: The keys of the body's object; those that are None are left out.
 
     Raises:
-        UnreachableError: Nobody is there, it may not be used, or it does not answer in time.
-        RefusedError: It answered with a reason instead.
+        UnreachableError: There is no supervisor, or no permission, or no answer in time.
+        RefusedError: The supervisor refused the request, with a reason.
     """
-    given = {key: value for key, value in arguments.items() if value is not None}
+    body = {key: value for key, value in arguments.items() if value is not None}
     connection = _Connection(path, timeout)
     try:
-        connection.request(method, what, body=json.dumps(given) if method == "POST" else None)
+        connection.request(method, target, body=json.dumps(body) if method == "POST" else None)
         answer = connection.getresponse()
-        body = json.loads(answer.read())
+        content = json.loads(answer.read())
     except FileNotFoundError:
-        text = f"no supervisor serves {path}; is it running, and by this user?"
+        text = f"no supervisor serves {path}; is one running, as this user?"
         raise UnreachableError(text) from None
     except (OSError, http.client.HTTPException, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error) or type(error).__name__
-        raise UnreachableError(f"the supervisor at {path} cannot be asked: {why}") from error
+        raise UnreachableError(f"the supervisor at {path} does not answer: {why}") from error
     finally:
         connection.close()
     if answer.status != http.client.OK:
-        raise RefusedError(body.get("error", "refused"), body.get("problems", []))
-    return dict(body)
+        raise RefusedError(content.get("error", "refused"), content.get("problems", []))
+    return dict(content)

@@ -1,1 +1,1 @@
-"""The notify protocol of systemd."""
+"""The notify protocol of systemd: what to send, and the socket."""

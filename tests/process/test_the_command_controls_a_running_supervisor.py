@@ -327,9 +327,9 @@ def test_without_a_supervisor_the_commands_say_so(command):
     [
         ("POST /restart", b'{"consumr": "orders"}', 400, "unknown key 'consumr'"),
         ("POST /scale", b'{"consumer": "orders"}', 400, "workers must be given"),
-        ("POST /scale", b'{"consumer": "orders", "workers": true}', 400, "must be of type int"),
-        ("POST /restart", b"[1]", 400, "no JSON object"),
-        ("POST /restart", b"{", 400, "no JSON"),
+        ("POST /scale", b'{"consumer": "orders", "workers": true}', 400, "workers must be an integer"),
+        ("POST /restart", b"[1]", 400, "not a JSON object"),
+        ("POST /restart", b"{", 400, "not JSON"),
         ("GET /reload", b"", 404, "there is no GET /reload"),
         ("POST /restart", b" " * 70_000, 413, "too large"),
     ],

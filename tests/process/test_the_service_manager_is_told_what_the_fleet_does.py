@@ -180,7 +180,7 @@ def test_a_socket_that_nobody_reads_holds_up_nothing_and_gets_ready_when_it_is_r
         manager.fill()
         process.send_signal(signal.SIGTERM)
         assert process.wait(PATIENCE) == ExitStatus.CLEAN
-        assert log.read_text().count("the service manager cannot be told anything") == 1
+        assert log.read_text().count("cannot notify the service manager") == 1
 
 
 def hanging(gate, entered):

@@ -13,7 +13,14 @@ from supervisor.cli.app import app
 
 @pytest.mark.parametrize(
     ("given_up", "status", "said"),
-    [(None, 0, ""), ("orders/0: is not at work after 60 s", 5, "the rest is given up: orders/0: ")],
+    [
+        (None, 0, ""),
+        (
+            "orders/0: is not at work after 60 s",
+            5,
+            "the rest of the change was given up: orders/0: ",
+        ),
+    ],
 )
 def test_a_change_that_is_given_up_is_an_exit_status(monkeypatch, tmp_path, given_up, status, said):
     states = itertools.chain([True, True], itertools.repeat(False))

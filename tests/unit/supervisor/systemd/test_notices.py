@@ -14,7 +14,7 @@ from supervisor.systemd.notices import (
     CLOSING,
     EXTENSION,
     EXTENSION_INTERVAL,
-    Told,
+    ManagerState,
     notice,
     status_text,
 )
@@ -30,7 +30,7 @@ class Manager:
     """The other side: it takes what is due, and keeps it as (time, fields)."""
 
     def __init__(self, watchdog=None):
-        self.told = Told()
+        self.told = ManagerState()
         self.watchdog = watchdog
         self.received = []
 

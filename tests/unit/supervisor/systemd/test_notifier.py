@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from supervisor.instrumentation.snapshot import Snapshot
-from supervisor.systemd.notifier import SHORTEST_TURN, Notifier, notifier
+from supervisor.systemd.notifier import SHORTEST_TURN, Notifier, notifier_of
 from support.fleets.notify_socket import NotifySocket, abstract_address, notify_socket
 
 FLEET = Snapshot(
@@ -94,20 +94,20 @@ def test_the_variables_are_taken_out_of_the_environment():
         "WATCHDOG_PID": str(PID),
         "HOME": "/root",
     }
-    assert notifier(environment, PID).turn == 0.75
+    assert notifier_of(environment, PID).turn == 0.75
     assert environment == {"HOME": "/root"}
-    assert notifier(environment, PID) is None
+    assert notifier_of(environment, PID) is None
 
 
 def test_they_are_taken_out_also_without_a_socket():
     environment = {"WATCHDOG_USEC": "3000000", "WATCHDOG_PID": str(PID)}
-    assert notifier(environment, PID) is None
+    assert notifier_of(environment, PID) is None
     assert environment == {}
 
 
 @pytest.mark.parametrize("address", ["run/notify", "vsock:2:1234", "/", "@"])
 def test_an_address_of_another_kind_is_refused_and_logged(address, caplog):
-    assert notifier({"NOTIFY_SOCKET": address}, PID) is None
+    assert notifier_of({"NOTIFY_SOCKET": address}, PID) is None
     (line,) = warnings(caplog)
     assert repr(address) in line
 
@@ -129,7 +129,7 @@ def test_an_address_of_another_kind_is_refused_and_logged(address, caplog):
 def test_the_watchdog_is_on_if_it_is_ours_and_has_a_time(usec, pid, turn, tmp_path):
     variables = {"WATCHDOG_USEC": usec, "WATCHDOG_PID": pid}
     with notify_socket(tmp_path / "notify") as manager:
-        service = notifier({"NOTIFY_SOCKET": manager.address, **variables}, PID)
+        service = notifier_of({"NOTIFY_SOCKET": manager.address, **variables}, PID)
         assert service.turn == turn
         service(FLEET)
         assert manager.all("WATCHDOG") == ([] if turn == inf else ["1"])
