@@ -82,8 +82,8 @@ def configure_connection(
         ConfigurationError: A property is not NAME=VALUE, or the file cannot be read.
     """
     kafka, registry = {}, {}
-    given = _parsed(_lines(file), str(file)) | _parsed(properties or (), "-X")
-    for name, value in given.items():
+    parsed = _parsed(_lines(file), str(file)) | _parsed(properties or (), "-X")
+    for name, value in parsed.items():
         if name.startswith(_REGISTRY_PREFIX):
             registry[name.removeprefix(_REGISTRY_PREFIX)] = value
         else:

@@ -1,4 +1,4 @@
-"""Drives a loop over given records, without a broker, and tells what it did."""
+"""Run a loop over given records, without a broker, and return what it did."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ Loop: TypeAlias = ConsumerLoop | AsyncConsumerLoop
 Given: TypeAlias = "FlowBaseModel | Record | bytes"
 Raised: TypeAlias = type[BaseException] | tuple[type[BaseException], ...]
 
-#: Seconds between two looks whether all is settled, if nothing has changed meanwhile.
-_TICK = 0.02
-#: Seconds of the loop's longest poll, and so until it commits what was handled meanwhile.
+_CHECK_INTERVAL = 0.02
+"""Seconds until the next check whether all records are settled, if nothing changes before."""
 _POLL_TIMEOUT = 0.005
+"""Seconds of the loop's longest poll; after each poll it commits what is settled."""
 
 
 def run_loop(
@@ -46,30 +46,31 @@ def run_loop(
     timeout: float = 30.0,
     kafka: InMemoryKafka | None = None,
 ) -> LoopResult:
-    """Run a loop until it has settled these records, or has ended by itself.
+    """Run a loop until it has settled the given records, or has ended by itself.
 
-    Everything is real but Kafka: decoding, order, retries, commits, dead letters, hooks. A
-    ConsumerLoop runs its handler in the calling thread, as ever; an AsyncConsumerLoop gets an
-    event loop of its own (within one: :func:`arun_loop`). Signals are left alone.
+    Everything except Kafka is real: decoding, order, retries, commits, dead letters, hooks. A
+    ConsumerLoop runs its handler in the calling thread, as always; an AsyncConsumerLoop gets its
+    own event loop (within a running one, use :func:`arun_loop`). Signal handlers are not changed.
 
     Args:
-        loop: The loop; what a decorator made of a handler is one.
-        records: Arrive all at once when the loop has joined its group: messages, :class:`Record`
-            objects, or bytes as they are.
-        existing: Are in the topic before that.
-        partitions: How many the loop's topic has, if it has not more already.
+        loop: The loop; also one that a decorator has made from a handler.
+        records: Records that arrive together after the loop has joined its group: messages,
+            :class:`Record` objects, or bytes.
+        existing: Records that are in the topic before the loop starts.
+        partitions: The number of the topic's partitions, if it does not have more already.
         raises: The exception that run() is expected to raise.
-        real_delays: Wait before retries as the loop says, instead of not at all. The failures in
-            the result tell the delays in either case.
+        real_delays: Wait before retries. By default the loop does not wait; the failures in the
+            result have the delays in both cases.
         timeout: Seconds after which the loop is stopped.
-        kafka: An in-memory Kafka that was entered already, with its topics and offsets. By default
-            the one that this is called in, if there is one, else an empty one.
+        kafka: An in-memory Kafka that is in use, with its topics and offsets. By default the one
+            whose context this is called in; without one, an empty one.
 
     Raises:
-        AssertionError: Records were not settled in time, or run() did not raise what it should.
-        TypeError: What is given is no record.
+        AssertionError: Records were not settled in time, or run() did not raise the expected
+            exception.
+        TypeError: A given record is not a record.
         ValueError: A record's partition does not exist.
-        Exception: What run() raised, unless that was expected.
+        Exception: The exception of run(), if it was not expected.
     """
     if isinstance(loop, AsyncConsumerLoop):
         _refuse_a_running_event_loop()
@@ -105,7 +106,7 @@ async def arun_loop(
     timeout: float = 30.0,  # noqa: ASYNC109 - the loop drains; cancelling it would be another end
     kafka: InMemoryKafka | None = None,
 ) -> LoopResult:
-    """The same on the running event loop; a ConsumerLoop runs in a thread then."""
+    """Run a loop on the running event loop, a ConsumerLoop in a thread; see :func:`run_loop`."""
     with _Drive(loop, kafka, partitions, real_delays, timeout) as drive:
         drive.give(existing, records)
         try:
@@ -122,7 +123,7 @@ async def arun_loop(
 
 
 class _Drive:
-    """One run: what is put in, when it is over, and what came of it."""
+    """One run: writes the records, decides when it is over, and collects the result."""
 
     def __init__(
         self,
@@ -162,7 +163,7 @@ class _Drive:
         self._context.__exit__(*exit_)
 
     def _recorded(self) -> Any:
-        """The loop's options, with a recorder at each place that tells something."""
+        """Return the loop's options with the recorder as its handlers and observer."""
         options, recorder = self._options, self._recorder
         awaits = isinstance(self._loop, AsyncConsumerLoop)
         batches = options.batch_size is not None
@@ -181,7 +182,7 @@ class _Drive:
         return replace(options, **changes)
 
     def _delay(self, failures: int) -> float:
-        """What the loop would wait, without the jitter."""
+        """Return the delay before a retry, without the jitter."""
         options = self._options
         policy = FailurePolicy(
             max_retries=failures,
@@ -192,10 +193,10 @@ class _Drive:
         verdict = policy.judge(Stage.HANDLER, failures, Exception())
         return verdict.delay if isinstance(verdict, Retry) else 0.0
 
-    # ---- putting in ----------------------------------------------------------------------
+    # ---- the records ---------------------------------------------------------------------
 
     def give(self, existing: Iterable[Given], records: Iterable[Given]) -> None:
-        """Write all of them now; those that arrive later come when the loop has joined."""
+        """Append the existing records, and the others after the loop has joined its group."""
         self._given += self._kafka.log.append_all(self._written(existing))
         later = self._written(records)
         self._watcher = threading.Thread(
@@ -207,13 +208,13 @@ class _Drive:
         return [(self._topic, self._placed(self._write(item))) for item in given]
 
     def _placed(self, record: Record) -> Record:
-        pinned, known = self._options.partitions, len(self._kafka.log.topics[self._topic])
+        pinned, size = self._options.partitions, len(self._kafka.log.topics[self._topic])
         if record.partition is None:
             return record if pinned is None else replace(record, partition=pinned[0])
-        if not 0 <= record.partition < known:
+        if not 0 <= record.partition < size:
             raise ValueError(
-                f"there is no partition {record.partition} of {self._topic}, which has {known}: "
-                "say partitions=..."
+                f"topic {self._topic} has no partition {record.partition}: it has {size}, numbered "
+                "from 0; give partitions=... for more"
             )
         return record
 
@@ -223,21 +224,21 @@ class _Drive:
         if message is None or isinstance(message, bytes):
             return record
         if not isinstance(message, FlowBaseModel):
-            raise TypeError(f"{message!r} is neither a message nor a Record nor bytes")
+            raise TypeError(f"a record must be a message, a Record or bytes, got {message!r}")
         with self._kafka.log.staging() as staged:
             message.produce_nowait(key=record.key, headers=list(record.headers) or None)
         if len(staged) != 1:
             raise ConfigurationError(
-                f"{type(message).__name__}.get_producer gives a producer of its own: give the "
-                "record's bytes instead"
+                f"{type(message).__name__}.get_producer returns a producer of its own: give the "
+                "record as bytes"
             )
         written = staged[0][1]
         return replace(written, partition=record.partition, timestamp=record.timestamp)
 
-    # ---- when it is over -----------------------------------------------------------------
+    # ---- the end -------------------------------------------------------------------------
 
     def _watch(self, later: list[tuple[str, Record]]) -> None:
-        """In a thread of its own: the loop's may be busy with a handler."""
+        """Append the later records, wait until all are settled, and stop the loop; in a thread."""
         try:
             if self._wait(self._joined):
                 self._given += self._kafka.log.append_all(later)
@@ -254,7 +255,7 @@ class _Drive:
             self._kafka.log.nudge()
 
     def _end_hook(self) -> None:
-        """Cancel a hook that hangs, as a second signal does; nothing ends a plain function."""
+        """Cancel a hook that hangs, as a second signal does; a plain function cannot be ended."""
         hook = self._loop._hook if isinstance(self._loop, AsyncConsumerLoop) else None  # noqa: SLF001 - as above
         if hook is not None:
             hook.get_loop().call_soon_threadsafe(hook.cancel)
@@ -265,7 +266,7 @@ class _Drive:
             if condition():
                 return True
             with changed:
-                changed.wait(_TICK)
+                changed.wait(_CHECK_INTERVAL)
         return False
 
     def _joined(self) -> bool:
@@ -273,7 +274,7 @@ class _Drive:
         return status.state is LoopState.RUNNING and status.joined
 
     def _settled(self) -> bool:
-        """Whether nothing is in the loop's hands, and everything is committed."""
+        """Tell whether the loop has no unsettled record, and all records are committed."""
         status = self._loop.status()
         if not self._joined() or status.buffered or status.in_flight:
             return False
@@ -283,34 +284,34 @@ class _Drive:
 
     def _missing(self) -> str:
         status = self._loop.status()
-        begun = f"after {self._timeout:g} s the loop is {status.state.value}"
+        state = f"after {self._timeout:g} s the loop is {status.state.value}"
         if not status.joined:
-            return f"{begun} and has not joined its group"
+            return f"{state} and has not joined its group"
         return (
-            f"{begun} and of {len(self._given)} records not all are settled: "
-            f"{status.in_flight} handlers are busy, {status.waiting} records wait for a retry, "
-            f"committed is {self._committed()} of {self._topic}"
+            f"{state} and has not settled all of {len(self._given)} records: "
+            f"{status.in_flight} handlers are running, {status.waiting} records wait for a retry, "
+            f"the committed offsets of {self._topic} are {self._committed()}"
         )
 
     def _committed(self) -> dict[int, int]:
         try:
             group = self._options.group
         except ConfigurationError:
-            return {}  # run() has said so
+            return {}  # run() raises it too
         return self._kafka.committed(group, self._topic)
 
     def ended(self, error: BaseException | None) -> None:
-        """run() has returned, or raised."""
+        """Note that run() has returned, or raised an error."""
         self._error = self._error or error
         self._over.set()
         if self._watcher is not None:
             self._watcher.join()
             self._watcher = None
 
-    # ---- what came of it -----------------------------------------------------------------
+    # ---- the result ----------------------------------------------------------------------
 
     def result(self, raises: Raised | None) -> LoopResult:
-        """Everything that can be told; raises what nobody expected."""
+        """Return the result; raise an error that was not expected."""
         self.ended(None)
         self._judge(raises)
         committed, recorder, options = self._committed(), self._recorder, self._options
@@ -335,12 +336,12 @@ class _Drive:
         if error is not None and not (raises is not None and isinstance(error, raises)):
             raise error
         if error is None and raises is not None:
-            raise AssertionError(f"run() raised nothing, and not {raises}")
+            raise AssertionError(f"run() raised nothing, expected {raises}")
 
     def _produced(self) -> tuple[MemoryMessage, ...]:
-        own = {self._topic, self._options.dead_letter_topic}
+        loop_topics = {self._topic, self._options.dead_letter_topic}
         new = self._kafka.log.records_since(self._begun)
-        return tuple(message for message in new if message.topic() not in own)
+        return tuple(message for message in new if message.topic() not in loop_topics)
 
 
 def _refuse_a_running_event_loop() -> None:
@@ -348,4 +349,4 @@ def _refuse_a_running_event_loop() -> None:
         asyncio.get_running_loop()
     except RuntimeError:
         return
-    raise RuntimeError("an event loop runs here: use `await arun_loop(...)`")
+    raise RuntimeError("an event loop is running: use `await arun_loop(...)`")

@@ -347,7 +347,10 @@ def test_what_is_not_settled_in_time_fails_the_test_and_says_what_is_missing():
 
     loop = AsyncConsumerLoop(Order, hang, commit_strategy="after_processing")
 
-    with pytest.raises(AssertionError, match=r"running and of 1 records .*1 handlers are busy"):
+    with pytest.raises(
+        AssertionError,
+        match=r"running and has not settled all of 1 records.*1 handlers are running",
+    ):
         run_loop(loop, orders(1), timeout=0.3)
 
 
@@ -367,9 +370,9 @@ def test_a_hook_that_hangs_is_cancelled_and_said():
 @pytest.mark.parametrize(
     ("given", "error", "said"),
     [
-        ("text", TypeError, "'text' is neither a message"),
-        (Record("text"), TypeError, "'text' is neither a message"),
-        (Record(b"", partition=3), ValueError, "no partition 3 of orders, which has 1"),
+        ("text", TypeError, "must be a message, .* got 'text'"),
+        (Record("text"), TypeError, "must be a message, .* got 'text'"),
+        (Record(b"", partition=3), ValueError, "topic orders has no partition 3: it has 1"),
     ],
 )
 def test_what_is_no_record_is_refused_at_once(given, error, said):
