@@ -8,7 +8,9 @@ from __future__ import annotations
 import inspect
 import json
 import re
+import sys
 from dataclasses import MISSING, fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from flowodm.consumer.options.declaration import Option
 
 FOLDER = Path(__file__).parent
+sys.path.insert(0, str(FOLDER))
+import file_map  # noqa: E402 - it lies beside this script
+
 PLACE = re.compile(r"(<!-- table: ([\w-]+) -->\n).*?(<!-- end table -->)", re.DOTALL)
 OTHER_KEYS = {
     "partitions": "`partition_groups`, `partitions_per_worker`",
@@ -164,6 +169,11 @@ def _literal(value: object) -> str:
     return repr(value)
 
 
+def files(package: str) -> str:
+    """Return the map of a package's folders and files."""
+    return table(("folder or file", "what it holds", "may import"), file_map.rows(package))
+
+
 def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table in Markdown."""
     lines = [head, ["---"] * len(head), *rows]
@@ -177,6 +187,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "model-settings": model_settings,
     "profiles": profiles,
     "profile-settings": profile_settings,
+    "files-flowodm": partial(files, "flowodm"),
+    "files-supervisor": partial(files, "supervisor"),
 }
 """What makes the table of each name."""
 
@@ -186,9 +198,14 @@ def renewed(text: str) -> str:
     return PLACE.sub(lambda place: f"{place[1]}\n{TABLES[place[2]]()}\n\n{place[3]}", text)
 
 
+def pages() -> list[Path]:
+    """Return the pages that may hold tables."""
+    return [*sorted(FOLDER.glob("*.md")), FOLDER.parent / "ARCHITECTURE.md"]
+
+
 def main() -> None:
     """Write all pages that have tables anew."""
-    for page in sorted(FOLDER.glob("*.md")):
+    for page in pages():
         text = page.read_text(encoding="utf-8")
         if (new := renewed(text)) != text:
             page.write_text(new, encoding="utf-8")
