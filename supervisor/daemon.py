@@ -27,7 +27,7 @@ from supervisor.fleet.health import Health
 from supervisor.http.server import HttpServer, Views
 from supervisor.inbox import Inbox
 from supervisor.instrumentation import status
-from supervisor.instrumentation.config_hash import fingerprint
+from supervisor.instrumentation.config_hash import config_hash
 from supervisor.instrumentation.exposition import Exposition
 from supervisor.instrumentation.sampler import Sampler
 from supervisor.instrumentation.snapshot import snapshot
@@ -121,7 +121,7 @@ class Supervisor(Embeddable):
             self._fleet.fold,
             lambda: self._fleet.members,
             lambda member: self._sampler.measured(member, time.monotonic()),
-            lambda: fingerprint(self.config),
+            lambda: config_hash(self.config),
             self._fleet.drains,
             lambda: self._requests.last_reload,
         )
@@ -316,7 +316,7 @@ class Supervisor(Embeddable):
         return {
             "instance_id": self._instance_id,
             "version": VERSION,
-            "config_hash": fingerprint(self.config),
+            "config_hash": config_hash(self.config),
             "state": "running" if self._stop_at is None else "draining",
             "ready": self.ready,
             "time": round(time.time(), 3),

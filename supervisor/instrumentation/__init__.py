@@ -1,1 +1,1 @@
-"""What is shown of the fleet: status, metrics, samples and their history."""
+"""What is shown of the fleet: status, metrics, measurements and their history."""

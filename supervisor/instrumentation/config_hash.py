@@ -1,4 +1,4 @@
-"""A short name of a configuration's content, to see whether two hosts run the same."""
+"""A hash of a configuration, which shows whether two hosts run the same. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
     from supervisor.config.config import SupervisorConfig
 
 
-def fingerprint(config: SupervisorConfig) -> str:
-    """Twelve hexadecimal digits.
+def config_hash(config: SupervisorConfig) -> str:
+    """Return twelve hexadecimal digits.
 
-    Secrets are left out, as a short one could be guessed from a hash; and the instance id, which
-    differs between hosts that run the same file.
+    Secrets are left out, because a short one could be guessed from a hash; so is instance_id,
+    which differs between hosts that run the same file.
     """
     content = config.model_dump(mode="json", exclude={"supervisor": {"instance_id"}})
     text = json.dumps(_without(content, frozenset(config.secrets())), sort_keys=True)
@@ -24,6 +24,7 @@ def fingerprint(config: SupervisorConfig) -> str:
 
 
 def _without(value: Any, secrets: frozenset[str]) -> Any:
+    """Replace each secret in a value by None."""
     match value:
         case dict():
             return {key: _without(each, secrets) for key, each in value.items()}

@@ -1,8 +1,7 @@
-"""The fleet's /metrics: what the workers counted, and the supervisor's own metrics."""
+"""The fleet's /metrics: the workers' metrics, and the supervisor's own."""
 
 from __future__ import annotations
 
-import logging
 import platform
 from typing import TYPE_CHECKING
 
@@ -23,19 +22,17 @@ if TYPE_CHECKING:
     from supervisor.fleet.fold import Fold
     from supervisor.fleet.member import Member
 
-log = logging.getLogger("supervisor")
-
 
 class Exposition(Collector):
     """The fleet's /metrics, on a registry of its own.
 
     Args:
-        fold: The workers' part.
-        members: Gives the slots of this moment.
-        measured: What a worker does and costs.
-        config_hash: The fingerprint of the configuration of this moment.
-        drains: How long workers took to end.
-        last_reload: How the latest reload ended.
+        fold: The workers' metrics.
+        members: Returns the slots as they are now.
+        measured: Returns what was measured of a worker.
+        config_hash: Returns the hash of the configuration as it is now.
+        drains: How long drains took.
+        last_reload: Returns how the latest reload ended.
     """
 
     def __init__(
@@ -57,12 +54,12 @@ class Exposition(Collector):
         self._registry.register(self)
 
     def render(self, accept: str) -> tuple[bytes, str]:
-        """The text and its content type: OpenMetrics for those who accept it."""
+        """Return the text and its content type: OpenMetrics if the Accept header has it."""
         encoder, content_type = choose_encoder(accept)
         return encoder(self._registry), content_type
 
     def collect(self) -> Iterator[Metric]:
-        """The workers' families, then the supervisor's own."""
+        """Yield the workers' families, then the supervisor's own."""
         yield from self._fold.collect()
         yield _build_info()
         yield _config_info(self._config_hash())
@@ -75,38 +72,40 @@ class Exposition(Collector):
         yield from self._drains.collect()
 
     def describe(self) -> list[Metric]:
-        """Nothing: families come and go with the workers."""
+        """Return nothing: families come and go with the workers."""
         return []
 
 
 def _build_info() -> Metric:
     info = GaugeMetricFamily(
-        "flowodm_build_info", "Always 1; the labels say what runs.", labels=["version", "python"]
+        "flowodm_build_info",
+        "Always 1; the labels have the versions of the supervisor and of Python.",
+        labels=["version", "python"],
     )
     info.add_metric([VERSION, platform.python_version()], 1)
     return info
 
 
-def _config_info(fingerprint: str) -> Metric:
+def _config_info(value: str) -> Metric:
     info = GaugeMetricFamily(
         "flowodm_config_info",
-        "Always 1; the hash names the configuration's content, secrets and instance_id left out.",
+        "Always 1; the label has a hash of the configuration without secrets and instance_id.",
         labels=["hash"],
     )
-    info.add_metric([fingerprint], 1)
+    info.add_metric([value], 1)
     return info
 
 
 def _reload(last: LastReload) -> tuple[Metric, Metric]:
-    """Named as Prometheus names the same of itself."""
+    """Make the metrics of reloads; Prometheus has the same names for its own."""
     successful = GaugeMetricFamily(
         "flowodm_config_last_reload_successful",
-        "Whether the latest reload was accepted; 1 before the first.",
+        "1 if the latest reload was accepted, else 0; 1 before the first reload.",
         value=float(last.successful),
     )
     succeeded_at = GaugeMetricFamily(
         "flowodm_config_last_reload_success_timestamp_seconds",
-        "When a configuration was last accepted, at the start or by a reload.",
+        "Time when a configuration was last accepted, at the start or by a reload.",
         value=last.succeeded_at,
     )
     return successful, succeeded_at
@@ -115,7 +114,7 @@ def _reload(last: LastReload) -> tuple[Metric, Metric]:
 def _states(members: Sequence[Member]) -> Metric:
     family = GaugeMetricFamily(
         "flowodm_worker_state",
-        "1 for the state that a worker's slot is in, 0 for the others.",
+        "1 for the state of the worker's slot, 0 for the other states.",
         labels=["consumer", "slot", "state"],
     )
     for member in members:
@@ -128,7 +127,7 @@ def _states(members: Sequence[Member]) -> Metric:
 def _up(members: Sequence[Member]) -> Metric:
     family = GaugeMetricFamily(
         "flowodm_worker_up",
-        "1 if a slot has a live process, ready or not.",
+        "1 if the slot has a live process, ready or not; else 0.",
         labels=["consumer", "slot"],
     )
     for member in members:
@@ -140,11 +139,11 @@ def _up(members: Sequence[Member]) -> Metric:
 def _restarts(members: Sequence[Member]) -> Metric:
     family = CounterMetricFamily(
         "flowodm_worker_restarts",
-        "Restarts of a slot's worker by the reason of its predecessor's end.",
+        "Restarts of the slot's worker, by why the previous one ended.",
         labels=["consumer", "slot", "reason"],
     )
     for member in members:
-        for reason in ExitClass:  # also those with none: a rate needs the zero before the one
+        for reason in ExitClass:  # also reasons with 0: a rate needs the 0 before the 1
             labels = [member.consumer, str(member.index), reason.value]
             family.add_metric(labels, member.restarts[reason])
     return family
@@ -156,18 +155,18 @@ def _costs(
     labels = ["consumer", "slot"]
     cpu = CounterMetricFamily(
         "flowodm_worker_cpu_seconds",
-        "CPU time of a slot's processes, user and system.",
+        "User and system CPU time of the slot's processes.",
         labels=labels,
     )
     memory = GaugeMetricFamily(
         "flowodm_worker_resident_memory_bytes",
-        "Memory of a slot's process; what forked workers share counts in each of them.",
+        "Resident memory of the slot's process; pages that workers share count for each.",
         labels=labels,
     )
     for member in members:
-        cost, of = measured(member), [member.consumer, str(member.index)]
+        cost, values = measured(member), [member.consumer, str(member.index)]
         if cost.cpu_seconds is not None:
-            cpu.add_metric(of, cost.cpu_seconds)
+            cpu.add_metric(values, cost.cpu_seconds)
         if cost.resident_bytes is not None:
-            memory.add_metric(of, cost.resident_bytes)
+            memory.add_metric(values, cost.resident_bytes)
     return cpu, memory

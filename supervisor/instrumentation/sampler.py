@@ -1,4 +1,4 @@
-"""Looks at the fleet regularly: rates from its heartbeats, costs from the kernel, a history."""
+"""Measuring the fleet regularly: rates from heartbeats, CPU time and memory from the kernel."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from supervisor.instrumentation import status
-from supervisor.instrumentation.history import Figures, History, Rate, Sample
+from supervisor.instrumentation.history import Figures, FleetSample, History, Rate
 from supervisor.process.proc_stat import Spent, usage_of
 
 if TYPE_CHECKING:
@@ -16,67 +16,70 @@ if TYPE_CHECKING:
     from supervisor.fleet.slot_spec import SlotKey
 
 
-LOOK = 1.0
-"""Seconds between two looks at what the workers did; each beats once in that time."""
+INTERVAL = 1.0
+"""Seconds between two measurements; each worker sends a heartbeat in that time."""
 
 
 @dataclass(slots=True)
-class _Seen:
+class _WorkerMeasurements:
+    """The measurements of one slot's workers."""
+
     rate: Rate = field(default_factory=Rate)
     spent: Spent = field(default_factory=Spent)
 
 
 class Sampler:
-    """What is known of the fleet beyond its present state.
+    """Keeps the measurements of all workers, and the fleet's history.
 
     Args:
-        members: Gives the slots of this moment.
+        members: Returns the slots as they are now.
     """
 
     def __init__(self, members: Callable[[], Sequence[Member]]) -> None:
         self._members = members
-        self._seen: dict[SlotKey, _Seen] = {}
+        self._measurements: dict[SlotKey, _WorkerMeasurements] = {}
         self._history = History()
-        self._looked: float | None = None
+        self._latest: float | None = None
 
     def look(self, now: float) -> None:
-        """Take what is new. To be called at least once a second; more often costs nothing."""
-        if self._looked is not None and now - self._looked < LOOK:
+        """Measure, if it is time. Call it at least once a second; more often costs nothing."""
+        if self._latest is not None and now - self._latest < INTERVAL:
             return
-        self._looked = now
+        self._latest = now
         members = self._members()
         for member in members:
             if member.heard_at is not None:
-                self._of(member).rate.add(member.heard_at, member.processed)
+                self._measurements_of(member).rate.add(member.heard_at, member.processed)
         if self._history.due(now):
             self._sample(members, now)
 
     def _sample(self, members: Sequence[Member], now: float) -> None:
         for member in members:
             if member.pid is not None and (usage := usage_of(member.pid)) is not None:
-                self._of(member).spent.add(usage)
+                self._measurements_of(member).spent.add(usage)
         figures = {
             name: Figures(sum(member.processed for member in slots), status.lag(slots))
             for name, slots in status.by_consumer(members).items()
         }
-        self._history.add(Sample(now, figures))
-        wanted = {member.key for member in members}
-        self._seen = {key: seen for key, seen in self._seen.items() if key in wanted}
+        self._history.add(FleetSample(now, figures))
+        keys = {member.key for member in members}
+        for key in self._measurements.keys() - keys:
+            del self._measurements[key]
 
     def measured(self, member: Member, now: float) -> status.Measured:
-        """What a worker does and costs. From any thread."""
-        seen = self._seen.get(member.key)
-        if seen is None:
+        """Return what was measured of a worker. May be called from any thread."""
+        measurements = self._measurements.get(member.key)
+        if measurements is None:
             return status.Measured()
         return status.Measured(
-            records_per_second=seen.rate.per_second(now),
-            cpu_seconds=seen.spent.cpu_seconds,
-            resident_bytes=seen.spent.resident_bytes(member.pid),
+            records_per_second=measurements.rate.per_second(now),
+            cpu_seconds=measurements.spent.cpu_seconds,
+            resident_bytes=measurements.spent.resident_bytes(member.pid),
         )
 
     def history(self, now: float) -> dict[str, Any]:
-        """What /history shows. From any thread."""
+        """Return what /history shows. May be called from any thread."""
         return self._history.shown(now)
 
-    def _of(self, member: Member) -> _Seen:
-        return self._seen.setdefault(member.key, _Seen())
+    def _measurements_of(self, member: Member) -> _WorkerMeasurements:
+        return self._measurements.setdefault(member.key, _WorkerMeasurements())

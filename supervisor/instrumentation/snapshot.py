@@ -1,4 +1,4 @@
-"""The fleet at the end of a turn of the main loop, as its observers get it. Pure."""
+"""The state of the fleet at the end of a turn of the main loop, for observers. Pure."""
 
 from __future__ import annotations
 
@@ -19,22 +19,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """What the fleet is at one moment.
+    """The state of the fleet at one time.
 
     Attributes:
-        at: The moment, in monotonic seconds.
-        workers: How many there should be.
-        assigned: Of those, how many are assigned and heard of.
-        backing_off: How many wait to be started again.
-        failed: How many have failed for good.
-        ended: How many have ended for good, failed or not.
-        settled: Records settled so far by the workers of all slots that there are.
-        ready: Whether every worker is assigned, and nobody asked to stop.
-        stopping: Whether somebody asked to stop, or every worker has ended for good.
-        drain_deadline: When the last worker will have ended, or been killed and given up, at
-            the latest; None while nobody asked to stop. In monotonic seconds.
-        reloads: How many reloads have begun so far, refused ones included.
-        reloading: Whether the latest of them is still under way.
+        at: The time, in monotonic seconds.
+        workers: Number of slots.
+        assigned: Number of workers that are assigned and send heartbeats.
+        backing_off: Number of workers that wait for their restart.
+        failed: Number of workers that have failed for good.
+        ended: Number of workers that have ended for good, failed or not.
+        settled: Records settled so far by the workers of all slots.
+        ready: Whether every worker is assigned, and no stop was requested.
+        stopping: Whether a stop was requested, or every worker has ended for good.
+        drain_deadline: Latest time at which the last worker will have ended, or been killed and
+            given up, in monotonic seconds; None if no stop was requested.
+        reloads: Number of reloads that have begun, refused ones included.
+        reloading: Whether the latest reload is still running.
     """
 
     at: float
@@ -52,7 +52,7 @@ class Snapshot:
 
 
 Observer = Callable[[Snapshot], None]
-"""Called at the end of each turn of the main loop, by it: what blocks holds up the fleet."""
+"""Called by the main loop at the end of each turn: if it blocks, the fleet waits."""
 
 
 def snapshot(
@@ -63,18 +63,22 @@ def snapshot(
     reloads: int = 0,
     reloading: bool = False,
 ) -> Snapshot:
-    """The fleet now.
+    """Make the snapshot of the fleet now.
 
     Args:
         members: All slots.
         now: Monotonic seconds.
-        stop_at: When somebody first asked to stop; None if nobody did.
-        reloads: How many reloads have begun.
-        reloading: Whether the latest is under way.
+        stop_at: When a stop was first requested; None if it was not.
+        reloads: Number of reloads that have begun.
+        reloading: Whether the latest reload is still running.
     """
     states = Counter(member.slot.state for member in members)
     unready = len(status.unready(members, now))
     ended = sum(states[state] for state in FINAL)
+    drain_deadline = None
+    if stop_at is not None:
+        longest = max((_longest_end(member.policy) for member in members), default=0.0)
+        drain_deadline = stop_at + longest
     return Snapshot(
         at=now,
         workers=len(members),
@@ -85,14 +89,12 @@ def snapshot(
         settled=sum(member.processed for member in members),
         ready=stop_at is None and not unready,
         stopping=stop_at is not None or ended == len(members),
-        drain_deadline=None
-        if stop_at is None
-        else stop_at + max((_longest_end(member.policy) for member in members), default=0.0),
+        drain_deadline=drain_deadline,
         reloads=reloads,
         reloading=reloading,
     )
 
 
 def _longest_end(policy: SlotPolicy) -> float:
-    """Seconds from the drain command until the slot is done with, whatever its process does."""
+    """Return the seconds from the drain command to the end of a slot, whatever its process does."""
     return policy.drain_timeout + policy.kill_delay + policy.reap_timeout

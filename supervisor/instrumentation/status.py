@@ -1,48 +1,49 @@
-"""What /status and /readyz say, from the members' state. Pure, and free of secrets.
+"""/status and /readyz, made from the state of the fleet's members. Pure, and free of secrets.
 
-The keys of /status, which are only ever added to. Seconds are lengths of time; moments are
-seconds since the epoch. Null: not known.
+The keys of /status. Keys are only ever added. Durations are in seconds, points in time in seconds
+since the epoch. Null means that a value is not known.
 
 ================================  ================================================================
-``instance_id`` ``version``       which supervisor this is, and of which release
-``config_hash``                   its configuration's fingerprint, without secrets
+``instance_id`` ``version``       name of this supervisor, and its release
+``config_hash``                   hash of its configuration without secrets
 ``state``                         "running" or "draining"
-``ready``                         whether every worker is assigned and nobody asked to stop
-``changing``                      whether workers are being replaced, by a reload or a restart
-``leaving``                       how many workers that were taken away still work, or are in
-                                  their group
+``ready``                         whether every worker is assigned
+``changing``                      whether a reload or a restart is replacing workers
+``leaving``                       number of removed workers that are still running, or whose
+                                  members are still in their group
 ``given_up``                      why the rest of the latest change was given up, or null
-``last_reload``                   how the latest reload ended, or the start: ``successful``, ``at``,
-                                  and ``error``, why it was refused and changed nothing, or null
+``last_reload``                   how the latest reload, or the start, ended: ``successful``,
+                                  ``at``, and ``error``, why it was refused, or null
 ``time``                          when this was answered
-``uptime_seconds``                since the supervisor's start
-``failures``                      the latest bad ends of workers, newest first: ``consumer``,
-                                  ``slot``, ``pid``, ``reason`` (a class, as "crash"), ``message``,
+``uptime_seconds``                time since the supervisor's start
+``failures``                      the latest failures of workers, newest first: ``consumer``,
+                                  ``slot``, ``pid``, ``reason`` (such as "crash"), ``message``,
                                   ``at``, and ``consequence``, what followed
-``consumers``                     by name
-… ``ready`` ``failed``            whether all of its workers are ready; have failed for good
+``consumers``                     by name:
+… ``ready`` ``failed``            whether all its workers are ready; whether all have failed for
+                                  good
 … ``model`` ``handler``           "module:name" of the user's code
 … ``processed``                   records settled since the supervisor's start
-… ``records_per_second``          of the last ten seconds
-… ``in_flight`` ``buffered``      records in handlers; fetched and waiting
-… ``lag``                         records that wait for it; null while a worker's part is unknown
+… ``records_per_second``          mean of the last ten seconds
+… ``in_flight`` ``buffered``      records in handlers; records fetched and not yet in a handler
+… ``lag``                         records that wait to be handled; null if any worker's is unknown
 … ``restarts``                    restarts of its workers
-… ``restarts_by_reason``          the same by the class of the end before; only those that were
+… ``restarts_by_reason``          restarts per reason; reasons that did not occur are left out
 … ``slots``                       its workers:
 … … ``slot``                      number, from 0
 … … ``state``                     a value of `SlotState`
-… … ``state_seconds``             how long it has been in that state
-… … ``paused``                    whether it was told to fetch nothing
+… … ``state_seconds``             time in that state
+… … ``paused``                    whether it is paused
 … … ``pid``                       its process
-… … ``heartbeat_age_seconds``     since the latest word from it
-… … ``partitions``                [topic, number] of each that it holds
+… … ``heartbeat_age_seconds``     time since its latest heartbeat
+… … ``partitions``                [topic, number] of each partition that it has
 … … ``processed`` ``in_flight`` ``buffered`` ``lag`` ``records_per_second`` ``restarts``
     ``restarts_by_reason``        as above, of this worker
-… … ``oldest_handler_seconds``    how long its oldest running handler has been running
+… … ``oldest_handler_seconds``    time that its oldest running handler has been running
 … … ``cpu_seconds``               CPU time of all its processes, at most five seconds old
-… … ``resident_bytes``            memory of its process, at most five seconds old
-… … ``complaint``                 what is wrong with its process now; null if nothing is known
-… … ``last_failure``              its latest bad end: ``reason``, ``message``, ``at``
+… … ``resident_bytes``            resident memory of its process, at most five seconds old
+… … ``complaint``                 what is wrong with its process now, or null
+… … ``last_failure``              its latest failure: ``reason``, ``message``, ``at``
 ================================  ================================================================
 """
 
@@ -63,7 +64,7 @@ if TYPE_CHECKING:
 
 
 SILENCE = 10.0
-"""Seconds without a heartbeat, of which there is one a second, that make a worker not ready."""
+"""Seconds without a heartbeat, which comes once a second, after which a worker is not ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +73,9 @@ class LastReload:
 
     Attributes:
         successful: Whether it was accepted.
-        succeeded_at: When the latest that was accepted was (seconds since the epoch).
-        at: When the latest ended.
-        error: Why it was refused; "" if it was not.
+        succeeded_at: When a reload was last accepted (seconds since the epoch).
+        at: When the latest reload ended.
+        error: Why it was refused; "" if it was accepted.
     """
 
     successful: bool = True
@@ -85,12 +86,12 @@ class LastReload:
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a worker does and costs, as far as it was measured.
+    """What was measured of a worker.
 
     Attributes:
-        records_per_second: Its rate over the last ten seconds.
-        cpu_seconds: CPU time of all its processes; None where the system does not tell.
-        resident_bytes: Memory of its current process; None as above.
+        records_per_second: Mean of the last ten seconds.
+        cpu_seconds: CPU time of all its processes; None if the system does not say.
+        resident_bytes: Resident memory of its current process; None as above.
     """
 
     records_per_second: float = 0.0
@@ -99,12 +100,12 @@ class Measured:
 
 
 def unmeasured(_member: Member, _now: float) -> Measured:
-    """Nothing was measured."""
+    """Return empty measurements."""
     return Measured()
 
 
 def unready(members: Sequence[Member], now: float) -> list[str]:
-    """Why the fleet is not ready: a line for each slot that has no assignment or is silent."""
+    """Say why the fleet is not ready: a line for each slot without assignment or heartbeats."""
     return [
         f"{member.consumer}/{member.index}: {reason}"
         for member in members
@@ -113,9 +114,12 @@ def unready(members: Sequence[Member], now: float) -> list[str]:
 
 
 def _unready(member: Member, now: float) -> str | None:
+    """Say why a slot is not ready; None if it is."""
     state = member.slot.state
     if state not in READY:
-        why = member.complaint or (member.last_failure.message if member.last_failure else "")
+        why = member.complaint
+        if not why and member.last_failure:
+            why = member.last_failure.message
         return f"{state.value} ({why})" if why else state.value
     silence = member.silence(now)
     if silence is not None and silence > SILENCE:
@@ -124,7 +128,7 @@ def _unready(member: Member, now: float) -> str | None:
 
 
 def by_consumer(members: Iterable[Member]) -> dict[str, list[Member]]:
-    """The slots of each consumer, in their order."""
+    """Group the slots by consumer, in their order."""
     by_name: dict[str, list[Member]] = {}
     for member in members:
         by_name.setdefault(member.consumer, []).append(member)
@@ -132,22 +136,29 @@ def by_consumer(members: Iterable[Member]) -> dict[str, list[Member]]:
 
 
 def lag(slots: Iterable[Member]) -> int | None:
-    """Records that wait for these workers; None while the part of one is not known.
+    """Return the number of records that wait for these workers; None if any lag is not known.
 
-    A slot that is gone has no part. One that has failed has none either, as the group gives its
-    partitions to the others, unless its partitions are pinned: then nobody can tell.
+    A slot that is gone has none. A slot that has failed has none either, because the group gives
+    its partitions to others, unless its partitions are pinned: then its lag is not known.
     """
     total = 0
     for member in slots:
-        if member.slot.state is SlotState.GONE or (
-            member.slot.state is SlotState.FAILED and "partitions" not in member.start.consumer
-        ):
+        if _has_no_partitions(member):
             continue
         beat = member.heartbeat
-        if beat is None or (beat.lag is None and beat.assigned) or not beat.joined:
+        if beat is None or not beat.joined:
+            return None
+        if beat.lag is None and beat.assigned:
             return None
         total += beat.lag or 0
     return total
+
+
+def _has_no_partitions(member: Member) -> bool:
+    """Return whether a slot has ended for good and its partitions belong to others, if anyone."""
+    if member.slot.state is SlotState.GONE:
+        return True
+    return member.slot.state is SlotState.FAILED and "partitions" not in member.start.consumer
 
 
 def consumers(
@@ -155,12 +166,12 @@ def consumers(
     now: float,
     measured: Callable[[Member, float], Measured] = unmeasured,
 ) -> dict[str, Any]:
-    """Each consumer with its slots, ready for JSON.
+    """Describe each consumer with its slots, as JSON data.
 
     Args:
         members: The slots.
         now: Monotonic seconds.
-        measured: What a worker does and costs.
+        measured: Returns what was measured of a worker.
     """
     return {name: _consumer(slots, now, measured) for name, slots in by_consumer(members).items()}
 
@@ -219,7 +230,7 @@ def _by_reason(restarts: Counter[ExitClass]) -> dict[str, int]:
 
 
 def reload(last: LastReload) -> dict[str, Any]:
-    """How the latest reload ended, ready for JSON."""
+    """Describe how the latest reload ended, as JSON data."""
     return {
         "successful": last.successful,
         "at": round(last.at, 3),
@@ -228,5 +239,5 @@ def reload(last: LastReload) -> dict[str, Any]:
 
 
 def failures(latest: Sequence[WorkerFailure]) -> list[dict[str, Any]]:
-    """The latest bad ends, newest first, ready for JSON."""
+    """Describe the latest failures, newest first, as JSON data."""
     return [{**asdict(end), "reason": end.reason.value} for end in reversed(latest)]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from supervisor.config.config import SupervisorConfig
-from supervisor.instrumentation.config_hash import fingerprint
+from supervisor.instrumentation.config_hash import config_hash
 
 
 def config(supervisor=None, kafka=None, /, **orders):
@@ -16,19 +16,19 @@ def config(supervisor=None, kafka=None, /, **orders):
 
 
 def test_the_same_content_has_the_same_hash_and_another_has_another():
-    assert re.fullmatch(r"[0-9a-f]{12}", fingerprint(config()))
-    assert fingerprint(config(workers=2)) == fingerprint(config(workers=2))
-    assert fingerprint(config(workers=2)) != fingerprint(config(workers=3))
+    assert re.fullmatch(r"[0-9a-f]{12}", config_hash(config()))
+    assert config_hash(config(workers=2)) == config_hash(config(workers=2))
+    assert config_hash(config(workers=2)) != config_hash(config(workers=3))
 
 
 def test_the_instance_is_no_part_of_it():
     one, other = ({"instance_id": name} for name in ("host-1", "host-2"))
-    assert fingerprint(config(one)) == fingerprint(config(other))
+    assert config_hash(config(one)) == config_hash(config(other))
 
 
 def test_a_secret_cannot_be_guessed_from_it_as_it_is_no_part_of_it():
     one = {"sasl_password": "1234", "options": {"ssl.key.password": "5678"}}
     other = {"sasl_password": "4321", "options": {"ssl.key.password": "8765"}}
     one["schema_registry_url"], other["schema_registry_url"] = "http://a:1@r", "http://a:2@r"
-    assert fingerprint(config(None, one)) == fingerprint(config(None, other))
-    assert fingerprint(config({}, {}, kafka=one)) == fingerprint(config({}, {}, kafka=other))
+    assert config_hash(config(None, one)) == config_hash(config(None, other))
+    assert config_hash(config({}, {}, kafka=one)) == config_hash(config({}, {}, kafka=other))

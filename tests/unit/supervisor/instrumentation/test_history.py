@@ -14,9 +14,9 @@ from supervisor.instrumentation.history import (
     SAMPLES,
     SPAN,
     Figures,
+    FleetSample,
     History,
     Rate,
-    Sample,
 )
 
 
@@ -25,7 +25,7 @@ def history(*figures, interval=INTERVAL):
     seen = History()
     for number, each in enumerate(figures):
         consumers = {} if each is None else {"orders": Figures(*each)}
-        seen.add(Sample(number * interval, consumers))
+        seen.add(FleetSample(number * interval, consumers))
     return seen
 
 
@@ -56,7 +56,7 @@ def test_nothing_and_a_single_sample_are_no_history():
 def test_a_sample_is_due_at_the_start_and_then_every_five_seconds():
     seen = History()
     assert seen.due(100.0)
-    seen.add(Sample(100.0, {}))
+    seen.add(FleetSample(100.0, {}))
     assert not seen.due(104.9)
     assert seen.due(105.0)
 
@@ -77,7 +77,7 @@ def test_the_memory_of_a_consumer_and_a_worker_is_as_small_as_documented():
         seen = History()
         for n in range(2 * SAMPLES):
             consumers = {f"c{i}": Figures(10**9 + n * i, 10**6 + n * i) for i in range(10)}
-            seen.add(Sample(n * INTERVAL, consumers))
+            seen.add(FleetSample(n * INTERVAL, consumers))
         after_history = tracemalloc.get_traced_memory()[0]
         rates = [Rate() for _ in range(10)]
         for n in range(2 * POINTS):
