@@ -254,22 +254,28 @@ class PrometheusObserver:
 
     def _counters(self) -> Iterator[Metric]:
         yield self._counter(
-            "messages", "Settled records by outcome.", "outcome", _values(self._outcomes)
+            "messages", "Settled records by outcome.", "outcome", values=_values(self._outcomes)
         )
-        yield self._counter("failures", "Failed attempts by stage.", "stage", _values(self._stages))
+        yield self._counter(
+            "failures", "Failed attempts by stage.", "stage", values=_values(self._stages)
+        )
         text = "Failed attempts that are retried."
-        yield self._counter("retries", text, None, {"": self._retries})
+        yield self._counter("retries", text, None, values={"": self._retries})
         text = "Records copied to the dead-letter topic."
-        yield self._counter("dead_letters", text, None, {"": self._dead_letters})
+        yield self._counter("dead_letters", text, None, values={"": self._dead_letters})
         text = "Records in a handler at the drain deadline."
-        yield self._counter("abandoned", text, None, {"": self._abandoned})
+        yield self._counter("abandoned", text, None, values={"": self._abandoned})
         text = "Times that a handler blocked the event loop."
-        yield self._counter("event_loop_blocked", text, None, {"": self._blocked})
-        yield self._counter("commits", "OffsetCommit answers by result.", "result", self._commits)
+        yield self._counter("event_loop_blocked", text, None, values={"": self._blocked})
+        yield self._counter(
+            "commits", "OffsetCommit answers by result.", "result", values=self._commits
+        )
         kinds = _values(self._rebalances)
-        yield self._counter("rebalances", "Changes of the assignment by kind.", "kind", kinds)
+        yield self._counter(
+            "rebalances", "Changes of the assignment by kind.", "kind", values=kinds
+        )
         text = "Errors that the Kafka client reports by code."
-        yield self._counter("client_errors", text, "code", self._codes)
+        yield self._counter("client_errors", text, "code", values=self._codes)
 
     def _counter(
         self, name: str, text: str, label: str | None, values: dict[str, int]

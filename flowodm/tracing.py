@@ -158,7 +158,7 @@ class SendSpans:
         """
         options.update(zip(_ARGUMENTS, more, strict=False))
         try:
-            span, headers = self._begin(topic, value, key, options)
+            span, headers = self._begin(topic, value, key, options=options)
         except Exception as error:  # noqa: BLE001 - OpenTelemetry's, or produce() raises it too
             self._errors.log(error)
             produce(topic, value=value, key=key, **options)

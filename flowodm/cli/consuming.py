@@ -94,7 +94,7 @@ def consume(
     is then 1. Tombstones are printed only with --envelope, with a value of null.
     """
     cls = model_of(model)
-    configure_connection(servers, registry_url, properties, config)
+    configure_connection(servers, registry_url, properties, file=config)
     printer = _Printer(cls, envelope=envelope, plain=as_json)
     try:
         with reader_of(topic or settings_of(cls).topic) as reader:

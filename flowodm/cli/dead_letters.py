@@ -91,9 +91,9 @@ def list_(
     has now, joins no group and commits nothing. Replayed dead letters stay in the topic until its
     retention removes them.
     """
-    configure_connection(servers, None, properties, config)
+    configure_connection(servers, None, properties, file=config)
     require_topic(topic)
-    letters = _chosen(topic, _matching(of_group, of_topic, of_error, saying), most)
+    letters = _chosen(topic, _matching(of_group, of_topic, of_error, saying=saying), most)
     if as_json:
         for letter in letters:
             line(json_text(_json(letter)))
@@ -138,9 +138,9 @@ def replay(
     topic. A consumer group's offsets record which ones were replayed, so that the next replay
     continues after them. Those that the options exclude remain for another replay.
     """
-    configure_connection(servers, None, properties, config)
+    configure_connection(servers, None, properties, file=config)
     require_topic(topic)
-    where = _matching(of_group, of_topic, of_error, saying)
+    where = _matching(of_group, of_topic, of_error, saying=saying)
     result = replay_dead_letters(topic, to=to, limit=most, group_id=group, where=where)
     if as_json:
         answer({"topic": topic, **asdict(result)})

@@ -77,7 +77,7 @@ def produce(
     such lines, and the exit status is then 1.
     """
     cls = model_of(model)
-    configure_connection(servers, registry_url, properties, config)
+    configure_connection(servers, registry_url, properties, file=config)
     sending = _Sending(cls, envelope=envelope)
     with ExitStack() as opened:
         lines = _opened(file, opened)
@@ -191,7 +191,7 @@ class _Sending:
         topic = settings_of(self._model).topic
         record = {"topic": topic, "value": None, "key": line.key, "headers": list(line.headers)}
         deadline = time.monotonic() + QUEUE_TIMEOUT
-        enqueue(self._model.get_producer(), Delivery(topic, callback), record, deadline)
+        enqueue(self._model.get_producer(), Delivery(topic, callback), record, deadline=deadline)
 
     def _answered(self, number: int, error: KafkaError | None, message: Message) -> None:
         """Take the broker's answer, in the thread that polls the producer."""

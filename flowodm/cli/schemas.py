@@ -111,7 +111,7 @@ def validate(
     if not registry and schemas_dir is None:
         raise typer.BadParameter("give --registry or --schemas-dir, or both")
     classes = _avro_models(models)
-    configure_connection(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, file=config)
     if registry:
         require_registry()
     findings: list[Finding] = []
@@ -172,7 +172,9 @@ def _finding(
         return _failed(model, source, error)
     errors, warnings = list(result.errors), list(result.warnings)
     status = ExitStatus.DONE if result.is_valid else ExitStatus.NO
-    return Finding(name_of(model), source, result.is_valid, errors, warnings, status)
+    return Finding(
+        name_of(model), source, result.is_valid, errors=errors, warnings=warnings, status=status
+    )
 
 
 def _failed(model: Model, source: str, error: Exception) -> Finding:
@@ -212,7 +214,7 @@ def check_compatibility(
             "--subject needs --model: each model of a module has its own subject"
         )
     classes = [model_of(model)] if model else _avro_models(str(models))
-    configure_connection(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, file=config)
     require_registry()
     findings = [_compared(cls, subject, level) for cls in classes]
     _print(findings, as_json, f"{level.value} compatible")
@@ -230,7 +232,7 @@ def _compared(model: Model, subject: str | None, level: Level) -> Finding:
     fits = result.is_compatible
     errors = [] if fits else result.reasons
     status = ExitStatus.DONE if fits else ExitStatus.NO
-    return Finding(name_of(model), source, fits, errors, status=status)
+    return Finding(name_of(model), source, fits, errors=errors, status=status)
 
 
 def _print(findings: list[Finding], as_json: bool, quality: str) -> None:

@@ -63,7 +63,7 @@ def upload_schema(
     config: PropertiesFile = None,
 ) -> None:
     """Register a schema under a subject, and print its id."""
-    configure_connection(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, file=config)
     require_registry()
     level = None if compatibility is None else compatibility.value
     _loaded(avro)
@@ -82,7 +82,7 @@ def list_subjects(
     config: PropertiesFile = None,
 ) -> None:
     """Print the registry's subjects, one per line."""
-    configure_connection(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, file=config)
     require_registry()
     subjects = sorted(subjects_of_registry())
     if as_json:
@@ -105,7 +105,7 @@ def get_schema(
 ) -> None:
     """Print a schema from the registry."""
     number = _number(version)
-    configure_connection(None, registry_url, properties, config)
+    configure_connection(None, registry_url, properties, file=config)
     require_registry()
     text = json.dumps(load_schema_from_registry(subject, number), indent=2)
     if output is None:
@@ -145,10 +145,10 @@ def generate_model(
     if avro is not None:
         schema = _loaded(avro)
     else:
-        configure_connection(None, registry_url, properties, config)
+        configure_connection(None, registry_url, properties, file=config)
         require_registry()
         schema = load_schema_from_registry(str(subject), number)
-    source = generate_model_source(schema, topic, class_name, group)
+    source = generate_model_source(schema, topic, class_name, consumer_group=group)
     if output is not None:
         _write(output, source.rstrip("\n"))
         _report_written(output, as_json, topic=topic)

@@ -73,7 +73,7 @@ def take(consumer: Any, model: type[M], size: int, timeout: float, poison: Poiso
         timeout: Seconds for the whole call.
         poison: What to do with records that cannot be read.
     """
-    taking = Taking(consumer, codec_for(model), poison, ThreadCalls())
+    taking = Taking(consumer, codec_for(model), poison, calls=ThreadCalls())
     deadline = time.monotonic() + timeout
     turn = _turn(consumer)
     if not turn.acquire(timeout=min(max(timeout, 0.0), threading.TIMEOUT_MAX)):
@@ -93,7 +93,7 @@ async def atake(
 ) -> list[M]:
     """Take and commit a batch without blocking the event loop; see :func:`take`."""
     calls = LoopCalls(consumer)
-    taking = Taking(consumer, codec_for(model), poison, calls)
+    taking = Taking(consumer, codec_for(model), poison, calls=calls)
     deadline = time.monotonic() + timeout
     turn = _turn(consumer)
     while not turn.acquire(blocking=False):  # a thread may hold it
@@ -124,7 +124,7 @@ class _Iteration(Generic[M]):
         if lent is None:
             return False
         self._consumer, self._closes_consumer = consumer, lent
-        self._taking = Taking(consumer, self._codec, self._options.poison, calls)
+        self._taking = Taking(consumer, self._codec, self._options.poison, calls=calls)
         _open.add(self)
         return True
 

@@ -102,7 +102,7 @@ class ConsumingModel(BaseModel):
                 failed commit the next call reads the same record.
             SettingsError, ConfigurationError: See :meth:`get_consumer`.
         """
-        messages = cls.consume_batch(1, timeout, group_id, settings, on_poison=on_poison)
+        messages = cls.consume_batch(1, timeout, group_id, settings=settings, on_poison=on_poison)
         return messages[0] if messages else None
 
     @classmethod
@@ -138,7 +138,7 @@ class ConsumingModel(BaseModel):
         _check_max_messages(max_messages)
         poison, seconds = _poison(on_poison), _seconds(timeout)
         consumer = cls.get_consumer(group_id, _without_auto_commit(settings))
-        return take(consumer, cls, max_messages, seconds, poison)
+        return take(consumer, cls, max_messages, timeout=seconds, poison=poison)
 
     @classmethod
     def consume_iter(
@@ -177,7 +177,7 @@ class ConsumingModel(BaseModel):
                 ends, and the next one begins with the same record.
             FlowODMError: See :meth:`consume_one`; the iteration ends.
         """
-        options = _iteration_options(cls, max_messages, timeout, on_poison)
+        options = _iteration_options(cls, max_messages, timeout, on_poison=on_poison)
         profile = _without_auto_commit(settings)
         return Messages(options, lambda: cls.get_consumer(group_id, profile))
 
@@ -194,7 +194,9 @@ class ConsumingModel(BaseModel):
 
         A cancelled call commits nothing: the next call returns its message.
         """
-        messages = await cls.aconsume_batch(1, timeout, group_id, settings, on_poison=on_poison)
+        messages = await cls.aconsume_batch(
+            1, timeout, group_id, settings=settings, on_poison=on_poison
+        )
         return messages[0] if messages else None
 
     @classmethod
@@ -214,7 +216,7 @@ class ConsumingModel(BaseModel):
         _check_max_messages(max_messages)
         poison, seconds = _poison(on_poison), _seconds(timeout)
         consumer = await cls.get_async_consumer(group_id, _without_auto_commit(settings))
-        return await atake(consumer, cls, max_messages, seconds, poison)
+        return await atake(consumer, cls, max_messages, timeout=seconds, poison=poison)
 
     @classmethod
     def aconsume_iter(
@@ -227,7 +229,7 @@ class ConsumingModel(BaseModel):
         on_poison: OnPoison = "raise",
     ) -> AsyncMessages[Self]:
         """Iterate with ``async for`` and ``async with``; see :meth:`consume_iter`."""
-        options = _iteration_options(cls, max_messages, timeout, on_poison)
+        options = _iteration_options(cls, max_messages, timeout, on_poison=on_poison)
         profile = _without_auto_commit(settings)
         return AsyncMessages(options, lambda: cls.get_async_consumer(group_id, profile))
 

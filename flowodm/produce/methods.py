@@ -93,10 +93,10 @@ class ProducingModel(BaseModel):
         if isinstance(callback, int | float):
             timeout, callback = callback, None
         check_may_wait()
-        record = _record(self, key, headers, partition, timestamp)
+        record = _record(self, key, headers, partition=partition, timestamp=timestamp)
         producer, deadline = self.get_producer(), time.monotonic() + timeout
         delivery = Delivery(record["topic"], callback)
-        enqueue(producer, delivery, record, deadline)
+        enqueue(producer, delivery, record, deadline=deadline)
         delivery.wait(producer, deadline)
 
     def produce_nowait(
@@ -127,13 +127,13 @@ class ProducingModel(BaseModel):
             SerializationError: A value does not fit its field.
             SchemaError: The schema cannot be registered; see its subclasses.
         """
-        record = _record(self, key, headers, partition, timestamp)
+        record = _record(self, key, headers, partition=partition, timestamp=timestamp)
         topic = record["topic"]
         delivery: DeliveryReport = (
             _unawaited(topic) if callback is None else Delivery(topic, callback)
         )
         deadline = time.monotonic() + QUEUE_TIMEOUT
-        enqueue(self.get_producer(), delivery, record, deadline)
+        enqueue(self.get_producer(), delivery, record, deadline=deadline)
 
     @classmethod
     def produce_many(
@@ -169,7 +169,7 @@ class ProducingModel(BaseModel):
                 record = _record(message)
                 topic, producer = record["topic"], message.get_producer()
                 delivery = deliveries.expect(index, topic, producer) if flush else _unawaited(topic)
-                enqueue(producer, delivery, record, deadline)
+                enqueue(producer, delivery, record, deadline=deadline)
             except (SerializationError, ProducerError) as error:
                 deliveries.fail(index, error)
             except FlowODMError:
@@ -207,7 +207,7 @@ class ProducingModel(BaseModel):
         """
         async with send_lock(settings_of(type(self)).topic):
             await _prepare_codecs(type(self))
-            record = _record(self, key, headers, partition, timestamp)
+            record = _record(self, key, headers, partition=partition, timestamp=timestamp)
             delivered = hand_over(await self.get_async_producer(), record)
         await confirm(delivered, record["topic"], time.monotonic() + timeout)
 

@@ -63,7 +63,7 @@ class Recorder:
         def call(message: Any, context: Any) -> Any:
             messages, contexts = (message, context) if batches else ([message], [context])
             arguments = (message, context) if with_context else (message,)
-            return self._call(lambda: handler(*arguments), messages, contexts, awaits)
+            return self._call(lambda: handler(*arguments), messages, contexts, awaits=awaits)
 
         return _named(call, handler)
 
@@ -73,7 +73,7 @@ class Recorder:
         """Return a handler of tombstones that calls another one and records how it ended."""
 
         def call(context: Any) -> Any:
-            return self._call(lambda: handler(context), [None], [context], awaits)
+            return self._call(lambda: handler(context), [None], [context], awaits=awaits)
 
         return _named(call, handler)
 

@@ -125,7 +125,7 @@ def fates_of(
         if outcome is None and is_committed:
             outcome = traces.silent_outcome_of(place, record, filtered=filtered)
         errors = tuple(failure.error for failure in traces.failures[place])
-        fates.append(Fate(record, outcome, tuple(traces.attempts[place]), errors))
+        fates.append(Fate(record, outcome, tuple(traces.attempts[place]), errors=errors))
     return tuple(fates)
 
 

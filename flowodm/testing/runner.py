@@ -86,7 +86,7 @@ def run_loop(
                 kafka=kafka,
             )
         )
-    with _Drive(loop, kafka, partitions, real_delays, timeout) as drive:
+    with _Drive(loop, kafka, partitions, real_delays=real_delays, timeout=timeout) as drive:
         drive.give(existing, records)
         try:
             loop.run()
@@ -107,7 +107,7 @@ async def arun_loop(
     kafka: InMemoryKafka | None = None,
 ) -> LoopResult:
     """Run a loop on the running event loop, a ConsumerLoop in a thread; see :func:`run_loop`."""
-    with _Drive(loop, kafka, partitions, real_delays, timeout) as drive:
+    with _Drive(loop, kafka, partitions, real_delays=real_delays, timeout=timeout) as drive:
         drive.give(existing, records)
         try:
             if isinstance(loop, AsyncConsumerLoop):
@@ -319,7 +319,11 @@ class _Drive:
         return LoopResult(
             kafka=self._kafka,
             fates=fates_of(
-                self._given, recorder.attempts, recorder.events, committed, filtered=filtered
+                self._given,
+                recorder.attempts,
+                recorder.events,
+                committed=committed,
+                filtered=filtered,
             ),
             attempts=tuple(recorder.attempts),
             events=tuple(recorder.events),

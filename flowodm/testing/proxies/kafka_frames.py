@@ -216,7 +216,7 @@ class Conversation:
         correlation = int.from_bytes(frame[:4], "big", signed=True)
         api, version = self._pending.pop(correlation)
         try:
-            return frame[:4] + changed(api, version, frame[4:], self._translate)
+            return frame[:4] + changed(api, version, frame[4:], translate=self._translate)
         except (ValueError, struct.error):
             return frame  # such as an answer in version 0 to an unknown version of ApiVersions
 

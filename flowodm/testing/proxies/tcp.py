@@ -297,7 +297,7 @@ class FaultProxy:
     def _tunnel(
         self, target: Address, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> Tunnel:
-        return Tunnel(self._line, target, reader, writer)
+        return Tunnel(self._line, target, reader, writer=writer)
 
     async def _end_all(self, *, reset: bool) -> int:
         live = dict(self._tunnels)
