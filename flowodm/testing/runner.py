@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import time
-from contextlib import nullcontext
+from contextlib import ExitStack
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self, TypeAlias
 
@@ -129,6 +129,7 @@ class _Drive:
         self,
         loop: Loop,
         kafka: InMemoryKafka | None,
+        *,
         partitions: int,
         real_delays: bool,
         timeout: float,
@@ -139,7 +140,8 @@ class _Drive:
         self._topic = settings_of(options.model).topic
         entered = kafka or get_kafka_connection().stand_in
         self._kafka = entered if isinstance(entered, InMemoryKafka) else InMemoryKafka()
-        self._context: Any = nullcontext() if entered is self._kafka else self._kafka
+        self._is_entered = entered is self._kafka
+        self._exits = ExitStack()
         self._partitions = max(partitions, 1 + max(options.partitions or (0,)))
         self._begun = self._kafka.log.count
         self._deadline = time.monotonic() + timeout
@@ -152,34 +154,36 @@ class _Drive:
         self._watcher: threading.Thread | None = None
 
     def __enter__(self) -> Self:
-        self._context.__enter__()
-        self._kafka.create_topic(self._topic, self._partitions)
-        self._loop.options = self._recorded()
+        with ExitStack() as exits:
+            if not self._is_entered:
+                exits.enter_context(self._kafka)
+            self._kafka.create_topic(self._topic, self._partitions)
+            exits.enter_context(self._loop.replaced_options(**self._recorded_options()))
+            self._exits = exits.pop_all()
         return self
 
     def __exit__(self, *exit_: object) -> None:
         self.ended(None)
-        self._loop.options = self._options
-        self._context.__exit__(*exit_)
+        self._exits.close()
 
-    def _recorded(self) -> Any:
-        """Return the loop's options with the recorder as its handlers and observer."""
+    def _recorded_options(self) -> dict[str, Any]:
+        """Return the options to replace: the recorder is the handlers and an observer."""
         options, recorder = self._options, self._recorder
         awaits = isinstance(self._loop, AsyncConsumerLoop)
         batches = options.batch_size is not None
-        changes: dict[str, Any] = {
+        recorded: dict[str, Any] = {
             "handler": recorder.handler(options.handler, batches=batches, awaits=awaits),
             "observers": [recorder.observe, *options.observers],
             "handle_signals": False,
             "poll_timeout": min(options.poll_timeout, _POLL_TIMEOUT),
         }
         if options.tombstone_handler is not None:
-            changes["tombstone_handler"] = recorder.tombstone_handler(
+            recorded["tombstone_handler"] = recorder.tombstone_handler(
                 options.tombstone_handler, awaits=awaits
             )
         if not self._real_delays:
-            changes["retry_delay"] = 0.0
-        return replace(options, **changes)
+            recorded["retry_delay"] = 0.0
+        return recorded
 
     def _delay(self, failures: int) -> float:
         """Return the delay before a retry, without the jitter."""
@@ -247,18 +251,12 @@ class _Drive:
             late = time.monotonic() >= self._deadline and not self._over.is_set()
             if late:
                 self._unsettled = self._missing()
-            session = self._loop._session  # noqa: SLF001 - stop() might hit the loop's next run
+            session = self._loop.session
             if session is not None:
-                session.switch.press(now=late)
+                session.stop(now=late)
             if late:
-                self._end_hook()
+                self._loop.cancel_hook()
             self._kafka.log.nudge()
-
-    def _end_hook(self) -> None:
-        """Cancel a hook that hangs, as a second signal does; a plain function cannot be ended."""
-        hook = self._loop._hook if isinstance(self._loop, AsyncConsumerLoop) else None  # noqa: SLF001 - as above
-        if hook is not None:
-            hook.get_loop().call_soon_threadsafe(hook.cancel)
 
     def _wait(self, condition: Callable[[], bool]) -> bool:
         changed = self._kafka.log.changed

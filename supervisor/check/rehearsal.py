@@ -59,8 +59,9 @@ def rehearse(start: Start, broker: Broker | None = None) -> Rehearsal:
     with _collected(rehearsal.errors):
         loop = definition.loop()
         rehearsal.facts["loop"] = type(loop).__name__
-        source = loop.options.source()
-        rehearsal.facts["topic"], rehearsal.facts["group"] = source.topic, loop.options.group
+        source = loop.consumer_source()
+        rehearsal.facts["topic"] = source.topic
+        rehearsal.facts["group"] = source.config["group.id"]
         rehearsal.keep_properties(source.config)
         _try_properties(source.config)
         if broker is not None:

@@ -98,7 +98,7 @@ class Definition:
 
     def counting(self, per_worker: int) -> Counting:
         """What counts the topic's partitions."""
-        source = self.loop().options.source()
+        source = self.loop().consumer_source()
         return Counting(source.topic, per_worker, make_client, source.config)
 
     def loop(self, observers: tuple[Observer, ...] = ()) -> ConsumerLoop | AsyncConsumerLoop:

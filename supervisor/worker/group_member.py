@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from flowodm.consumer.options.options import Options
+    from flowodm.consumer.loop.lifecycle import Loop
 
 HEARTBEAT: Final = "heartbeat.interval.ms"
 DYNAMIC_MS: Final = 75
@@ -62,15 +62,13 @@ class GroupMember:
         return self.instance_id is not None and not self.coordinated
 
 
-def brisk(options: Options) -> Options:
-    """A loop's options with the heartbeats of a supervised worker, unless the user set theirs.
+def speed_up_heartbeats(loop: Loop) -> None:
+    """Give a loop the heartbeats of a supervised worker, unless the user set their interval.
 
     Under KIP-848 the interval is the broker's (group.consumer.heartbeat.interval.ms).
     """
-    config = options.source().config
-    given = {**options.settings.extra_config, **options.consumer_config}
-    if HEARTBEAT not in config or HEARTBEAT in given or options.partitions is not None:
-        return options
-    most = STATIC_MS if GroupMember.of(config).instance_id else DYNAMIC_MS
-    interval = min(int(config[HEARTBEAT]), most)
-    return replace(options, consumer_config={**options.consumer_config, HEARTBEAT: interval})
+    source = loop.consumer_source()
+    if HEARTBEAT not in source.config or source.partitions is not None:
+        return
+    most = STATIC_MS if GroupMember.of(source.config).instance_id else DYNAMIC_MS
+    loop.set_client_defaults({HEARTBEAT: min(int(source.config[HEARTBEAT]), most)})

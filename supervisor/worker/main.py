@@ -35,7 +35,7 @@ from supervisor.redaction import Redactor, of_options
 from supervisor.slot.restart import ExitClass, ExitCode, classify
 from supervisor.worker.definition import resolved
 from supervisor.worker.eviction import evict_dead
-from supervisor.worker.group_member import brisk
+from supervisor.worker.group_member import speed_up_heartbeats
 from supervisor.worker.partition_count import TooManyError
 from supervisor.worker.pipe import Channel, Control, SupervisorLostError
 from supervisor.worker.references import DefinitionError
@@ -153,9 +153,9 @@ class _Worker:
             slot=str(self._start.identity.slot),
         )
         self._loop = definition.loop(observers=(observer, self._observe))
-        self._redact.hide(of_options(self._loop.options.settings.extra_config))
+        self._redact.hide(of_options(self._loop.settings.extra_config))
         self._control.attach(self._loop)
-        self._loop.options = brisk(self._loop.options)
+        speed_up_heartbeats(self._loop)
         self._loop.before_join = self._evict
         if self._control.stopping:
             return
@@ -196,7 +196,7 @@ class _Worker:
     def _evict(self) -> None:
         """In the poller's thread: its consumer looks for the coordinator meanwhile."""
         if self._loop is not None:
-            evict_dead(self._loop.options.source().config, self._start.evict)
+            evict_dead(self._loop.consumer_source().config, self._start.evict)
 
     def _observe(self, event: Event) -> None:
         if isinstance(event, Abandoned):
@@ -297,7 +297,7 @@ def remove(fds: list[int]) -> int:
 def _removed(start: Start) -> bool:
     _configure_logs(start)
     try:
-        config = resolved(start).loop().options.source().config
+        config = resolved(start).loop().consumer_source().config
     except Exception:
         log.exception("the slot cannot be taken out of its group")
         return False

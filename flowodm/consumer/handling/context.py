@@ -37,7 +37,7 @@ class MessageContext:
     __slots__ = ("_framed", "_run", "_switch", "attempt", "raw")
 
     def __init__(
-        self, raw: Message, run: Run, switch: StopSwitch, attempt: int, *, framed: bool
+        self, raw: Message, run: Run, switch: StopSwitch, *, attempt: int, framed: bool
     ) -> None:
         self.raw = raw
         self.attempt = attempt

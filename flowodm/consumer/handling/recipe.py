@@ -10,8 +10,6 @@ from typing import TYPE_CHECKING, Any, Protocol
 from flowodm.consumer.engine.run import Run
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine
-
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.handling.attempt import Failure
 
@@ -29,6 +27,21 @@ class RecoveryCalls(Protocol):
 
     async def run_user_code(self, function: Callable[..., object], *args: Any) -> None:
         """Call a function of the user, and await what it returns."""
+
+
+class Recover(Protocol):
+    """Does what follows a failed record: `recovery.recover`, or the same inside a span."""
+
+    async def __call__(
+        self,
+        recipe: Recipe,
+        dispatch: Dispatch,
+        calls: RecoveryCalls,
+        *,
+        run: Run,
+        failure: Failure,
+    ) -> bool:
+        """Return whether the run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +68,7 @@ class Recipe:
     load_schema: Callable[[int], None]
     call: Call
     give_up: Callable[[BaseException], None]
-    recover: Callable[[Recipe, Dispatch, RecoveryCalls, Run, Failure], Coroutine[Any, Any, bool]]
+    recover: Recover
     accepts: Callable[[Any], bool] | None = None
     tombstone: Call | None = None
     error_handler: Callable[[Exception, Any, Any], Any] | None = None

@@ -30,7 +30,7 @@ class _LoopFailedError(Exception):
 
 
 async def recover(
-    recipe: Recipe, dispatch: Dispatch, calls: RecoveryCalls, run: Run, failure: Failure
+    recipe: Recipe, dispatch: Dispatch, calls: RecoveryCalls, *, run: Run, failure: Failure
 ) -> bool:
     """Recover from a failure of the record at ``run.done``.
 
@@ -63,7 +63,7 @@ async def recover(
             return True
     _locate(failure.error, run)
     try:
-        return await _Recovery(recipe, dispatch, calls, run).settle(failure)
+        return await _Recovery(recipe, dispatch, calls, run=run).settle(failure)
     except _LoopFailedError:
         together = 1 if failure.batch is None else failure.batch.end - run.done
         dispatch.gave_up(run, together)

@@ -194,19 +194,25 @@ class _Spans:
     # ---- what follows --------------------------------------------------------------------
 
     async def recover(
-        self, recipe: Recipe, dispatch: Dispatch, calls: RecoveryCalls, run: Run, failure: Failure
+        self,
+        recipe: Recipe,
+        dispatch: Dispatch,
+        calls: RecoveryCalls,
+        *,
+        run: Run,
+        failure: Failure,
     ) -> bool:
         """Do what `recovery.recover` does, inside the span of the attempt."""
         at = run.done
         record: Any = run.records[at]
         attempt = self._failed.pop(id(run), None) or self.begin(run, record)
         if attempt is None:
-            return await recover(recipe, dispatch, calls, run, failure)
+            return await recover(recipe, dispatch, calls, run=run, failure=failure)
         watched: Any = _Watched(self, attempt, dispatch)
         outcome = "unsettled"
         try:
             inside = _SpanCalls(calls, attempt.context)
-            goes_on = await recover(recipe, watched, inside, run, failure)
+            goes_on = await recover(recipe, watched, inside, run=run, failure=failure)
             if goes_on and watched.verdict is None:
                 outcome = ""  # the schema is there now: this was no attempt
             elif goes_on:

@@ -80,7 +80,7 @@ class AsyncConsumerLoop(Loop):
         self._context = contextvars.copy_context()
 
     async def __call__(self) -> None:
-        """The same as :meth:`run`: a decorated handler starts its loop when it is awaited."""
+        """Do the same as :meth:`run`: a decorated handler starts its loop when it is awaited."""
         await self.run()
 
     async def run(self) -> None:
@@ -91,12 +91,12 @@ class AsyncConsumerLoop(Loop):
 
         Raises:
             RecordError, FencedError, ConsumerError, ConfigurationError: As ConsumerLoop.run().
-            asyncio.CancelledError: It, or a hook by a second signal, was cancelled.
+            asyncio.CancelledError: run() was cancelled, or a second signal cancelled a hook.
         """
         # Hooks and handlers see what the caller's and the startup hook's context variables hold.
         self._context = contextvars.copy_context()
         tasks = HandlerTasks(self.options.max_concurrent, self._context)
-        with self._session_of_a_run(tasks.wake) as session:
+        with self._new_session(tasks.wake) as session:
             tasks.session = session
             watchdog = Watchdog(asyncio.get_running_loop(), session.dispatch.tell)
             signals = stop_on_signals(
@@ -121,22 +121,26 @@ class AsyncConsumerLoop(Loop):
             session.raise_first_error()
 
     def _start_hook(self, hook: Callable[[], Any] | None, session: Session) -> asyncio.Task[None]:
-        running = asyncio.get_running_loop()
-        self._hook = running.create_task(_call(hook, session), context=self._context)
+        event_loop = asyncio.get_running_loop()
+        self._hook = event_loop.create_task(_call_hook(hook, session), context=self._context)
         return self._hook
+
+    def cancel_hook(self) -> None:
+        """Cancel the hook that is running; from any thread."""
+        if self._hook is not None:
+            self._hook.get_loop().call_soon_threadsafe(self._hook.cancel)
 
     def _on_signal(self, signum: int) -> None:
         super()._on_signal(signum)
-        if self._signals > 1 and self._hook is not None:
-            # Handlers are cancelled by the end of the drain; a hook that hangs has nobody else.
-            self._hook.get_loop().call_soon_threadsafe(self._hook.cancel)
+        if self._signals > 1:
+            self.cancel_hook()  # handlers are cancelled at the drain deadline, hooks only here
 
 
 async def _finish(step: asyncio.Future[Any], session: Session) -> None:
-    """Await a step of the way out to its end, whatever happens meanwhile.
+    """Await a step of a run's end, even if the task is cancelled meanwhile.
 
-    A first cancellation asks the loop to stop, a second one means now; both are raised at the
-    end. An error of the step itself ends the loop.
+    The first cancellation asks the run to stop, the second one to stop now; run() raises it at the
+    end. An error of the step itself ends the run.
     """
     while not step.done():
         try:
@@ -149,7 +153,7 @@ async def _finish(step: asyncio.Future[Any], session: Session) -> None:
             session.fail(error)
 
 
-async def _call(hook: Callable[[], Any] | None, session: Session) -> None:
+async def _call_hook(hook: Callable[[], Any] | None, session: Session) -> None:
     if hook is None:
         return
     try:
@@ -157,4 +161,4 @@ async def _call(hook: Callable[[], Any] | None, session: Session) -> None:
         if inspect.isawaitable(result):
             await result
     except (SystemExit, KeyboardInterrupt) as error:
-        session.fail(error)  # as in _work; run() raises it
+        session.fail(error)  # out of the task it would end the event loop; run() raises it

@@ -139,7 +139,8 @@ class HandlerTasks:
             while True:
                 failure = await handle(run)
                 if failure is not None:
-                    if not await recipe.recover(recipe, dispatch, self, run, failure):
+                    recovery = recipe.recover(recipe, dispatch, self, run=run, failure=failure)
+                    if not await recovery:
                         return
                 elif run.halted or run.done == len(run.records):
                     break

@@ -51,7 +51,7 @@ class HandlerThread:
         recipe = self._recipe
         try:
             while (failure := self._attempt_run(run)) is not None:
-                recovery = recipe.recover(recipe, self._dispatch, self, run, failure)
+                recovery = recipe.recover(recipe, self._dispatch, self, run=run, failure=failure)
                 if not run_synchronously(recovery):
                     return
         except BaseException:  # sys.exit(), Ctrl-C: the record is not settled

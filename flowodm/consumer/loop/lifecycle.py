@@ -1,9 +1,10 @@
-"""What ConsumerLoop and AsyncConsumerLoop have in common around their run()."""
+"""What both loops have in common: their options, how they are stopped, and who supervises them."""
 
 from __future__ import annotations
 
 import threading
 from contextlib import contextmanager
+from dataclasses import replace
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, overload
 
@@ -14,10 +15,11 @@ from flowodm.events import EndReason, LoopState, LoopStatus
 from flowodm.exceptions import ConsumerError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
 
     from confluent_kafka import Message
 
+    from flowodm.consumer.kafka.source import Source
     from flowodm.consumer.options.options import Options
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
@@ -52,12 +54,12 @@ class OptionValue(Generic[T]):
 
 
 class Loop:
-    """Options, the switch, and the one session that may run at a time.
+    """Has options, and runs one session at a time.
 
     Attributes:
-        options: The checked arguments.
-        before_join: Called in the poller's thread when the consumer has been made and before it
-            joins its group; what it raises ends the loop. For whoever supervises the loop.
+        options: The checked options.
+        before_join: Called in the poller's thread after the consumer was created and before it
+            joins its group; what it raises ends the loop. For a supervisor.
     """
 
     before_join: Callable[[], None] | None = None
@@ -103,30 +105,89 @@ class Loop:
         self._switch.paused = True
 
     def resume(self) -> None:
-        """Take :meth:`pause` back; from any thread."""
+        """Fetch and handle again after :meth:`pause`; from any thread."""
         self._switch.paused = False
 
+    def status(self) -> LoopStatus:
+        """Return a snapshot of the loop; from any thread."""
+        session = self._session
+        return LoopStatus(LoopState.CREATED) if session is None else session.dispatch.status()
+
+    # ---- for supervisors and tests -------------------------------------------------------
+
     def ask_group(self) -> None:
-        """Ask the group now for what has changed, as a member is known to be gone; any thread.
+        """Ask the group at once for its changes, as a member is known to be gone; any thread.
 
         It matters under KIP-848, where the next heartbeat may be 5 s away.
         """
         if self._session is not None:
-            self._session.poller.ask_group()
+            self._session.ask_group()
 
-    def status(self) -> LoopStatus:
-        """A snapshot of the loop; from any thread."""
-        session = self._session
-        return LoopStatus(LoopState.CREATED) if session is None else session.dispatch.status()
+    def consumer_source(self) -> Source:
+        """Return what the next run() will consume, and with which client configuration.
+
+        Raises:
+            ConfigurationError: The topic, the group or the connection is not configured.
+        """
+        return self.options.source()
+
+    def set_client_defaults(self, config: Mapping[str, Any]) -> None:
+        """Set properties of the client, unless the loop's options or its profile set them.
+
+        Args:
+            config: Properties of librdkafka; they hold from the next run() on.
+        """
+        options = self.options
+        taken = options.settings.extra_config.keys() | options.consumer_config.keys()
+        defaults = {name: value for name, value in config.items() if name not in taken}
+        merged = {**options.consumer_config, **defaults}
+        self.options = replace(options, consumer_config=merged)
 
     @contextmanager
-    def _session_of_a_run(self, wake: Callable[[], None] | None = None) -> Iterator[Session]:
-        """One session at a time; afterwards the loop may run again."""
+    def replaced_options(self, **options: Any) -> Iterator[None]:
+        """Replace some options within a block, in which run() is called.
+
+        Args:
+            options: The options by their names.
+        """
+        original = self.options
+        self.options = replace(original, **options)
+        try:
+            yield
+        finally:
+            self.options = original
+
+    @property
+    def session(self) -> Session | None:
+        """The present run or the last one; None before the first run.
+
+        Unlike the loop's own :meth:`stop`, ``session.stop()`` never stops the run after it.
+        """
+        return self._session
+
+    def cancel_hook(self) -> None:
+        """Cancel the hook that is running; from any thread.
+
+        A ConsumerLoop's hooks cannot be cancelled: they are plain functions.
+        """
+
+    # ---- for the loops -------------------------------------------------------------------
+
+    @contextmanager
+    def _new_session(self, wake: Callable[[], None] | None = None) -> Iterator[Session]:
+        """Make the session of a run; afterwards the loop may run again.
+
+        Args:
+            wake: See :class:`~flowodm.consumer.dispatch.Dispatch`.
+
+        Raises:
+            ConsumerError: Another run is under way.
+        """
         if not self._running.acquire(blocking=False):
             raise ConsumerError("this loop is already running; make a second one to run twice")
         try:
-            self._session = session = Session(self.options, self._switch, wake)
-            session.poller.before_join = self.before_join
+            session = Session(self.options, self._switch, wake, before_join=self.before_join)
+            self._session = session
             yield session
         finally:
             paused = self._switch.paused
@@ -135,6 +196,6 @@ class Loop:
             self._running.release()
 
     def _on_signal(self, _signum: int) -> None:
-        """The first signal asks, the second one means now."""
+        """Stop at the first signal; at the second one stop now."""
         self._signals += 1
         self._switch.press(now=self._signals > 1, reason=EndReason.SIGNAL)

@@ -1,4 +1,4 @@
-"""One run of a loop, from the startup hook to the closed consumer: what both loops share."""
+"""One run of a loop, from its startup hook to its closed consumer; the same for both loops."""
 
 from __future__ import annotations
 
@@ -30,17 +30,24 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("flowodm.consumer")
 
-#: How many errors of one run are kept; what else failed while it ended is told as events.
 MOST_ERRORS = 10
+"""The most errors of one run that are kept; the observers are told of all failures."""
 
 
 class Session:
-    """The engine, the poller and the first error of one run.
+    """One run: its engine, its poller and its errors.
 
     Args:
-        options: What the loop was told.
-        switch: How it is asked to stop.
+        options: The loop's options.
+        switch: Asks the run to stop.
         wake: See :class:`Dispatch`.
+        before_join: See :class:`flowodm.consumer.loop.lifecycle.Loop`.
+
+    Attributes:
+        switch: Asks the run to stop.
+        dispatch: The engine behind its lock.
+        poller: The thread that owns the consumer.
+        recipe: What is done with a record.
 
     Raises:
         ConfigurationError: The topic, the group or the connection is not configured.
@@ -48,7 +55,12 @@ class Session:
     """
 
     def __init__(
-        self, options: Options, switch: StopSwitch, wake: Callable[[], None] | None = None
+        self,
+        options: Options,
+        switch: StopSwitch,
+        wake: Callable[[], None] | None = None,
+        *,
+        before_join: Callable[[], None] | None = None,
     ) -> None:
         self.switch = switch
         self._errors: list[BaseException] = []
@@ -58,60 +70,73 @@ class Session:
         self._source = source = options.source()
         engine = Engine(options.rules(source), source.poll_timeout)
         self.dispatch = Dispatch(engine, [journal, *options.observers], wake)
-        self._letters: DeadLetterTopic | None = None
+        self._dead_letters: DeadLetterTopic | None = None
         if options.dead_letter_topic is not None:
-            self._letters = DeadLetterTopic(
+            self._dead_letters = DeadLetterTopic(
                 options.dead_letter_topic, options.group, lambda: switch.deadline
             )
-        self.poller = Poller(source, self.dispatch, switch, self._prepare)
-        self.recipe = self._recipe(options)
+        self.poller = Poller(source, self.dispatch, switch, prepare=self._check_dead_letters)
+        self.poller.before_join = before_join
+        self.recipe = self._make_recipe(options)
         if (tracing := get_kafka_connection().tracing) is not None:
             from flowodm.consumer.handling.tracing import traced  # noqa: PLC0415 - OpenTelemetry is an extra
 
             self.recipe = traced(self.recipe, tracing, options.group, awaits=wake is not None)
 
-    def _prepare(self) -> None:
-        """What may block and has to be right before the group is joined; in the poller's thread."""
-        if self._letters is not None:
-            self._letters.check(self._source.topic)
+    def _check_dead_letters(self) -> None:
+        """Check the dead-letter topic before the group is joined; in the poller's thread."""
+        if self._dead_letters is not None:
+            self._dead_letters.check(self._source.topic)
 
-    def _recipe(self, options: Options) -> Recipe:
+    def _make_recipe(self, options: Options) -> Recipe:
         codec = codec_for(options.model)
         switch, framed = self.switch, codec.framed
 
-        def context(record: Message, run: Run) -> MessageContext:
-            return MessageContext(record, run, switch, run.attempt, framed=framed)
+        def make_context(record: Message, run: Run) -> MessageContext:
+            return MessageContext(record, run, switch, attempt=run.attempt, framed=framed)
 
-        call = caller if options.batch_size is None else batch_caller
+        make_caller = caller if options.batch_size is None else batch_caller
         tombstone, header_filter = options.tombstone_handler, options.header_filter
         return Recipe(
             decode=codec.decode,
             load_schema=codec.load_schema,
-            call=call(options.handler, context),
+            call=make_caller(options.handler, make_context),
             give_up=self.fail,
             recover=recover,
             accepts=None if header_filter is None else acceptor(header_filter),
-            tombstone=None if tombstone is None else tombstone_caller(tombstone, context),
+            tombstone=None if tombstone is None else tombstone_caller(tombstone, make_context),
             error_handler=options.error_handler,
-            dead_letter=None if self._letters is None else self._letters.send,
+            dead_letter=None if self._dead_letters is None else self._dead_letters.send,
             dead_letter_topic=options.dead_letter_topic or "",
             attempt_timeout=options.attempt_timeout,
             batches=options.batch_size is not None,
         )
 
     def fail(self, error: BaseException) -> None:
-        """Something went wrong: the loop ends, and run() raises the first such error."""
-        if len(self._errors) < MOST_ERRORS:  # what fails while it ends is told as events, too
+        """End the run because of an error; run() raises the first one."""
+        if len(self._errors) < MOST_ERRORS:
             self._errors.append(error)
         self.switch.press(reason=EndReason.ERROR)
         if self._started:
             with self.dispatch as engine:
-                engine.stop()  # at once: the poller sees the switch up to 0.1 s later
+                engine.stop()  # at once: the poller looks at the switch every 0.1 s only
         else:
             self.dispatch.close()
 
+    def stop(self, *, now: bool = False) -> None:
+        """Ask this run to stop; from any thread.
+
+        Args:
+            now: Do not wait for handlers any longer.
+        """
+        self.switch.press(now=now)
+
+    def ask_group(self) -> None:
+        """Ask the group at once for its changes; from any thread."""
+        self.poller.ask_group()
+
     def start(self) -> None:
-        """Join the group, unless the loop was asked to stop while it started."""
+        """Join the group, unless the run was asked to stop while it started."""
         if not self.switch.pressed:
             self.dispatch.enter_state(LoopState.RUNNING)
             self.poller.start()
@@ -120,21 +145,21 @@ class Session:
             self.dispatch.close()
 
     def cancel(self, error: BaseException) -> None:
-        """The task that runs the loop was cancelled: stop, or the second time stop now."""
+        """Stop because the task of run() was cancelled; the second time stop now."""
         self.switch.press(now=self._cancelled, reason=EndReason.CANCELLED)
         if not self._cancelled:
             self._cancelled = True
             self._errors.append(error)
         if not self._started:
-            self.dispatch.close()  # there is no poller that would
+            self.dispatch.close()  # no poller runs that would
 
     def wait_until_drained(self) -> None:
-        """Until the poller has seen the stop and the handlers are done; bounded by the switch."""
+        """Wait until the handlers have finished, at most until the drain deadline."""
         while self._started and not self.poller.drained.wait(1.0):
             pass
 
     def close(self) -> None:
-        """The hooks have run: let the consumer leave, and wait for that, bounded."""
+        """Let the consumer leave its group and close, and wait for it with a time-out."""
         self.poller.release()
         if not self.poller.join():
             self._errors.append(ConsumerError("the consumer did not close in time"))
@@ -144,7 +169,7 @@ class Session:
         self.dispatch.tell(self.dispatch.status())
 
     def raise_first_error(self) -> None:
-        """Say how the run ended, and raise what ended it, if something did."""
+        """Tell the observers how the run ended, and raise the error that ended it."""
         for later in self._errors[1:]:
             _log.error("after the first error: %s", summary(later), exc_info=later)
         error = self._errors[0] if self._errors else None

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
     from flowodm.model import FlowBaseModel
     from flowodm.settings import BaseSettings
 
-#: Seconds that handler threads get to end after the drain; those that do not are daemons.
 THREAD_END = 1.0
+"""Seconds that handler threads get to end after the drain; they are daemons, if they do not."""
 
 
 @lists_options()
@@ -77,15 +77,15 @@ class ConsumerLoop(Loop):
                 poll_timeout=poll_timeout,
             )
         )
-        self._hand: HandlerThread | None = None
+        self._handler_thread: HandlerThread | None = None
         self._in_hook = False
 
     def __call__(self) -> None:
-        """The same as :meth:`run`: a decorated handler starts its loop when it is called."""
+        """Do the same as :meth:`run`: a decorated handler starts its loop when it is called."""
         self.run()
 
     def run(self) -> None:
-        """Consume until stop(), SIGTERM or SIGINT, or until something cannot be mended.
+        """Consume until stop(), SIGTERM, SIGINT or an error that ends the loop.
 
         Raises:
             RecordError: A message failed for good and ``on_failure`` is "stop", or the error
@@ -95,7 +95,7 @@ class ConsumerLoop(Loop):
             ConfigurationError: Topic, group or connection are not configured.
             Exception: What a hook raised. Everything else is still done first.
         """
-        with self._session_of_a_run() as session:
+        with self._new_session() as session:
             with stop_on_signals(
                 self._on_signal, self._switch, enabled=self.options.handle_signals
             ):
@@ -103,7 +103,7 @@ class ConsumerLoop(Loop):
                     session.dispatch.enter_state(LoopState.STARTING)
                     self._call_hook(self.options.on_startup)
                     session.start()
-                    self._work(session)
+                    self._handle(session)
                 except BaseException as error:  # noqa: BLE001 - raised again at the end
                     session.fail(error)
                 session.wait_until_drained()
@@ -115,21 +115,19 @@ class ConsumerLoop(Loop):
                 session.close()
             session.raise_first_error()
 
-    def _work(self, session: Session) -> None:
-        hands = [HandlerThread(session) for _ in range(self.options.max_concurrent)]
-        if len(hands) == 1:
-            self._hand = hands[0]
-            hands[0].work()
+    def _handle(self, session: Session) -> None:
+        """Handle records until the run is over, in this thread or in ``max_concurrent`` others."""
+        if self.options.max_concurrent == 1:
+            self._handler_thread = HandlerThread(session)
+            self._handler_thread.work()
             return
         threads = []
-        for number, hand in enumerate(hands):
-            context = contextvars.copy_context()
-            target = context.run
+        for number in range(self.options.max_concurrent):
+            context, work = contextvars.copy_context(), HandlerThread(session).work
             name = f"flowodm-handler-{number}"
-            threads.append(
-                threading.Thread(target=target, args=(hand.work,), name=name, daemon=True)
-            )
-            threads[-1].start()
+            thread = threading.Thread(target=context.run, args=(work,), name=name, daemon=True)
+            thread.start()
+            threads.append(thread)
         session.wait_until_drained()
         deadline = time.monotonic() + THREAD_END
         for thread in threads:
@@ -145,8 +143,11 @@ class ConsumerLoop(Loop):
 
     def _on_signal(self, signum: int) -> None:
         super()._on_signal(signum)
-        busy = self._in_hook or (self._hand is not None and self._hand.busy)
-        if self._signals > 1 and busy:
-            # The user's code runs in this thread: only an exception gets it out of there. Where it
-            # has just begun a blocking call, CPython runs this after that, or at the next signal.
+        if self._signals > 1 and self._in_user_code():
+            # The user's code runs in this thread: only an exception interrupts it. If it has just
+            # begun a blocking call, CPython calls this after that call, or at the next signal.
             raise KeyboardInterrupt if signum == signal.SIGINT else SystemExit(128 + signum)
+
+    def _in_user_code(self) -> bool:
+        thread = self._handler_thread
+        return self._in_hook or (thread is not None and thread.busy)

@@ -6,16 +6,24 @@ import pytest
 import shop
 
 from flowodm import ConsumerLoop, LongRunningSettings, connect
-from supervisor.worker.group_member import DYNAMIC_MS, HEARTBEAT, STATIC_MS, GroupMember, brisk
+from supervisor.worker.group_member import (
+    DYNAMIC_MS,
+    HEARTBEAT,
+    STATIC_MS,
+    GroupMember,
+    speed_up_heartbeats,
+)
 
 
-def options(**more):
+def loop(**more):
     connect(bootstrap_servers="nowhere:9092")
-    return ConsumerLoop(shop.Order, shop.handle, **more).options
+    return ConsumerLoop(shop.Order, shop.handle, **more)
 
 
 def interval(**more):
-    return brisk(options(**more)).source().config.get(HEARTBEAT)
+    supervised = loop(**more)
+    speed_up_heartbeats(supervised)
+    return supervised.consumer_source().config.get(HEARTBEAT)
 
 
 def test_dynamic_members_of_a_classic_group_beat_fastest():
@@ -38,9 +46,12 @@ def test_under_kip_848_the_interval_is_the_brokers():
 
 
 def test_pinned_partitions_have_no_heartbeats_to_speed_up():
-    pinned = options(partitions=[0])
+    pinned = loop(partitions=[0])
+    options = pinned.options
 
-    assert brisk(pinned) is pinned
+    speed_up_heartbeats(pinned)
+
+    assert pinned.options is options
 
 
 @pytest.mark.parametrize(
