@@ -1,1 +1,1 @@
-"""From a record to its settled outcome: decode, call the handler, judge a failure."""
+"""What is done with a record: decode it, call its handler, recover from its failure."""

@@ -1,4 +1,4 @@
-"""What one attempt is at, and how it failed."""
+"""One attempt: the records of a batch, and a failure."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class Batch:
     """Consecutive records of one run.
 
     Attributes:
-        end: The index behind its last one.
-        messages: Those that the handler gets.
-        places: The index of each message's record in the run.
-        left_out: The outcome of those that it does not get: tombstones, filtered records.
+        end: The index in the run behind the last record.
+        messages: The handler's argument.
+        places: The index in the run of each message's record.
+        left_out: The outcomes, by index, of records without a message: tombstones, filtered ones.
     """
 
     end: int
@@ -26,19 +26,19 @@ class Batch:
     left_out: dict[int, Outcome] = field(default_factory=dict)
 
     def message(self, place: int) -> Any:
-        """The message of the record at this index of the run."""
+        """Return the message of the record at this index of the run."""
         return self.messages[self.places.index(place)]
 
 
 @dataclass(frozen=True, slots=True)
-class Failure:
-    """A failed attempt, the argument of `recovery.recover`.
+class FailedAttempt:
+    """How an attempt at a record or a batch has failed.
 
     Attributes:
-        stage: What failed.
-        error: What it failed with.
-        message: What decoding gave; None if it did not come to that.
-        batch: The batch that failed as a whole, if it is not the failure of one record.
+        stage: The stage that failed.
+        error: The exception.
+        message: The decoded message; None if decoding has failed, or comes later.
+        batch: The batch, if it has failed as a whole; None: one record has failed.
     """
 
     stage: Stage

@@ -1,10 +1,10 @@
-"""Batches: what a handler gets at once, cut so that every record keeps its own fate."""
+"""Cuts a run into batches, so that every record keeps an outcome of its own."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from flowodm.consumer.handling.attempt import Batch, Failure
+from flowodm.consumer.handling.attempt import Batch, FailedAttempt
 from flowodm.consumer.handling.calls import failure_of
 from flowodm.events import Outcome, Stage
 from flowodm.exceptions import BatchError
@@ -14,11 +14,11 @@ if TYPE_CHECKING:
     from flowodm.consumer.handling.recipe import Recipe
 
 
-def gather(recipe: Recipe, run: Run) -> tuple[Batch, Failure | None]:
-    """The next batch of a run, up to the first record that is not for the batch handler.
+def gather(recipe: Recipe, run: Run) -> tuple[Batch, FailedAttempt | None]:
+    """Decode the next batch of a run, up to a record that is not for the batch handler.
 
-    That is one that cannot be read, or a tombstone if there is a handler for those. When such a
-    record comes first, it is treated by itself.
+    Such a record cannot be decoded, or is a tombstone that has a handler of its own. If it comes
+    first, it is handled by itself.
 
     Returns:
         The batch, and the failure of its first record if that cannot be decoded or filtered.
@@ -38,7 +38,7 @@ def gather(recipe: Recipe, run: Run) -> tuple[Batch, Failure | None]:
                 break
         except MemoryError:
             raise
-        except Exception as error:  # noqa: BLE001 - judged by the engine, when its turn comes
+        except Exception as error:  # noqa: BLE001 - the record's failure, judged in its turn
             if index == run.done:
                 return batch, failure_of(error, None, record)
             break
@@ -47,34 +47,38 @@ def gather(recipe: Recipe, run: Run) -> tuple[Batch, Failure | None]:
 
 
 def settle_batch(run: Run, batch: Batch, end: int, now: float) -> None:
-    """The batch's records before ``end`` are settled; they share the time evenly."""
+    """Settle the batch's records before an index of the run; they share the time evenly."""
     count = end - run.done
     if count <= 0:
         return
-    run.outcomes.update({at: what for at, what in batch.left_out.items() if at < end})
+    for index, outcome in batch.left_out.items():
+        if index < end:
+            run.outcomes[index] = outcome
     started = run.last_activity
-    each = (now - started) / count
-    run.ticks.extend(started + each * number for number in range(1, count))
+    seconds = (now - started) / count
+    run.ticks.extend(started + seconds * number for number in range(1, count))
     run.ticks.append(now)
     run.done = end
 
 
-def batch_failure(run: Run, batch: Batch, error: Exception, now: float) -> Failure:
-    """Whose failure it is: the one's that BatchError names, or all of them.
+def batch_failure(run: Run, batch: Batch, error: Exception, now: float) -> FailedAttempt:
+    """Attribute a batch handler's error to the record that BatchError names, or to all records.
 
-    What comes before it in the batch is settled.
+    The records before the failed one are settled.
     """
-    place = _place(batch, error)
-    if place is None:
-        settle_batch(run, batch, batch.places[0], now)
-        return Failure(Stage.HANDLER, error, batch.messages[0], batch)
-    settle_batch(run, batch, place, now)
+    index = _failed_index(batch, error)
+    if index is None:
+        settle_batch(run, batch, end=batch.places[0], now=now)
+        return FailedAttempt(Stage.HANDLER, error, batch.messages[0], batch=batch)
+    settle_batch(run, batch, end=index, now=now)
     cause = error.__cause__
-    failure = cause if isinstance(cause, Exception) else error
-    return Failure(Stage.HANDLER, failure, batch.message(place))
+    if isinstance(cause, Exception):
+        error = cause
+    return FailedAttempt(Stage.HANDLER, error, batch.message(index))
 
 
-def _place(batch: Batch, error: Exception) -> int | None:
+def _failed_index(batch: Batch, error: Exception) -> int | None:
+    """Return the index in the run of the record that a BatchError names."""
     if not isinstance(error, BatchError):
         return None
     if 0 <= error.index < len(batch.places):

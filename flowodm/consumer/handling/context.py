@@ -1,4 +1,4 @@
-"""What a handler may know of a record besides its message."""
+"""MessageContext: what a handler can learn about a record besides its message."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 Headers = tuple[tuple[str, bytes | None], ...]
 
-#: What a loop calls: ``def handle(order)`` or ``def handle(order, context)``; with ``batch_size``
-#: lists of both.
 Handler: TypeAlias = "Callable[[Any], Any] | Callable[[Any, Any], Any]"
+"""A loop's handler: ``def handle(order)`` or ``def handle(order, context)``; with ``batch_size`` it
+takes lists of them."""
 
 
 class MessageContext:
@@ -46,7 +46,7 @@ class MessageContext:
         self._framed = framed
 
     def __repr__(self) -> str:
-        """Where the record is; nothing of what is in it."""
+        """Show where the record is, and nothing of its content."""
         place = f"topic={self.topic!r}, partition={self.partition}, offset={self.offset}"
         return f"MessageContext({place}, attempt={self.attempt})"
 
@@ -77,8 +77,11 @@ class MessageContext:
         return headers_of(self.raw)
 
     def header(self, name: str) -> bytes | None:
-        """The last header of this name; None if there is none."""
-        return next((value for known, value in reversed(self.headers) if known == name), None)
+        """Return the value of the last header with this name; None if there is none."""
+        for header, value in reversed(self.headers):
+            if header == name:
+                return value
+        return None
 
     @property
     def timestamp(self) -> datetime | None:
@@ -94,21 +97,21 @@ class MessageContext:
 
     @property
     def schema_id(self) -> int | None:
-        """The id of the schema that the value was written with; None for bare Avro."""
+        """The id of the writer's schema; None for bare Avro."""
         value = self.raw.value()
         return wire.schema_id_of(value) if self._framed and isinstance(value, bytes) else None
 
     @property
     def stopping(self) -> bool:
-        """Whether the loop was asked to stop or the partition is being given up.
+        """Whether the loop was asked to stop, or the partition is being revoked.
 
-        A long handler that looks at it can end early, by raising: its record is then not
-        settled by success.
+        A long handler that looks at it can end early by raising an exception, so that its record
+        does not count as processed.
         """
         return self._run.halted or self._run.partition.leaving or self._switch.pressed
 
 
 def headers_of(record: Message) -> Headers:
-    """A record's headers; none is an empty tuple."""
+    """Return a record's headers; an empty tuple if it has none."""
     headers: Any = record.headers()  # librdkafka gives bytes, whatever the stub allows
     return tuple(headers or ())

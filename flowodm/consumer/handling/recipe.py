@@ -1,4 +1,4 @@
-"""What a loop does with a record, as calls that either loop can make."""
+"""The recipe: the functions that a loop calls for a record, the same for both loops."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from flowodm.consumer.engine.run import Run
 
 if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
-    from flowodm.consumer.handling.attempt import Failure
+    from flowodm.consumer.handling.attempt import FailedAttempt
 
 
 Call = Callable[[Context, Any, Any, Run], Any]
-"""Calls the handler inside a contextvars.Context with a message and its record in a run, or with a
+"""Calls the handler in a contextvars.Context: with a message and its record of a run, or with a
 batch's messages and the batch."""
 
 
@@ -30,7 +30,7 @@ class RecoveryCalls(Protocol):
 
 
 class Recover(Protocol):
-    """Does what follows a failed record: `recovery.recover`, or the same inside a span."""
+    """Recovers from a failure: `recovery.recover`, or the same inside a span."""
 
     async def __call__(
         self,
@@ -39,28 +39,28 @@ class Recover(Protocol):
         calls: RecoveryCalls,
         *,
         run: Run,
-        failure: Failure,
+        failure: FailedAttempt,
     ) -> bool:
         """Return whether the run goes on."""
 
 
 @dataclass(frozen=True, slots=True)
 class Recipe:
-    """What to do with a record.
+    """The functions that a loop calls for a record, and their options.
 
     Attributes:
-        decode: Bytes to message, without I/O.
-        load_schema: Fetches the writer's schema of an id; blocks.
-        call: Calls the handler, in the contextvars.Context given to it.
-        give_up: Told the error that ends the loop.
-        recover: What follows a failed record: `recovery.recover`, or that with a span around it.
-        accepts: Whether the record's headers let it through; None: every record's do.
-        tombstone: Calls the tombstone handler; None: tombstones are counted and that is all.
-        error_handler: The user's error handler, if there is one.
+        decode: Decodes a value, without I/O.
+        load_schema: Fetches the writer's schema with an id from the registry; blocks.
+        call: Calls the handler in a contextvars.Context.
+        give_up: Ends the loop because of an error.
+        recover: Recovers from a failure: `recovery.recover`, or the same inside a span.
+        accepts: Returns whether a record is handled, by its headers; None: every record is.
+        tombstone: Calls the tombstone handler; None: tombstones are only counted.
+        error_handler: The user's error handler; None: there is none.
         dead_letter: Copies a record to the dead-letter topic and waits for the broker's
             acknowledgement; blocks. None: there is no such topic.
-        dead_letter_topic: Its name.
-        attempt_timeout: Seconds that one attempt of an async handler may take.
+        dead_letter_topic: The topic's name.
+        attempt_timeout: Seconds that one attempt of an async handler may take; None: no limit.
         batches: Whether the handler takes lists of messages.
     """
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.engine.retry import Verdict
     from flowodm.consumer.engine.run import Run
-    from flowodm.consumer.handling.attempt import Failure
+    from flowodm.consumer.handling.attempt import FailedAttempt
     from flowodm.consumer.handling.recipe import Recipe, RecoveryCalls
 
 
@@ -30,7 +30,7 @@ class _LoopFailedError(Exception):
 
 
 async def recover(
-    recipe: Recipe, dispatch: Dispatch, calls: RecoveryCalls, *, run: Run, failure: Failure
+    recipe: Recipe, dispatch: Dispatch, calls: RecoveryCalls, *, run: Run, failure: FailedAttempt
 ) -> bool:
     """Recover from a failure of the record at ``run.done``.
 
@@ -79,7 +79,7 @@ class _Recovery:
     calls: RecoveryCalls
     run: Run
 
-    async def settle(self, failure: Failure) -> bool:
+    async def settle(self, failure: FailedAttempt) -> bool:
         """Do what is decided; for a batch that failed as a whole, record by record."""
         run, batch = self.run, failure.batch
         verdict = self.dispatch.failed(run, failure.stage, failure.error)
@@ -95,7 +95,7 @@ class _Recovery:
             goes_on = await self._follow(verdict, one)
         return goes_on
 
-    async def _follow(self, verdict: Verdict, failure: Failure) -> bool:
+    async def _follow(self, verdict: Verdict, failure: FailedAttempt) -> bool:
         """Do with the record at ``run.done`` what was decided."""
         match verdict:
             case Retry():
@@ -117,7 +117,7 @@ class _Recovery:
             case _:
                 assert_never(verdict)
 
-    async def _send_to_dead_letters(self, failure: Failure) -> bool:
+    async def _send_to_dead_letters(self, failure: FailedAttempt) -> bool:
         """Copy the record to the dead-letter topic; only then hand it over or settle it.
 
         If the broker does not acknowledge the copy, nobody has taken the record: the loop ends.
@@ -141,7 +141,7 @@ class _Recovery:
         settle(run, Outcome.DEAD_LETTERED)
         return True
 
-    async def _call_error_handler(self, failure: Failure) -> None:
+    async def _call_error_handler(self, failure: FailedAttempt) -> None:
         """Hand the record over; if the error handler raises, nobody has taken the record."""
         raw, error_handler = self.run.records[self.run.done], self.recipe.error_handler
         assert error_handler is not None, "judged by the same recipe"  # noqa: S101 - for the type
@@ -152,7 +152,9 @@ class _Recovery:
         except Exception as error:
             raise self._give_up_after(error, Stage.ERROR_HANDLER, failure) from error
 
-    def _give_up_after(self, error: Exception, stage: Stage, failure: Failure) -> _LoopFailedError:
+    def _give_up_after(
+        self, error: Exception, stage: Stage, failure: FailedAttempt
+    ) -> _LoopFailedError:
         """End the loop because what follows a failure has failed too."""
         self.dispatch.failed(self.run, stage, error)
         error.add_note(f"while handling: {summary(failure.error)}")

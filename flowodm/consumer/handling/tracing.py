@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.engine.retry import Verdict
     from flowodm.consumer.engine.run import Run
-    from flowodm.consumer.handling.attempt import Batch, Failure
+    from flowodm.consumer.handling.attempt import Batch, FailedAttempt
     from flowodm.consumer.handling.recipe import Call, Recipe, RecoveryCalls
     from flowodm.events import Stage
     from flowodm.tracing import Tracing
@@ -200,7 +200,7 @@ class _Spans:
         calls: RecoveryCalls,
         *,
         run: Run,
-        failure: Failure,
+        failure: FailedAttempt,
     ) -> bool:
         """Do what `recovery.recover` does, inside the span of the attempt."""
         at = run.done

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowodm.consumer.engine.run import Run
-    from flowodm.consumer.handling.attempt import Batch, Failure
+    from flowodm.consumer.handling.attempt import Batch, FailedAttempt
     from flowodm.consumer.loop.session import Session
 
 CANCEL_GRACE = 5.0
@@ -162,7 +162,7 @@ class HandlerTasks:
         self._turn_is_over = False
         self._turn_ends = time.monotonic() + TURN
 
-    async def _handle_records(self, run: Run, end: int | None = None) -> Failure | None:
+    async def _handle_records(self, run: Run, end: int | None = None) -> FailedAttempt | None:
         """Handle the records of a run up to an index, or to the turn's end; return a failure.
 
         The hot path: what every record costs stands in this loop.
@@ -206,7 +206,7 @@ class HandlerTasks:
         if result is not None:
             await completed(result, context, recipe.attempt_timeout)
 
-    async def _handle_batches(self, run: Run) -> Failure | None:
+    async def _handle_batches(self, run: Run) -> FailedAttempt | None:
         """Do the same as `_handle_records` for a handler of batches."""
         while run.done < len(run.records) and not run.halted:
             batch, failure = gather(self.session.recipe, run)
@@ -218,18 +218,18 @@ class HandlerTasks:
                 failure = await self._handle_batch(run, batch)
             if failure is not None:
                 return failure
-            settle_batch(run, batch, batch.end, time.monotonic())
+            settle_batch(run, batch, end=batch.end, now=time.monotonic())
             await asyncio.sleep(0)
         return None
 
-    async def _handle_batch(self, run: Run, batch: Batch) -> Failure | None:
+    async def _handle_batch(self, run: Run, batch: Batch) -> FailedAttempt | None:
         recipe, context = self.session.recipe, self._context.copy()
         try:
             result = recipe.call(context, batch.messages, batch, run)
             if result is not None:
                 await completed(result, context, recipe.attempt_timeout)
         except BaseException as error:  # noqa: BLE001 - _failure raises what is none
-            return batch_failure(run, batch, _failure(error), time.monotonic())
+            return batch_failure(run, batch, _failure(error), now=time.monotonic())
         return None
 
     async def run_blocking(self, function: Callable[..., object], *args: Any) -> None:

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from flowodm.consumer.engine.run import Run
-    from flowodm.consumer.handling.attempt import Batch, Failure
+    from flowodm.consumer.handling.attempt import Batch, FailedAttempt
     from flowodm.consumer.loop.session import Session
 
 
@@ -72,7 +72,7 @@ class HandlerThread:
             self.busy = False
         refuse_unfinished(result)
 
-    def _handle_records(self, run: Run, end: int | None = None) -> Failure | None:
+    def _handle_records(self, run: Run, end: int | None = None) -> FailedAttempt | None:
         """Handle the records of a run up to an index; return the first failure.
 
         The hot path: what every record costs stands in this loop.
@@ -115,7 +115,7 @@ class HandlerThread:
             self.busy = False
         return None
 
-    def _handle_batches(self, run: Run) -> Failure | None:
+    def _handle_batches(self, run: Run) -> FailedAttempt | None:
         """Do the same as `_handle_records` for a handler of batches."""
         while run.done < len(run.records) and not run.halted:
             batch, failure = gather(self._recipe, run)
@@ -127,10 +127,10 @@ class HandlerThread:
                 failure = self._handle_batch(run, batch)
             if failure is not None:
                 return failure
-            settle_batch(run, batch, batch.end, time.monotonic())
+            settle_batch(run, batch, end=batch.end, now=time.monotonic())
         return None
 
-    def _handle_batch(self, run: Run, batch: Batch) -> Failure | None:
+    def _handle_batch(self, run: Run, batch: Batch) -> FailedAttempt | None:
         self.busy = True
         try:
             context = contextvars.copy_context()
@@ -138,7 +138,7 @@ class HandlerThread:
         except MemoryError:
             raise  # as in _handle_records
         except Exception as error:  # noqa: BLE001 - judged by the engine
-            return batch_failure(run, batch, error, time.monotonic())
+            return batch_failure(run, batch, error, now=time.monotonic())
         finally:
             self.busy = False
         return None
