@@ -3,7 +3,7 @@
 An observer is a callable that takes one event. The loop calls it from its threads, once a batch
 for what happens to each record. It must not block or raise; if it raises, the loop logs that and
 goes on. :class:`flowodm.metrics.PrometheusObserver` is one
-observer, :class:`flowodm.consumer.loop.log.Journal`, which writes the log, is another.
+observer, :class:`flowodm.consumer.loop.log.LogObserver`, which writes the log, is another.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The two loops, sync and async, and what their runs share."""
+"""The two loops, sync and async: their threads and tasks, their end, their log."""

@@ -1,4 +1,4 @@
-"""Awaiting the user's code: in a context of its own, within its time limit."""
+"""Awaits the user's code, in a context of its own and within its time limit."""
 
 from __future__ import annotations
 
@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 
 async def in_thread(call: Callable[[], Any]) -> Any:
-    """Run a blocking call of ours beside the event loop.
+    """Make a blocking call of ours in a new thread, and await it.
 
-    Not in its default executor, whose threads may all be taken by handlers that hang.
+    The threads of the default executor may all be in use by handlers that hang.
     """
     with _own_thread() as executor:
         return await asyncio.get_running_loop().run_in_executor(executor, call)
@@ -35,19 +35,19 @@ def _own_thread() -> Iterator[ThreadPoolExecutor]:
 def completed(
     result: Any, context: contextvars.Context, limit: float | None = None
 ) -> Awaitable[Any]:
-    """Await it to do the work that a call of the user's code has returned, if it did.
+    """Return an awaitable that finishes what a call of the user's code has begun.
 
     Args:
-        result: What it returned.
-        context: Where it was called; a coroutine goes on there.
-        limit: Seconds for it.
+        result: The call's result: a coroutine, another awaitable, or a value, which is ignored.
+        context: The context of the call; a coroutine goes on in it.
+        limit: Seconds for it; None: no limit.
 
-    Raises:
-        TimeoutError: The limit is over; the work was cancelled. (When it is awaited.)
-        TypeError: It is work that nobody would do: a generator. (As above.)
+    Awaiting it raises:
+        TimeoutError: The time is over, and the coroutine was cancelled.
+        TypeError: The result is a generator, which nobody would run.
     """
     if limit is None and isinstance(result, CoroutineType):
-        return _within(context, result)  # as a rule, and a record's hot path: no layer between
+        return _within(context, result)  # the hot path of a record: no layer in between
     return _completed(result, context, limit)
 
 
@@ -68,7 +68,7 @@ async def _completed(result: Any, context: contextvars.Context, limit: float | N
             await work
     except TimeoutError as error:
         if not scope.expired():
-            raise  # the handler's own
+            raise  # the handler has raised it
         raise TimeoutError(f"no end within attempt_timeout, {limit:g} s") from error
 
 
@@ -78,7 +78,7 @@ def _within(
 ) -> Generator[Any, Any, Any]:
     """Await a coroutine in a contextvars.Context of its own, without a task of its own.
 
-    Each of its steps runs in the context; what it waits for is passed on to the task.
+    Each of its steps runs in the context. The task waits for whatever the coroutine waits for.
     """
     try:
         waits_for = context.run(work.send, None)
@@ -86,7 +86,7 @@ def _within(
             try:
                 answer = yield waits_for
             except GeneratorExit:
-                context.run(work.close)  # which may be closed already, where both are collected
+                context.run(work.close)  # closed already, if both were garbage-collected
                 raise
             except BaseException as error:  # noqa: BLE001 - a cancellation, for example
                 waits_for = context.run(work.throw, error)
@@ -96,15 +96,19 @@ def _within(
         return end.value
 
 
-def cancelled_from_within(what: str, error: asyncio.CancelledError) -> RuntimeError:
-    """A CancelledError that nobody asked for, say of a task the handler awaits, is a failure.
+def cancelled_from_within(function: str, error: asyncio.CancelledError) -> RuntimeError:
+    """Turn a CancelledError of the user's code, say of a task that it awaits, into a failure.
+
+    Args:
+        function: The name of the function that has raised it: "handler", for example.
+        error: The error.
 
     Raises:
-        asyncio.CancelledError: Somebody did ask for it: the current task is being cancelled.
+        asyncio.CancelledError: The current task is being cancelled: it is not a failure.
     """
     task = asyncio.current_task()
     if task is not None and task.cancelling():
         raise error
-    failure = RuntimeError(f"the {what} was cancelled from within")
+    failure = RuntimeError(f"the {function} was cancelled from within")
     failure.__cause__ = error
     return failure

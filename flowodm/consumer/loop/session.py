@@ -14,7 +14,7 @@ from flowodm.consumer.handling.context import MessageContext
 from flowodm.consumer.handling.recipe import Recipe
 from flowodm.consumer.handling.recovery import recover
 from flowodm.consumer.kafka.poller import Poller
-from flowodm.consumer.loop.log import Journal
+from flowodm.consumer.loop.log import LogObserver
 from flowodm.events import Ended, EndReason, LoopState
 from flowodm.exceptions import ConsumerError, summary
 from flowodm.serialization.codecs import codec_for
@@ -66,10 +66,9 @@ class Session:
         self._errors: list[BaseException] = []
         self._started = False
         self._cancelled = False
-        journal = Journal(options.group)
         self._source = source = options.source()
         engine = Engine(options.rules(source), source.poll_timeout)
-        self.dispatch = Dispatch(engine, [journal, *options.observers], wake)
+        self.dispatch = Dispatch(engine, [LogObserver(options.group), *options.observers], wake)
         self._dead_letters: DeadLetterTopic | None = None
         if options.dead_letter_topic is not None:
             self._dead_letters = DeadLetterTopic(

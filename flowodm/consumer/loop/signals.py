@@ -1,4 +1,4 @@
-"""SIGTERM and SIGINT while a loop runs: the first asks it to stop, the second means now."""
+"""Stops a loop on SIGTERM and SIGINT."""
 
 from __future__ import annotations
 
@@ -16,20 +16,21 @@ if TYPE_CHECKING:
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _NO_DESCRIPTOR = -1
+"""What ``signal.set_wakeup_fd`` takes and returns for no descriptor."""
 
 
 @contextmanager
 def stop_on_signals(
     stop: Callable[[int], None], switch: StopSwitch, *, enabled: bool
 ) -> Iterator[None]:
-    """Call ``stop(signum)`` on each of the two signals; put the old handlers back at the end.
+    """Call ``stop(signum)`` on each SIGTERM and SIGINT; put the old handlers back at the end.
 
-    Outside the main thread, where Python allows no signal handlers, it does nothing: the loop
-    is then stopped by its ``stop()``.
+    Outside the main thread, where Python allows no signal handlers, it does nothing; the program
+    stops the loop by its ``stop()``.
 
     Args:
-        stop: Called in the main thread.
-        switch: Learns of each signal, also of one that another thread receives.
+        stop: Called in the main thread, between two instructions of whatever runs there.
+        switch: Notices each signal, also one that another thread receives.
         enabled: Whether to do anything.
     """
     if not enabled or threading.current_thread() is not threading.main_thread():
@@ -45,7 +46,7 @@ def stop_on_signals(
             yield
         finally:
             for signum, old in previous.items():
-                # None: the handler was installed by C code, which Python cannot put back.
+                # None: C code has installed the handler, which Python cannot put back.
                 signal.signal(signum, signal.SIG_DFL if old is None else old)
 
 
@@ -54,7 +55,7 @@ def _noticed_by(switch: StopSwitch) -> Iterator[None]:
     """Let the switch notice signals that interrupt no call of the main thread.
 
     The kernel gives a signal to any thread. CPython runs its handler in the main thread, but does
-    not wake that thread where it waits for a lock or for its event loop. It writes the signal's
+    not wake that thread while it waits for a lock or for its event loop. It writes the signal's
     number to a descriptor, though (``signal.set_wakeup_fd``), which the poller looks at. If the
     program has set one of its own, as ``loop.add_signal_handler`` does, that one stays.
     """

@@ -1,7 +1,7 @@
-"""Notices from outside that an event loop does not run, and names the code that holds it up.
+"""Notices from a thread that an event loop is blocked, and names the code that blocks it.
 
 A handler of an AsyncConsumerLoop that calls time.sleep(), a synchronous database driver or a long
-computation stops every other handler too, and nothing but this thread could say so meanwhile.
+computation stops every other handler too, and meanwhile no other thread could report it.
 """
 
 from __future__ import annotations
@@ -24,24 +24,25 @@ if TYPE_CHECKING:
 
     from flowodm.events import Event
 
-#: Seconds for which an event loop may be held up.
 BOUND = 1.0
-#: Seconds after which a blockage that goes on is told again.
+"""Seconds for which an event loop may be blocked."""
 AGAIN_AFTER = 30.0
-#: Seconds between two looks.
+"""Seconds after which a blockage that goes on is reported again."""
 INTERVAL = 0.25
-#: A look that comes so many seconds late says that this thread was held up itself.
+"""Seconds between two checks."""
 LATE = 0.5
+"""Seconds by which a check is late if this thread was held up itself."""
 
 _DEBUGGERS = {"bdb", "pdb", "debugpy", "pydevd", "_pydevd_bundle"}
 _INSTALLED = {"site-packages", "dist-packages"}
 
 
 class _Rest(Enum):
-    """How the wait for the next look went.
+    """How the pause before a check has gone.
 
-    LATE: the process was at work but did not let this thread run, as code does that keeps the
-    interpreter's lock. STOOD_STILL: it did not work either; it was stopped, suspended or starved.
+    ENDED: the watchdog was stopped. LATE: the process ran, but this thread did not, because some
+    code kept the interpreter's lock. STOOD_STILL: the process did not run either; it was stopped,
+    suspended or starved of processor time.
     """
 
     ENDED = auto()
@@ -53,20 +54,20 @@ class _Rest(Enum):
 class Watchdog:
     """Watches one event loop from a thread of its own, from :meth:`start` until :meth:`stop`.
 
-    Four times a second it asks the event loop for a sign of life, unless it sees it wait for
-    something to do; that costs the loop nothing a record, and nothing while it is idle.
+    Four times a second it schedules a callback on the event loop, unless the loop is waiting for
+    something to do; that costs nothing for each record, and nothing while the loop is idle.
 
     These are no blockages: a process that was stopped or a machine that was suspended (this
     thread stood still too, and no processor time was spent), a debugger's prompt, an event loop
     that has ended. A call that keeps the interpreter's lock, such as an endless regular
-    expression, is one: it is told when the call returns.
+    expression, is one: it is reported when the call returns.
 
     Args:
         loop: The event loop.
-        tell: Gets a :class:`flowodm.events.Blocked`, in the watchdog's thread: once a blockage,
-            and every `AGAIN_AFTER` seconds while it lasts.
-        bound: Seconds for which the loop may be held up.
-        again_after: Seconds after which the same blockage is told again.
+        tell: Called with a :class:`flowodm.events.Blocked` in the watchdog's thread, once for each
+            blockage and every `AGAIN_AFTER` seconds while it lasts.
+        bound: Seconds for which the loop may be blocked.
+        again_after: Seconds after which the same blockage is reported again.
     """
 
     def __init__(
@@ -87,16 +88,16 @@ class Watchdog:
         self._stopped = threading.Event()
 
     def start(self) -> None:
-        """Begin; call this on the event loop to watch."""
+        """Start to watch the event loop on which this is called."""
         self._watched = threading.get_ident()
         threading.Thread(target=self._watch, name="flowodm-watchdog", daemon=True).start()
 
     def stop(self) -> None:
-        """End, without waiting for it; from any thread."""
+        """Stop, without waiting for the thread; from any thread."""
         self._stopped.set()
 
     def __enter__(self) -> Self:
-        """As :meth:`start`."""
+        """Start to watch the event loop on which this is called."""
         self.start()
         return self
 
@@ -106,71 +107,81 @@ class Watchdog:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """As :meth:`stop`."""
+        """Stop."""
         self.stop()
 
     def _watch(self) -> None:
-        silent_since, told_at = time.monotonic(), None
+        silent_since = time.monotonic()
+        reported_at: float | None = None
         while (rest := self._rest()) is not _Rest.ENDED and not self._loop.is_closed():
             now = time.monotonic()
             if rest is _Rest.STOOD_STILL:
                 silent_since = now
             elif rest is _Rest.IN_TIME and self._answered == self._asked:
-                silent_since, told_at = now, None
-                if not self._idle():
+                silent_since, reported_at = now, None
+                if not self._is_idle():
                     self._ask()
-            elif now >= (told_at + self._again_after if told_at else silent_since + self._bound):
+            elif now >= self._report_due(silent_since, reported_at):
                 where = self._culprit()
                 if where is None:
                     silent_since = now
                     continue
-                self._tell(Blocked(now - silent_since, where, again=told_at is not None))
-                told_at = now
+                self._tell(Blocked(now - silent_since, where, again=reported_at is not None))
+                reported_at = now
+
+    def _report_due(self, silent_since: float, reported_at: float | None) -> float:
+        if reported_at is None:
+            return silent_since + self._bound
+        return reported_at + self._again_after
 
     def _rest(self) -> _Rest:
-        begun, spent = time.monotonic(), time.process_time()
+        """Wait an INTERVAL; return how that has gone."""
+        started, spent_before = time.monotonic(), time.process_time()
         if self._stopped.wait(INTERVAL):
             return _Rest.ENDED
-        took = time.monotonic() - begun
-        if took < INTERVAL + LATE:
+        seconds = time.monotonic() - started
+        if seconds < INTERVAL + LATE:
             return _Rest.IN_TIME
-        # In time it could have spent an INTERVAL; and a busy machine gives it a share only.
-        at_work = time.process_time() - spent > INTERVAL + (took - INTERVAL) / 8
-        return _Rest.LATE if at_work else _Rest.STOOD_STILL
+        spent = time.process_time() - spent_before
+        # The process may have used the processor for an INTERVAL before it stood still. If it ran
+        # on, a busy machine has given it an eighth of the rest at least.
+        ran = spent > INTERVAL + (seconds - INTERVAL) / 8
+        return _Rest.LATE if ran else _Rest.STOOD_STILL
 
     def _ask(self) -> None:
-        """Ask for a sign of life."""
+        """Schedule a callback that shows that the event loop runs."""
         self._asked += 1
-        with suppress(RuntimeError):  # it has been closed just now
+        with suppress(RuntimeError):  # the event loop has just been closed
             self._loop.call_soon_threadsafe(self._answer, self._asked)
 
     def _answer(self, number: int) -> None:
         self._answered = number
 
-    def _idle(self) -> bool:
+    def _is_idle(self) -> bool:
         return not self._loop.is_running() or not any(_inside_callbacks(self._frame()))
 
     def _culprit(self) -> str | None:
-        """Where the event loop's thread is; None if nobody is to blame for it."""
-        stack = [_Place.of(frame) for frame in _inside_callbacks(self._frame())]
-        debugged = any(place.package in _DEBUGGERS for place in stack)
+        """Return the line that blocks the event loop; None if no code is to blame for it."""
+        stack = [_CodeLine.of(frame) for frame in _inside_callbacks(self._frame())]
+        debugged = any(line.package in _DEBUGGERS for line in stack)
         if not stack or debugged or not self._loop.is_running():
             return None
         return str(blame(stack))
 
     def _frame(self) -> FrameType | None:
+        """Return the innermost frame of the event loop's thread."""
         return sys._current_frames().get(self._watched)  # noqa: SLF001 - its public name
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """A line that runs.
+class _CodeLine:
+    """A line of code that is running.
 
     Attributes:
-        function: Qualified name.
-        module: Dotted name.
-        line: Number of the line.
-        file: Path of the source.
+        function: The function's qualified name.
+        module: The module's dotted name.
+        line: The line's number.
+        file: The path of the source file.
     """
 
     function: str
@@ -189,7 +200,7 @@ class _Place:
 
     @property
     def ours(self) -> bool:
-        """Whether it belongs to Python or to flowodm."""
+        """Whether it is code of Python or of flowodm."""
         return self.package == "flowodm" or self.package in sys.stdlib_module_names
 
     @property
@@ -197,27 +208,32 @@ class _Place:
         return not _INSTALLED.isdisjoint(PurePath(self.file).parts)
 
     def __str__(self) -> str:
-        main = self.module == "__main__"
-        return f"{self.function} ({PurePath(self.file).name if main else self.module}:{self.line})"
+        module = self.module
+        if module == "__main__":
+            module = PurePath(self.file).name
+        return f"{self.function} ({module}:{self.line})"
 
 
-def blame(stack: list[_Place]) -> _Place:
-    """The innermost line of the program, rather than of a library that it calls.
+def blame(stack: list[_CodeLine]) -> _CodeLine:
+    """Return the innermost line of the program, rather than of a library that it calls.
 
-    A program that is installed like its libraries is told from them by what was called first.
+    If the program is installed like its libraries, its package is the one that was called first.
 
     Args:
-        stack: The lines that run, the innermost one first; not empty.
+        stack: The running lines, the innermost one first; not empty.
     """
-    foreign = [place for place in stack if not place.ours]
-    for place in foreign:
-        if not place.installed:
-            return place
-    return next((p for p in foreign if p.package == foreign[-1].package), stack[0])
+    foreign = [line for line in stack if not line.ours]
+    for line in foreign:
+        if not line.installed:
+            return line
+    for line in foreign:
+        if line.package == foreign[-1].package:
+            return line
+    return stack[0]
 
 
 def _inside_callbacks(frame: FrameType | None) -> Iterator[FrameType]:
-    """The frames of what the event loop has called, the innermost first; none while it waits."""
+    """Yield the frames that the event loop has called, the innermost first; none while it waits."""
     frames: list[FrameType] = []
     while frame is not None and not _is_event_loop(frame):
         frames.append(frame)

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 
-from flowodm.consumer.loop.watchdog import Watchdog, _Place, blame
+from flowodm.consumer.loop.watchdog import Watchdog, _CodeLine, blame
 from flowodm.events import Blocked
 from support.waiting import wait_until, wait_until_async
 
@@ -227,11 +227,11 @@ def test_a_stopped_process_is_no_blockage():
 # ---- who is to blame ------------------------------------------------------------------------
 
 
-def place(module: str, file: str | None = None, function: str = "f") -> _Place:
-    return _Place(function, module, 1, file or f"/app/{module.replace('.', '/')}.py")
+def place(module: str, file: str | None = None, function: str = "f") -> _CodeLine:
+    return _CodeLine(function, module, 1, file or f"/app/{module.replace('.', '/')}.py")
 
 
-def installed(module: str) -> _Place:
+def installed(module: str) -> _CodeLine:
     return place(module, f"/venv/lib/python3.12/site-packages/{module.replace('.', '/')}.py")
 
 
@@ -267,4 +267,4 @@ def test_a_script_is_named_by_its_file_without_the_folder():
 
 
 def test_the_place_has_no_path_in_it(told):
-    assert str(Path(__file__).parent) not in str(_Place.of(inspect.currentframe()))
+    assert str(Path(__file__).parent) not in str(_CodeLine.of(inspect.currentframe()))
