@@ -129,8 +129,8 @@ class _Drive:
         self,
         loop: Loop,
         kafka: InMemoryKafka | None,
-        *,
         partitions: int,
+        *,
         real_delays: bool,
         timeout: float,
     ) -> None:
