@@ -63,7 +63,7 @@ def translated_errors(place: str) -> Iterator[None]:
         yield
     except (ConfigurationError, SchemaRegistryError, SchemaCompatibilityError, MemoryError):
         raise
-    except Exception as error:  # noqa: BLE001 - any exception here is the registry's, not the record's
+    except Exception as error:  # noqa: BLE001 - no record is to blame for any of these
         translated, quotable = _translated(place, error)
         raise translated from (error if quotable else None)
 
