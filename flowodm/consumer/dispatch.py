@@ -1,4 +1,4 @@
-"""The door between the poller's thread and the handlers' side: the engine behind one lock.
+"""Put the engine behind one lock, between the poller's thread and the handlers' side.
 
 Whoever changes the engine does so in ``with dispatch as engine:``. Leaving the block wakes those
 who wait for a change and hands what was settled to the observers, outside the lock, so that an
@@ -115,7 +115,7 @@ class Dispatch:
                 self._complaints.about(observer, event, error)
 
     def enter_state(self, state: LoopState) -> None:
-        """The loop's life goes on."""
+        """Record a new state of the loop, and tell the observers."""
         with self._lock:
             if self._state is state:
                 return
@@ -123,12 +123,12 @@ class Dispatch:
         self.tell(StateChanged(state))
 
     def close(self) -> None:
-        """Nothing will be handed out any more."""
+        """Hand out nothing any more."""
         with self:
             self.over = True
 
     def status(self) -> LoopStatus:
-        """A snapshot; from any thread, but not from an observer that holds up the loop."""
+        """Take a snapshot; from any thread, but not from an observer that holds up the loop."""
         with self._lock:
             now = time.monotonic()
             snapshot = self._engine.snapshot(now)
@@ -153,13 +153,13 @@ class Dispatch:
 
     # ---- the poller's side ---------------------------------------------------------------
 
-    def stand_still(self, behind: Mapping[TP, int]) -> None:
-        """The poller has looked which partitions stand still, with their positions."""
+    def record_stalled(self, behind: Mapping[TP, int]) -> None:
+        """Record which partitions stand still, with their positions."""
         self._behind = behind
         self._looked_at = time.monotonic()
 
     def wait_for(self, awaited: Awaited, timeout: float, tps: Sequence[TP] | None = None) -> bool:
-        """Wait, at most this many seconds, until the handlers' side brings a change about.
+        """Wait until the handlers' side brings a change about.
 
         Args:
             awaited: The change.
@@ -193,7 +193,7 @@ class Dispatch:
     # ---- the handlers' side --------------------------------------------------------------
 
     def take(self) -> Run | None:
-        """The next records to handle; waits for them. None when the loop is over."""
+        """Return the next records to handle; wait for them. None: the loop is over."""
         with self._lock:
             while not self.over:
                 now = time.monotonic()
@@ -204,14 +204,14 @@ class Dispatch:
             return None
 
     def take_now(self) -> tuple[Run | None, float | None]:
-        """The same without waiting; if there is none, the time at which the next wait ends."""
+        """Return the next records without waiting, or the time at which the next wait ends."""
         with self._lock:
             if self.over:
                 return None, None
             return self._engine.next_run(time.monotonic())
 
     def finished(self, run: Run) -> None:
-        """A run is over, to its end or not."""
+        """Take a run back, worked off or not."""
         with self._lock:
             if not (self._engine.finished(run) or self.over):
                 self._announce_change()
@@ -223,7 +223,7 @@ class Dispatch:
             self.tell(report)
 
     def gave_up(self, run: Run, together: int) -> None:
-        """The loop ends because of the record at ``run.done``, which nobody has taken.
+        """End the loop because of the record at ``run.done``, which nobody has taken.
 
         Args:
             run: Where.
@@ -233,7 +233,7 @@ class Dispatch:
             engine.finished(run, time.monotonic(), given_up=together)
 
     def left(self, run: Run) -> None:
-        """The handler's side had to leave a run in the middle of a record, which is not settled."""
+        """Take a run back that was left in the middle of a record, which is not settled."""
         run.halted, run.interrupted = True, False
         with self as engine:
             engine.finished(run)
@@ -241,7 +241,7 @@ class Dispatch:
     def failed(
         self, run: Run, stage: Stage, error: BaseException, *, last_attempt: bool = False
     ) -> Verdict:
-        """The record at ``run.done`` failed: decide what follows, and tell.
+        """Decide what follows the failure of the record at ``run.done``, and tell the observers.
 
         Args:
             run: Where.

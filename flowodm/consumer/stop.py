@@ -1,4 +1,4 @@
-"""How a loop is asked to stop: a switch that a signal handler may press."""
+"""Ask a loop to stop, with a switch that a signal handler may press."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class StopSwitch:
         self.signals: socket.socket | None = None
 
     def signal_arrived(self) -> bool:
-        """Whether a signal came since the last call, whatever thread the kernel gave it to."""
+        """Return whether a signal came since the last call, to whatever thread."""
         signals = self.signals
         if signals is None:
             return False
@@ -62,7 +62,7 @@ class StopSwitch:
         return 0.0 if self._pressed_at is None else time.monotonic() - self._pressed_at
 
     def capped(self, seconds: float) -> float:
-        """`seconds`, capped by the drain deadline."""
+        """Cap `seconds` by the drain deadline."""
         return max(min(seconds, self.deadline - time.monotonic()), 0.0)
 
     def press(self, *, now: bool = False, reason: EndReason = EndReason.STOP) -> None:

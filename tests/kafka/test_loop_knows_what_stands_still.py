@@ -27,7 +27,7 @@ def answers(monkeypatch):
     that thread leave no other one a chance.
     """
     found = Answers()
-    ask = standing.Standing._ask
+    ask = standing.StallDetector._ask
 
     def spy(self, idle):
         while found.then:
@@ -36,7 +36,7 @@ def answers(monkeypatch):
         found.append((set(idle), dict(behind)))
         return behind
 
-    monkeypatch.setattr(standing.Standing, "_ask", spy)
+    monkeypatch.setattr(standing.StallDetector, "_ask", spy)
     monkeypatch.setattr(standing, "ASK_EVERY", 0.1)
     monkeypatch.setattr(engine, "SAMPLE_INTERVAL", 0.05)
     return found

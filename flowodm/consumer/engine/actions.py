@@ -1,4 +1,4 @@
-"""What the engine is told and asks for in one turn of the poller. Pure.
+"""Describe one turn: what the engine is told, and what it asks the poller to do. Pure.
 
 The poller hands over what arrived, carries out the actions that it gets, and fetches as it is told.
 """

@@ -1,4 +1,4 @@
-"""The partitions that are assigned to a loop, and the buffer that they share. Pure."""
+"""Own the partitions that are assigned to a loop, and the buffer that they share. Pure."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Assignment:
             )
 
     def chosen(self, tps: Iterable[TP] | None) -> list[Partition]:
-        """These partitions, as far as they are assigned; None: all."""
+        """Return these partitions, as far as they are assigned; None: all."""
         if tps is None:
             return list(self.partitions.values())
         return [self.partitions[tp] for tp in tps if tp in self.partitions]
@@ -51,11 +51,11 @@ class Assignment:
         return any(partition.leaving for partition in self.partitions.values())
 
     def quiet(self, tps: Iterable[TP] | None) -> bool:
-        """Whether nothing of these partitions is under way or has to be."""
+        """Return whether nothing of these partitions is under way or has to be."""
         return not any(partition.buffered for partition in self.chosen(tps))
 
     def uncommitted(self, tps: Iterable[TP] | None) -> dict[TP, Position]:
-        """What may be committed of these partitions and is not."""
+        """Return what may be committed of these partitions and is not."""
         offsets = {}
         for partition in self.chosen(tps):
             position = partition.uncommitted
@@ -64,18 +64,18 @@ class Assignment:
         return offsets
 
     def committed(self, offsets: Mapping[TP, Position]) -> None:
-        """The broker confirmed a commit."""
+        """Record a commit that the broker confirmed."""
         for tp, position in offsets.items():
             partition = self.partitions.get(tp)
             if partition is not None:
                 partition.committed(position)
 
     def positions(self) -> dict[TP, int | None]:
-        """The settled position of each partition; None where it is not known."""
+        """Return the settled position of each partition; None where it is not known."""
         return {tp: partition.position for tp, partition in self.partitions.items()}
 
     def idle(self, busy: set[Partition], *, holding_is_idle: bool) -> dict[TP, int]:
-        """The position of each partition of which nothing is in hand.
+        """Return the position of each partition of which nothing is in hand.
 
         Args:
             busy: Partitions with a run under way.

@@ -1,4 +1,4 @@
-"""Back-pressure: when the buffer has room, and which partitions are not fetched meanwhile. Pure."""
+"""Decide when the buffer has room, and which partitions are not fetched meanwhile. Pure."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Pressure:
         self._some_paused = False
 
     def has_room(self, ahead_size: int, *, hungry: bool) -> bool:
-        """Whether another fetch fits into the buffer.
+        """Return whether another fetch fits into the buffer.
 
         It holds two fetches; with before_processing also two windows, where handlers are fast
         enough for large ones; and more while what it holds cannot keep every handler busy.
@@ -64,7 +64,7 @@ class Pressure:
         return self._buffer.records <= most and self._buffer.size < self._most_bytes
 
     def lasting(self, now: float) -> bool:
-        """Whether the buffer has been full for longer than the grace.
+        """Return whether the buffer has been full for longer than the grace.
 
         What fills it is paused then, so that a fetch brings only other records.
         """
@@ -73,7 +73,7 @@ class Pressure:
     def changes(
         self, partitions: Collection[Partition], now: float, *, room: bool, everything: bool
     ) -> list[Action]:
-        """Partitions to pause, and to resume; they are marked as told.
+        """Say which partitions to pause, and which to resume; mark them as such.
 
         Args:
             partitions: All of the loop's.
@@ -90,7 +90,7 @@ class Pressure:
     def _wanted(
         self, partitions: Collection[Partition], now: float, *, room: bool, everything: bool
     ) -> set[Partition]:
-        """Which partitions are to be paused."""
+        """Return which partitions are to be paused."""
         if everything:
             return set(partitions)
         if room:
@@ -105,7 +105,7 @@ class Pressure:
 
 
 def _told(partitions: Collection[Partition], wanted: set[Partition]) -> list[Action]:
-    """Mark those that change, and say which."""
+    """Mark the partitions that change, and say which."""
     pause: list[TP] = []
     resume: list[TP] = []
     for partition in partitions:

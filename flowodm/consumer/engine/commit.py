@@ -1,15 +1,17 @@
-"""When offsets are committed, and how far ahead of the handlers. Pure."""
+"""Decide when offsets are committed, and how far ahead of the handlers. Pure."""
 
 from __future__ import annotations
 
 from enum import Enum
 
-#: Seconds after which an unanswered commit is taken for lost and sent again. librdkafka
-#: answers every commit within ``socket.timeout.ms`` (60 s) of the broker's silence.
 ANSWER_TIMEOUT = 75.0
+"""Seconds after which an unanswered commit is taken for lost and sent again.
 
-#: Seconds before a commit that failed is sent again; doubles up to the last value.
+librdkafka answers every commit within ``socket.timeout.ms`` (60 s) of the broker's silence.
+"""
+
 RETRY_DELAY, RETRY_DELAY_MAX = 0.1, 5.0
+"""Seconds before a commit that failed is sent again; doubles up to the last value."""
 
 
 class CommitStrategy(Enum):
@@ -34,13 +36,9 @@ class Remedy(Enum):
     NONE = "none"
 
 
-#: How many refusals in a row end the loop: those are some 12 s, with the delays below.
 MOST_REFUSALS = 8
+"""How many refusals in a row end the loop: those are some 12 s, with the delays below."""
 
-#: Errors of the protocol (by the names of Kafka's guide) that no delay mends. Of those about the
-#: membership librdkafka takes the classic group's for a loss of all partitions, and under KIP-848
-#: asks the coordinator at once; either way it rejoins, and the assignment that follows is another
-#: epoch. FENCED_INSTANCE_ID is not here: librdkafka makes it a fatal error.
 _REFUSALS = frozenset(
     {
         "UNKNOWN_MEMBER_ID",
@@ -56,10 +54,16 @@ _REFUSALS = frozenset(
         "UNSUPPORTED_VERSION",
     }
 )
+"""Errors of the protocol (by the names of Kafka's guide) that no delay mends.
+
+Of those about the membership librdkafka takes the classic group's for a loss of all partitions, and
+under KIP-848 asks the coordinator at once; either way it rejoins, and the assignment that follows
+is another epoch. FENCED_INSTANCE_ID is not here: librdkafka makes it a fatal error.
+"""
 
 
 def remedy_for(error: str) -> Remedy:
-    """What helps after a commit failed with the error of this name."""
+    """Return what helps after a commit failed with the error of this name."""
     if error == "OFFSET_METADATA_TOO_LARGE":
         return Remedy.WITHOUT_NOTE
     return Remedy.NONE if error in _REFUSALS else Remedy.AGAIN
@@ -87,11 +91,11 @@ class CommitSchedule:
         return self._sent_at is not None
 
     def backing_off(self, now: float) -> bool:
-        """Whether the last commit failed and its delay is not over."""
+        """Return whether the last commit failed and its delay is not over."""
         return self._failures > 0 and now < self._next
 
     def due(self, now: float, *, idle: bool) -> bool:
-        """Whether to commit now what may be committed.
+        """Return whether to commit now what may be committed.
 
         Args:
             now: Monotonic seconds.
@@ -104,16 +108,16 @@ class CommitSchedule:
         return now >= self._next or (idle and not self._failures)
 
     def sent(self, now: float) -> None:
-        """A commit is under way."""
+        """Record that a commit is under way."""
         self._sent_at = now
         self._next = now + self._interval
 
     def nothing(self, now: float) -> None:
-        """There was nothing to commit: look again after an interval."""
+        """Look again after an interval, as there was nothing to commit."""
         self._next = now + self._interval
 
     def answered(self, now: float, *, ok: bool) -> None:
-        """The broker's answer arrived, or the commit could not be sent."""
+        """Record the broker's answer, or that the commit could not be sent."""
         self._sent_at = None
         if ok:
             self._failures = 0
@@ -123,8 +127,8 @@ class CommitSchedule:
         self._next = now + delay
 
 
-#: The most records that are committed and not started, however fast their handlers are.
 MOST_AHEAD = 5_000
+"""The most records that are committed and not started, however fast their handlers are."""
 
 
 class CommitAhead:
@@ -146,10 +150,10 @@ class CommitAhead:
         size: How many records may be committed and not started.
     """
 
-    #: The size grows at most this much at a time: one fast record promises nothing.
     GROWTH = 2
-    #: Weight of the newest measurement in the moving average.
+    """The size grows at most this much at a time: one fast record promises nothing."""
     WEIGHT = 0.3
+    """Weight of the newest measurement in the moving average."""
 
     def __init__(self, budget: float, concurrency: int, largest: int) -> None:
         self._budget = budget
@@ -159,7 +163,7 @@ class CommitAhead:
         self.size = 0
 
     def measured(self, records: int, seconds: float) -> None:
-        """This many records took this many seconds of one handler's time."""
+        """Take into account how long records took one handler."""
         if not records or not self._budget:
             return
         sample = seconds / records

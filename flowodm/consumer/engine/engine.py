@@ -1,4 +1,4 @@
-"""The consumer engine: what happens to fetched records, decided without a clock or a socket.
+"""Decide what happens to fetched records, without a clock or a socket.
 
 Pure: an event is a method call with `now`, the actions are what it returns. The poller brings what
 Kafka says and takes its actions once a turn (:meth:`Engine.turn`), the handlers' side takes runs
@@ -83,7 +83,7 @@ class Engine:
     # ---- what Kafka says ---------------------------------------------------------------------
 
     def assigned(self, tps: Iterable[TP], committed: Mapping[TP, Position] = _NOTHING) -> None:
-        """Partitions are ours from now on.
+        """Begin with partitions that were assigned.
 
         Args:
             tps: The partitions.
@@ -127,7 +127,7 @@ class Engine:
         window: Window | None = None,
         scheduled: bool = False,
     ) -> None:
-        """The broker answered a commit, or there will be no answer.
+        """Take the broker's answer to a commit, or that there will be none.
 
         Args:
             offsets: What was to be committed.
@@ -155,7 +155,7 @@ class Engine:
             self._quieten(partition)
 
     def forget(self, tps: Iterable[TP] | None = None) -> None:
-        """Partitions (None: all) are no longer ours; what their handlers do is not committed."""
+        """Give partitions up (None: all); what their handlers still do is not committed."""
         for partition in self._assignment.chosen(tps):
             partition.gone = True
             self._windows.intake.drop(partition)
@@ -165,7 +165,7 @@ class Engine:
             self._handlers.halt(partition)
 
     def to_commit(self, tps: Iterable[TP] | None = None) -> dict[TP, Position]:
-        """What may be committed and is not (after_processing), of these or of all partitions."""
+        """Return what may be committed and is not (after_processing); None: of all partitions."""
         for run in self._handlers.active:
             self._settlement.book(run)
         if self._before:
@@ -216,7 +216,7 @@ class Engine:
         *,
         last_attempt: bool = False,
     ) -> Verdict:
-        """The record at ``run.done`` failed. After Retry the run is not the caller's any more.
+        """Decide what follows the failure of the record at ``run.done``.
 
         Args:
             run: Where.
@@ -247,7 +247,7 @@ class Engine:
     # ---- what may be known -------------------------------------------------------------------
 
     def met(self, awaited: Awaited, now: float, tps: Iterable[TP] | None = None) -> bool:
-        """Whether what the poller waits for has come.
+        """Return whether what the poller waits for has come.
 
         Args:
             awaited: What it is.
@@ -265,7 +265,7 @@ class Engine:
                 return self._has_room() or bool(self._quotas(now))
 
     def snapshot(self, now: float) -> Snapshot:
-        """What may be known of it, at this moment."""
+        """Take a snapshot of this moment."""
         partitions = self._partitions
         return Snapshot(
             partitions=tuple(partitions),
@@ -281,7 +281,7 @@ class Engine:
         )
 
     def end_visit(self) -> tuple[list[Handled], bool]:
-        """What there is to report, and whether the handlers' side should look for work.
+        """Return what to report, and whether the handlers' side should look for work.
 
         It should if a free handler would find something; if the next wait ends at another time
         than when it was woken last; and if the member has left its group until handlers ask.
@@ -345,7 +345,7 @@ class Engine:
         return not (self._stopping or self._paused or self._schedule.backing_off(now))
 
     def _quotas(self, now: float) -> Mapping[Partition, int]:
-        """How many records of each partition could be committed ahead now."""
+        """Return how many records of each partition could be committed ahead now."""
         if not self._may_commit_ahead(now):
             return {}
         return self._windows.quotas(self._buffer.records, now)
@@ -355,7 +355,7 @@ class Engine:
         return self._pressure.has_room(self._windows.size, hungry=hungry)
 
     def _wants_more(self) -> bool:
-        """Whether the next window could be larger than what is fetched for it.
+        """Return whether the next window could be larger than what is fetched for it.
 
         One commit takes some 6 ms whatever its size, which must not limit fast handlers.
         """
@@ -399,7 +399,7 @@ class Engine:
             self._settlement.abandon(run)
 
     def _window_answered(self, window: Window, now: float, *, ok: bool) -> None:
-        """The handlers of a window may start; or its records wait for the next one."""
+        """Let the handlers of a window start, or put its records back for the next one."""
         self._windows.under_way = False
         self._handlers.offered_at = now
         if not ok:
@@ -429,5 +429,5 @@ class Engine:
         return not (self._before and self._assignment.some_leaving)
 
     def _hurried(self, run: Run) -> bool:
-        """Whether a run cannot wait: it is committed, and nobody else will ever handle it."""
+        """Return whether a run cannot wait: it is committed, and nobody else will handle it."""
         return self._before and (self._stopping or run.partition.leaving)

@@ -1,4 +1,4 @@
-"""How the poller fetches next. Pure."""
+"""Decide how the poller fetches next. Pure."""
 
 from __future__ import annotations
 

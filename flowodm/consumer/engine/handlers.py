@@ -1,4 +1,4 @@
-"""The runs that handlers work on, and those that wait for one. Pure."""
+"""Own the runs that handlers work on, and those that wait for one. Pure."""
 
 from __future__ import annotations
 
@@ -31,12 +31,12 @@ class ParkedRuns:
         return (run for _, _, run in self._entries)
 
     def add(self, run: Run, due: float) -> None:
-        """A run waits until then (monotonic seconds); nothing halts it any more."""
+        """Let a run wait until this time (monotonic seconds); nothing halts it any more."""
         run.halted = run.interrupted = False
         heappush(self._entries, (due, next(self._numbers), run))
 
     def take(self, now: float) -> Run | None:
-        """The run that has waited longest for its turn, if one is due."""
+        """Return the run that has waited longest, if one is due."""
         if not self._entries or self._entries[0][0] > now:
             return None
         run = heappop(self._entries)[2]
@@ -49,7 +49,7 @@ class ParkedRuns:
         return self._entries[0][0] if self._entries else None
 
     def hurry(self, which: Callable[[Run], bool]) -> None:
-        """These wait no longer."""
+        """Make these runs due at once."""
         self._entries = [
             (float("-inf") if which(run) else due, number, run)
             for due, number, run in self._entries
@@ -57,7 +57,7 @@ class ParkedRuns:
         heapify(self._entries)
 
     def drop(self, which: Callable[[Run], bool]) -> list[Run]:
-        """These leave; returns them."""
+        """Remove these runs, and return them."""
         dropped = [run for run in self if which(run)]
         self._entries = [entry for entry in self._entries if not which(entry[2])]
         heapify(self._entries)
@@ -118,7 +118,7 @@ class Handlers:
         return run
 
     def next_due(self) -> float | None:
-        """When the next wait ends, for a retry or for a batch, in monotonic seconds."""
+        """Return when the next wait ends, for a retry or for a batch, in monotonic seconds."""
         retry = self.parked.next_due
         if not self._batches:
             return retry
@@ -158,15 +158,15 @@ class Handlers:
                 run.halted = False
 
     def busy_partitions(self) -> set[Partition]:
-        """The partitions of all runs, parked ones included."""
+        """Return the partitions of all runs, parked ones included."""
         return {run.partition for run in (*self.active, *self.parked)}
 
     def longest(self, now: float) -> float:
-        """For how many seconds the slowest record has been handled by now."""
+        """Return for how many seconds the slowest record has been handled by now."""
         return max((now - run.last_activity for run in self.active), default=0.0)
 
     def unattended(self, now: float) -> float:
-        """For how many seconds records wait for free handlers that do not ask for any.
+        """Return for how many seconds records wait for free handlers that do not ask for any.
 
         Something else then holds up the handlers' event loop.
         """

@@ -1,4 +1,4 @@
-"""Which records may be handled at the same time, and which one is next. Pure."""
+"""Decide which records may be handled at the same time, and which one is next. Pure."""
 
 from __future__ import annotations
 
@@ -28,16 +28,16 @@ class Record(Protocol):
     """What the engine needs of a record; ``confluent_kafka.Message`` has it."""
 
     def offset(self) -> int | None:
-        """Its place in the partition."""
+        """Return its place in the partition."""
 
     def key(self) -> bytes | None:
-        """The key's bytes; None if it has none."""
+        """Return the key's bytes; None if it has none."""
 
     def value(self) -> bytes | None:
-        """The value's bytes; None for a tombstone."""
+        """Return the value's bytes; None for a tombstone."""
 
     def __len__(self) -> int:
-        """Bytes of its value."""
+        """Return the bytes of its value."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +94,7 @@ class ReadyLanes:
         self._filling: deque[tuple[float, Lane]] = deque()  # about in the order of their due times
 
     def offer(self, lane: Lane, *, hurried: bool) -> None:
-        """A lane has records and is not busy: it may start, or waits for more."""
+        """Let a lane start that has records and is not busy, or wait for more records."""
         batch = self.batch
         if batch is None or hurried or len(lane.backlog) >= batch.size:
             lane.due = None
@@ -105,13 +105,13 @@ class ReadyLanes:
             self._filling.append((lane.due, lane))
 
     def next(self, now: float) -> Lane | None:
-        """The lane whose turn it is, if there is one."""
+        """Return the lane whose turn it is, if there is one."""
         if self._filling:
             self._ripen(now)
         return self.queue.popleft() if self.queue else None
 
     def next_due(self) -> float | None:
-        """When the next batch that waits may start, full or not."""
+        """Return when the next batch that waits may start, full or not."""
         return min((due for due, lane in self._filling if lane.due == due), default=None)
 
     def remove(self, owner: Lanes) -> list[Lane]:
@@ -127,7 +127,7 @@ class ReadyLanes:
         return removed
 
     def hurry(self, owner: Lanes) -> None:
-        """Batches of one partition wait no longer for more records."""
+        """Let the batches of one partition wait no longer for more records."""
         for due, lane in self._filling:
             if lane.owner is owner and lane.due == due:
                 self.offer(lane, hurried=True)
@@ -194,7 +194,7 @@ class Lanes:
                     self._offer(lane)
 
     def release(self, lane: Lane) -> None:
-        """The lane's run is over: its next records may start."""
+        """Let the next records of a lane start, as its run is over."""
         lane.busy = False
         if lane.backlog:
             self._offer(lane)

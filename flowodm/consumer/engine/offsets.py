@@ -1,4 +1,4 @@
-"""How far a partition may be committed. Pure."""
+"""Track how far a partition may be committed. Pure."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
 
-#: What a note begins with; the number is the format's version.
 NOTE = "flowodm:1:"
-#: The most offsets behind the committed one that a note covers. Their bitmap in base64 is 2.7 kB;
-#: a broker takes ``offset.metadata.max.bytes``, 4,096 by default.
+"""What a note begins with; the number is the format's version."""
 NOTE_SPAN = 16_384
+"""The most offsets behind the committed one that a note covers.
+
+Their bitmap in base64 is 2.7 kB; a broker takes ``offset.metadata.max.bytes``, 4,096 by default.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +36,7 @@ class Position:
 
 
 def settled_beyond(position: Position) -> frozenset[int]:
-    """The offsets that a position's note lists; none if somebody else wrote the note."""
+    """Return the offsets that a position's note lists; none if somebody else wrote the note."""
     if not position.note.startswith(NOTE):
         return frozenset()
     try:
@@ -81,11 +83,11 @@ class Watermark:
         self._ahead: set[int] = set()
 
     def deliver(self, offsets: Iterable[int]) -> None:
-        """Records that will be settled in any order; offsets ascend over all calls."""
+        """Expect records that are settled in any order; offsets ascend over all calls."""
         self._delivered.extend(offsets)
 
     def settle(self, offset: int) -> None:
-        """One delivered record is settled; the position advances past every settled one."""
+        """Settle one delivered record; the position advances past every settled one."""
         delivered, ahead = self._delivered, self._ahead
         if not delivered or delivered[0] != offset:
             ahead.add(offset)
@@ -97,7 +99,7 @@ class Watermark:
         self.position = offset + 1
 
     def settle_through(self, offset: int) -> None:
-        """Every record up to this one is settled: the way of records handled in offset order.
+        """Settle every record up to this one, where records are handled in offset order.
 
         Such records need no :meth:`deliver`, so that a batch costs one call instead of two a
         record.
@@ -105,7 +107,7 @@ class Watermark:
         self.position = offset + 1
 
     def committable(self) -> Position | None:
-        """What may be committed: the position, and what is settled beyond it."""
+        """Return what may be committed: the position, and what is settled beyond it."""
         offset = self.position
         if self._ahead:
             offset = self._delivered[0]  # everything before it is settled or was never there

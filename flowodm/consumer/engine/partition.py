@@ -1,4 +1,4 @@
-"""One partition while it is assigned: what is buffered, what is settled. Pure."""
+"""Track one assigned partition: what is buffered, what is settled. Pure."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ class Partition:
         return None if position == self.confirmed else position
 
     def committed(self, position: Position) -> None:
-        """The broker confirmed a commit."""
+        """Record a commit that the broker confirmed."""
         newer = self.confirmed is None or position.offset >= self.confirmed.offset
         # Lower and no late answer: the log has begun anew below it (a topic made again, a
         # truncated log). Without this the same offset would be committed for ever.
@@ -119,7 +119,7 @@ class Partition:
         return None if self.confirmed is None else self.confirmed.offset
 
     def unseen(self, records: Sequence[Record], log_end: LogEnd | None) -> Sequence[Record]:
-        """The records without those that this assignment has fetched before.
+        """Return the records without those that this assignment has fetched before.
 
         librdkafka may go back by itself: where a rebalance comes while it looks up where to
         begin, an old timer sets a partition back to the beginning half a second after it was
@@ -149,17 +149,17 @@ class Partition:
         self._buffer.size += sum(map(len, records))
 
     def reached(self, end: int) -> None:
-        """Everything before this offset has been fetched."""
+        """Record that everything before this offset has been fetched."""
         self._end = end
 
     def let_go(self, records: Sequence[Record]) -> None:
-        """Records leave the buffer, settled or dropped."""
+        """Take records out of the buffer, settled or dropped."""
         self.buffered -= len(records)
         self._buffer.records -= len(records)
         self._buffer.size -= sum(map(len, records))
 
     def offer(self, records: Sequence[Record], now: float) -> None:
-        """Held records may be handled from now on."""
+        """Let held records be handled from now on."""
         if not self._in_order:
             self.watermark.deliver(_offset(record) for record in records)
         if self._done_before:
@@ -178,7 +178,7 @@ class Partition:
         return rest
 
     def drop_waiting(self) -> int:
-        """Records that no run has taken leave the buffer; returns how many those were."""
+        """Drop the records that no run has taken; return how many those were."""
         waiting = self.lanes.clear()
         self.let_go(waiting)
         return len(waiting)
@@ -200,7 +200,7 @@ def _offset(record: Record) -> int:
 
 
 def _first_peak(records: Sequence[Record], expected: int) -> int:
-    """The offset that was expected when a lower one came."""
+    """Return the offset that was expected when a lower one came."""
     for record in records:
         if (offset := _offset(record)) < expected:
             break
@@ -209,7 +209,7 @@ def _first_peak(records: Sequence[Record], expected: int) -> int:
 
 
 def _ascending(records: Sequence[Record], expected: int) -> list[Record]:
-    """The records that take the offsets further than those before them."""
+    """Return the records that take the offsets further than those before them."""
     kept = []
     for record in records:
         if (offset := _offset(record)) >= expected:

@@ -1,4 +1,4 @@
-"""When a handler that takes too long makes the member leave its group, and come back. Pure."""
+"""Decide when a slow handler makes the member leave its group, and come back. Pure."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class PollInterval:
         return self._left_at is not None
 
     def decide(self, handlers: Handlers, now: float) -> list[LeaveGroup | RejoinGroup]:
-        """Whether to leave, or to join again.
+        """Decide whether to leave, or to join again.
 
         Args:
             handlers: What they are at.

@@ -1,4 +1,4 @@
-"""What was settled and the observers have not been told yet. Pure."""
+"""Add up what was settled and the observers have not been told yet. Pure."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class _Sum:
-    """One partition's."""
+    """The sum of one partition."""
 
     __slots__ = ("others", "processed", "seconds")
 
@@ -40,13 +40,13 @@ class Reports:
         self._sums: dict[TP, _Sum] = {}
 
     def __iter__(self) -> Iterator[Handled]:
-        """The events, one for each partition."""
+        """Yield the events, one for each partition."""
         for (topic, partition), its in self._sums.items():
             processed = {Outcome.PROCESSED: its.processed} if its.processed else {}
             yield Handled(topic, partition, {**processed, **its.others}, its.seconds)
 
     def add(self, tp: TP, seconds: list[float], others: Mapping[Outcome, int]) -> None:
-        """Records were settled.
+        """Add settled records.
 
         Args:
             tp: Their partition.
@@ -62,13 +62,13 @@ class Reports:
             its.processed -= count
 
     def lost(self, tp: TP, records: int) -> None:
-        """Records were committed, and nobody will handle them."""
+        """Add records that were committed and that nobody will handle."""
         others = self._of(tp).others
         others[Outcome.LOST] = others.get(Outcome.LOST, 0) + records
         self.records += records
 
     def take(self) -> list[Handled]:
-        """The events, which are told from now on."""
+        """Return the events, and begin anew."""
         if not self._sums:
             return []
         events = list(self)

@@ -1,4 +1,4 @@
-"""What follows a failure: another attempt and when, or what is done instead. Pure."""
+"""Decide what follows a failure: another attempt, or what is done instead. Pure."""
 
 from __future__ import annotations
 
@@ -50,11 +50,11 @@ class Stop:
 
 Verdict = Retry | SendToDeadLetters | CallErrorHandler | Skip | Stop
 
-#: Waits for a registry that does not answer double from the first to the last value, in seconds.
 REGISTRY_DELAY, REGISTRY_DELAY_MAX = 0.5, 30.0
+"""Waits for a registry that does not answer double from the first to the last value, in seconds."""
 
-#: More doublings than this overflow nothing, and no delay needs them.
 _MOST_DOUBLINGS = 16
+"""More doublings than this overflow nothing, and no delay needs them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +89,7 @@ class FailurePolicy:
     def judge(
         self, stage: Stage, failures: int, error: BaseException, chance: float = 0.0
     ) -> Verdict:
-        """What follows a failure of one record at one stage.
+        """Decide what follows a failure of one record at one stage.
 
         A registry that does not answer says nothing about the record, so it is asked again
         without a limit. Bytes that cannot be decoded will not decode the next time either,
@@ -117,7 +117,7 @@ class FailurePolicy:
                 return self.without_dead_letters()
 
     def without_dead_letters(self) -> Verdict:
-        """What follows the last attempt where there is no dead-letter topic, or none for it."""
+        """Decide what follows the last attempt where no dead letter can be sent."""
         if self.error_handler:
             return CallErrorHandler()
         return Skip() if self.on_failure is OnFailure.SKIP else Stop()

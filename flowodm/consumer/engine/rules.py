@@ -1,4 +1,4 @@
-"""What a loop was told to do, as the engine needs it. Pure."""
+"""Hold what a loop was told to do, as the engine needs it. Pure."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A run: records of one lane in the hands of one handler. Pure."""
+"""Track a run: records of one lane in the hands of one handler. Pure."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ class Run:
         return self._seconds(first, end)
 
     def _seconds(self, first: int, end: int) -> list[float]:
-        """Durations from the ticks; a wait before a retry does not count as handling."""
+        """Compute durations from the ticks; a wait before a retry does not count as handling."""
         previous = max(self.ticks[first - 1], self.started) if first else self.started
         seconds = []
         for tick in self.ticks[first:end]:
@@ -116,18 +116,18 @@ class Run:
         return seconds
 
     def others(self, first: int) -> Mapping[Outcome, int]:
-        """How many booked records, from this one on, did not end well, by their outcome."""
+        """Count the booked records, from this one on, that did not end well, by their outcome."""
         if not self.outcomes:
             return _NO_OUTCOMES
         outcomes = self.outcomes.copy()  # the handler may be adding to it
         return Counter(what for at, what in outcomes.items() if first <= at < self.booked)
 
     def exhaust(self, max_retries: int) -> None:
-        """The record at ``done`` has had all its attempts, as part of a batch."""
+        """Count all attempts of the record at ``done`` as made, as part of a batch."""
         self.failed_at, self.failures = self.done, max_retries
 
     def count_failure(self) -> int:
-        """One more failure of the record at ``done``; returns how many in a row."""
+        """Count one more failure of the record at ``done``; return how many in a row."""
         if self.failed_at != self.done:
             self.failed_at, self.failures = self.done, 0
         self.failures += 1
@@ -135,7 +135,7 @@ class Run:
 
 
 def take(lane: Lane, most: int, now: float, *, whole: bool = False) -> Run:
-    """The next records of a ready lane as one run."""
+    """Make a run of the next records of a ready lane."""
     lane.taken = True
     backlog = lane.backlog
     if len(backlog) <= most:

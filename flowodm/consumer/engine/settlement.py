@@ -1,4 +1,4 @@
-"""What became of records: booked once, reported, counted. Pure."""
+"""Book what became of records, once, and count it. Pure."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ class DeadLetterLimit:
     def __init__(self, share: float) -> None:
         if not 0 <= share <= 1:
             raise ValueError(f"dead_letter_limit must be from 0 to 1, not {share}")
-        #: 0.29 * 100 is 28.999999999999996.
         self._most = math.floor(round(share * WINDOW, 6))
+        # 0.29 * 100 is 28.999999999999996.
         self._position = 0
         self._dead: deque[int] = deque()
-        #: Whether a dead letter was refused.
         self.exceeded = False
+        """Whether a dead letter was refused."""
 
     def settled(self, records: int) -> None:
-        """So many records were settled otherwise than as dead letters."""
+        """Count records that were settled otherwise than as dead letters."""
         self._position += records
 
     def dead(self) -> bool:
-        """One more record wants to go to the dead letters: whether it may.
+        """Count one more dead letter, if the limit allows it; return whether it does.
 
         If it may, it is counted; if not, the limit is exceeded and the loop has to stop.
         """
@@ -105,7 +105,7 @@ class Settlement:
             self._windows.measured(len(seconds), sum(seconds))
 
     def refuses_dead_letter(self, active: Iterable[Run]) -> Stop | None:
-        """Whether one more dead letter is one too many.
+        """Decide whether one more dead letter is one too many.
 
         A broken handler stops the loop before it has emptied the topic into the bin.
 
@@ -133,7 +133,7 @@ class Settlement:
             run.partition.lanes.release(run.lane)
 
     def give_up(self, run: Run, together: int, now: float) -> None:
-        """So many records of a run have failed for good, and the loop with them.
+        """Mark records of a run that have failed for good, and the loop with them.
 
         before_processing: they are lost; what was committed behind them is still handled, as
         nobody else will.
@@ -147,6 +147,6 @@ class Settlement:
         run.halted, run.interrupted = True, goes_on
 
     def lost(self, partition: Partition, records: int) -> None:
-        """Records are not handled though they may be committed: what at most once may cost."""
+        """Report records that are not handled though they may be committed (at most once)."""
         if self._windows is not None and records:
             self.reports.lost(partition.tp, records)

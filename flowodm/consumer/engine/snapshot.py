@@ -1,4 +1,4 @@
-"""What may be known of an engine at one moment. Pure."""
+"""Describe an engine at one moment. Pure."""
 
 from __future__ import annotations
 

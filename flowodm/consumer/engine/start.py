@@ -1,4 +1,4 @@
-"""Where a group begins that has committed nothing for a partition. Pure."""
+"""Decide where a group begins that has committed nothing for a partition. Pure."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def parse(value: object) -> Start:
 
 
 def position(start: Start, partition: int, extent: Extent) -> int | None:
-    """The offset at which a partition begins; None if ``start`` says nothing of it."""
+    """Return the offset at which a partition begins; None if ``start`` does not say."""
     match start:
         case Edge.EARLIEST:
             return extent.first

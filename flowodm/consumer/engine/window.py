@@ -1,4 +1,4 @@
-"""Fetched records that wait to be committed ahead of their handlers (before_processing). Pure."""
+"""Queue fetched records until they are committed ahead of their handlers. Pure."""
 
 from __future__ import annotations
 
@@ -54,26 +54,26 @@ class Intake:
         return dict.fromkeys(partition for partition, _ in self._chunks)
 
     def of(self, partition: Partition) -> int:
-        """How many records of this partition wait."""
+        """Return how many records of this partition wait."""
         return self._counts[partition]
 
     def ahead(self, partition: Partition) -> int:
-        """How many of a partition's records are committed and not settled."""
+        """Return how many of a partition's records are committed and not settled."""
         return partition.buffered - self._counts[partition]
 
     def put(self, partition: Partition, records: Sequence[Record]) -> None:
-        """Records arrived."""
+        """Queue records that arrived."""
         self._chunks.append((partition, records))
         self._count(partition, len(records))
 
     def put_back(self, window: Window) -> None:
-        """A window was not confirmed: its records come first again."""
+        """Queue the records of an unconfirmed window first again."""
         self._chunks.extendleft(reversed(window.chunks))
         for partition, records in window.chunks:
             self._count(partition, len(records))
 
     def drop(self, partition: Partition) -> None:
-        """A partition's records leave; they were never committed."""
+        """Drop a partition's records, which were never committed."""
         for owner, records in self._chunks:
             if owner is partition:
                 partition.let_go(records)
@@ -123,7 +123,7 @@ class Quotas:
         self._stuck = _stuck(handlers, now)
 
     def in_order_of_arrival(self, buffered: int) -> dict[Partition, int]:
-        """Count out records, whoever's they are: a partition can keep several handlers busy.
+        """Allot records whatever their partition, where one can keep several handlers busy.
 
         Args:
             buffered: Fetched records that are not settled, those in the intake included.
@@ -174,7 +174,7 @@ class Quotas:
         return shares.quotas
 
     def _unstarted(self, buffered: int) -> int:
-        """How many records are committed and not started, those that are held up included."""
+        """Count the records that are committed and not started, held up or not."""
         started = 0
         for run in self._handlers.active:
             # A partition that is gone has handlers at most, and nothing that could still start.
@@ -182,7 +182,7 @@ class Quotas:
         return buffered - self._intake.records - started
 
     def _held_up(self) -> set[Partition]:
-        """Partitions that get nothing, as they stand still or wait for a retry."""
+        """Return the partitions that get nothing, as they stand still or wait for a retry."""
         runs = (*self._stuck, *self._handlers.parked)
         return {run.partition for run in runs if not run.partition.gone}
 
@@ -220,7 +220,7 @@ class _Shares:
 
 
 def _stuck(handlers: Handlers, now: float) -> list[Run]:
-    """Runs that have been at the same record for longer than `STALLED`."""
+    """Return the runs that have been at the same record for longer than `STALLED`."""
     oldest = next(iter(handlers.active), None)
     if oldest is None or now - oldest.started <= STALLED:
         return []  # no other one was handed out earlier
@@ -262,7 +262,7 @@ class Windows:
         return any(partition not in blocked for partition in self.intake.partitions)
 
     def quotas(self, buffered: int, now: float) -> dict[Partition, int]:
-        """How many records of each partition to commit ahead now.
+        """Return how many records of each partition to commit ahead now.
 
         Args:
             buffered: Fetched records that are not settled, those in the intake included.

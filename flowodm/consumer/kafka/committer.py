@@ -1,4 +1,4 @@
-"""OffsetCommit requests and their answers, on the poller's thread.
+"""Send OffsetCommit requests and take their answers, on the poller's thread.
 
 Every commit is sent asynchronously, and its answer comes in a later poll. librdkafka's own way
 to wait for it has no time-out, and whichever thread waits there keeps every other one out of the
@@ -27,15 +27,16 @@ if TYPE_CHECKING:
     from flowodm.consumer.engine.window import Window
     from flowodm.events import TP
 
-#: Seconds for a call into the client, when nothing else bounds it.
 CALL_TIMEOUT = 10.0
-#: Seconds between two looks for an answer that somebody waits for.
+"""Seconds for a call into the client, when nothing else bounds it."""
 TICK = 0.005
-#: How often a commit is sent from within a callback, and the seconds in between.
+"""Seconds between two looks for an answer that somebody waits for."""
 ATTEMPTS_IN_CALLBACK, ATTEMPT_DELAY = 4, 0.05
-#: Seconds after which the client has sent a request again whose connection broke
-#: (``retry.backoff.ms``, 100 by default and doubled each time).
+"""How often a commit is sent from within a callback, and the seconds in between."""
 OLDER_AGAIN = 0.25
+"""Seconds after which the client has sent a request again whose connection broke
+(``retry.backoff.ms``, 100 by default and doubled each time).
+"""
 
 
 @dataclass(slots=True, eq=False)
@@ -85,7 +86,7 @@ class Committer:
         self._refusals = 0
 
     def use(self, consumer: Consumer) -> None:
-        """The consumer to commit with; its ``on_commit`` is :meth:`answered`."""
+        """Commit with this consumer; its ``on_commit`` is :meth:`answered`."""
         self._consumer = consumer
 
     @property
@@ -188,7 +189,7 @@ class Committer:
         return self._current is None
 
     def close(self) -> None:
-        """The consumer is closed: what has no answer will not get one."""
+        """Count what has no answer as failed: the consumer is closed."""
         for request in list(self._requests):
             self._give_up(request, "no answer before the consumer was closed")
 
@@ -228,7 +229,7 @@ class Committer:
     # ---- answers -------------------------------------------------------------------------
 
     def answered(self, error: KafkaError | None, partitions: list[TopicPartition]) -> None:
-        """Librdkafka's ``offset_commit_cb``: the answer to one request."""
+        """Take the answer to one request: librdkafka's ``offset_commit_cb``."""
         offsets = {(p.topic, p.partition): p.offset for p in partitions}
         error = error or next((p.error for p in partitions if p.error is not None), None)
         request = next((r for r in self._requests if _numbers(r.offsets) == offsets), None)
@@ -242,7 +243,7 @@ class Committer:
             self._failed(request, error)
 
     def membership_changed(self) -> None:
-        """Refusals that the old membership brought about say nothing of the new one."""
+        """Count refusals anew: those of the old membership say nothing of the new one."""
         self._refusals = 0
 
     def _failed(self, request: Request, error: KafkaError) -> None:
@@ -266,7 +267,7 @@ class Committer:
             self._conclude(request, problem)
 
     def _conclude(self, request: Request, problem: str | None) -> None:
-        """A request is over: the engine learns of it, and the observers, once."""
+        """Close a request, and tell the engine and the observers once."""
         request.open, request.problem = False, problem
         self._requests.remove(request)
         now, scheduled = time.monotonic(), request is self._current
@@ -280,12 +281,11 @@ class Committer:
                 window=request.window,
                 scheduled=scheduled,
             )
-        told = Committed(_numbers(request.offsets), problem, now - request.sent_at)
-        self._dispatch.tell(told)
+        self._dispatch.tell(Committed(_numbers(request.offsets), problem, now - request.sent_at))
 
 
 def positions(partitions: Iterable[TopicPartition]) -> dict[TP, Position]:
-    """Kafka's answers about committed offsets in the engine's terms."""
+    """Convert Kafka's answers about committed offsets to the engine's terms."""
     return {(p.topic, p.partition): Position(p.offset, p.metadata or "") for p in partitions}
 
 

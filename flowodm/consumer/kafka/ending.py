@@ -1,4 +1,4 @@
-"""The end of a consumer: drain, commit what is settled, stay a member until the hooks have run."""
+"""End a consumer: drain, commit what is settled, stay a member until the hooks have run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Owner(Protocol):
     error: BaseException | None
 
     def serve(self, timeout: float) -> None:
-        """Poll for so many seconds; records that come are dropped."""
+        """Poll for callbacks, for so many seconds; drop records that come along."""
 
 
 class Ending:
@@ -81,7 +81,7 @@ class Ending:
             engine.forget()
 
     def _commit_at_last(self, offsets: dict[TP, Position], deadline: float) -> None:
-        """The final commit is tried again while there is time: a failure repeats records."""
+        """Commit, again and again while there is time: a failure repeats records."""
         while True:
             left = deadline - time.monotonic()
             problem = self._committer.commit_now(
@@ -103,7 +103,7 @@ class Ending:
         return URGENT_TIMEOUT if self._switch.urgent else CALL_TIMEOUT
 
     def _out_of_time(self) -> bool:
-        """Whether the loop was asked to stop now while it waited, and has waited on since."""
+        """Return whether the loop was asked to stop now, and has waited on since."""
         return self._switch.urgent and time.monotonic() >= self._switch.deadline + URGENT_TIMEOUT
 
     def linger(self, released: threading.Event) -> None:

@@ -1,4 +1,4 @@
-"""Fetching: from the consumer's queue into the engine, as much as there is room for."""
+"""Fetch from the consumer's queue into the engine, as much as there is room for."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Fetcher:
         return arrived
 
     def wait_for_room(self, plan: WaitForRoom) -> Arrivals:
-        """Wait with a full buffer; the client's callbacks are served now and then.
+        """Wait with a full buffer, and serve the client's callbacks now and then.
 
         A record comes along each time; that is a handful until the pause (see `Pressure`).
         """
@@ -82,7 +82,7 @@ class Fetcher:
         return self._sorted(messages)
 
     def _sorted(self, messages: Iterable[Message]) -> Arrivals:
-        """Sort what came by partition; errors are told."""
+        """Sort messages by partition, and tell errors."""
         records: dict[TP, list[Message]] = {}
         ends: dict[TP, int] = {}
         for message in messages:
@@ -102,6 +102,6 @@ class Fetcher:
         return Arrivals(records, ends)
 
     def log_end(self, tp: TP) -> int | None:
-        """Where a log ends, as the last fetch told it; does not ask the broker."""
+        """Return where a log ends, as the last fetch told it; the broker is not asked."""
         end = self._consumer.get_watermark_offsets(TopicPartition(*tp), cached=True)[1]
         return end if end >= 0 else None

@@ -1,4 +1,4 @@
-"""Membership of the group: joining, giving partitions up in good order, leaving when it must."""
+"""Join the group, give partitions up in good order, leave when a handler is too slow."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class Owner(Protocol):
     """The poller, as far as the membership needs it."""
 
     def serve(self, timeout: float) -> None:
-        """Poll for so many seconds; records that come are dropped."""
+        """Poll for callbacks, for so many seconds; drop records that come along."""
 
     def fail(self, error: BaseException) -> None:
         """End the loop with this error."""
@@ -122,7 +122,7 @@ class Membership:
             self._dispatch.tell(self._dispatch.status())
 
     def leave(self) -> None:
-        """Leave the group for as long as a handler takes too long: others take over.
+        """Leave the group while a handler takes too long, so that others take over.
 
         What the late handler returns is not committed. :meth:`join` comes back.
         """
@@ -148,7 +148,7 @@ class Membership:
             self._consumer.assign(placed)
 
     def _take(self, partitions: list[TopicPartition]) -> list[TopicPartition]:
-        """Partitions are ours: tell the engine; returns them with the offsets to start from."""
+        """Tell the engine of new partitions; return them with the offsets to start from."""
         # librdkafka keeps a pause across assignments, whoever had the partition in between.
         self._consumer.resume(partitions)
         try:
@@ -184,7 +184,7 @@ class Membership:
         self._report(RebalanceKind.REVOKED, tps)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
-        """The group has gone on without us: the partitions may have another owner already."""
+        """Forget partitions that another member may own already."""
         tps = _tps(partitions)
         with self._dispatch as engine:
             engine.forget(tps)
@@ -198,7 +198,7 @@ class Membership:
 
 
 def _member_epoch(metadata: bytes) -> int:
-    """The epoch in librdkafka's form of the group's metadata; 0 if that form is another one."""
+    """Read the epoch from librdkafka's group metadata; 0 if its form is another one."""
     form = b"CGMDv2:"
     if not metadata.startswith(form):
         return 0
@@ -210,6 +210,6 @@ def _tps(partitions: list[TopicPartition]) -> list[TP]:
 
 
 def is_incremental(config: Mapping[str, Any]) -> bool:
-    """Whether assignments come as differences: cooperative assignors (KIP-429) and KIP-848."""
+    """Return whether assignments come as differences: cooperative assignors (KIP-429), KIP-848."""
     assignor = str(config.get("partition.assignment.strategy", ""))
     return uses_consumer_protocol(config) or "cooperative" in assignor

@@ -1,4 +1,4 @@
-"""The one thread that owns a loop's Kafka consumer: it joins, fetches, commits and leaves.
+"""Own a loop's Kafka consumer in one thread: join, fetch, commit, leave.
 
 Everything here is thin: what to do is the engine's decision. The one call into librdkafka that
 may block without a bound (close) runs in :func:`flowodm.blocking.bounded`; commits are all
@@ -33,7 +33,7 @@ from flowodm.consumer.kafka.committer import CALL_TIMEOUT, Committer
 from flowodm.consumer.kafka.ending import Ending
 from flowodm.consumer.kafka.fetcher import END_OF_PARTITION, Fetcher
 from flowodm.consumer.kafka.membership import Membership
-from flowodm.consumer.kafka.stalls import Standing
+from flowodm.consumer.kafka.stalls import StallDetector
 from flowodm.events import EndReason, Trouble
 from flowodm.exceptions import ConfigurationError, ConsumerError, FencedError, summary
 
@@ -82,7 +82,7 @@ class Poller:
         self._consumer: Consumer
         self._fetcher: Fetcher
         self._ending: Ending
-        self._standing: Standing
+        self._stalls: StallDetector
         self._membership: Membership
         self._committer = Committer(dispatch, self._check_fatal, self.fail)
         self.drained = threading.Event()
@@ -91,19 +91,19 @@ class Poller:
         self._thread = threading.Thread(target=self._main, name="flowodm-poller", daemon=True)
 
     def start(self) -> None:
-        """Begin; what goes wrong from here on is in ``error`` once ``drained`` is set."""
+        """Start the thread; ``error`` holds what went wrong once ``drained`` is set."""
         self._thread.start()
 
     def ask_group(self) -> None:
-        """Have the group asked soon for what has changed; from any thread."""
+        """Ask the group soon for what has changed; from any thread."""
         self._asked = True
 
     def release(self) -> None:
-        """The consumer may be closed: the shutdown hook has run."""
+        """Let the consumer be closed: the shutdown hook has run."""
         self._released.set()
 
     def join(self) -> bool:
-        """Wait for the thread's end, bounded; returns whether it came."""
+        """Wait for the thread's end, bounded; return whether it came."""
         if self._thread.ident is None:
             return True
         left = max(self._switch.deadline - time.monotonic(), 0.0) if self._switch.pressed else 0.0
@@ -141,19 +141,19 @@ class Poller:
     def _open(self) -> None:
         if self._prepare is not None:
             self._prepare()
-        own = {
+        callbacks = {
             "on_commit": self._committer.answered,
             "error_cb": self._on_error,
             "enable.partition.eof": True,  # the lag needs it
         }
         try:
             make = get_kafka_connection().consumer_class(Consumer)
-            self._consumer = make({**self._source.config, **own})
+            self._consumer = make({**self._source.config, **callbacks})
         except (KafkaException, ValueError, TypeError) as error:
             text = f"the consumer's configuration is refused: {summary(error)}"
             raise ConfigurationError(text) from error
         self._committer.use(self._consumer)
-        self._standing = Standing(self._consumer)
+        self._stalls = StallDetector(self._consumer)
         self._fetcher = Fetcher(
             self._consumer, self._dispatch, self._source.fetch_size, self._slice, self._on_error
         )
@@ -174,7 +174,7 @@ class Poller:
         self._membership.join()
 
     def _turn(self) -> None:
-        """One round: hand over what arrived, and do what the engine says; fetching comes last."""
+        """Hand over what arrived, do what the engine says, and fetch."""
         now = time.monotonic()
         self._notice_signals()
         self._committer.give_up_overdue(now)
@@ -233,7 +233,7 @@ class Poller:
             self._next_look = now + self._wake_interval
 
     def _take_sample(self, sample: Sample) -> None:
-        self._dispatch.stand_still(self._standing.look(sample.idle, time.monotonic()))
+        self._dispatch.record_stalled(self._stalls.look(sample.idle, time.monotonic()))
         for tp, position in sample.positions.items():
             if position is None:
                 continue
@@ -243,7 +243,7 @@ class Poller:
         self._dispatch.tell(self._dispatch.status())
 
     def _on_error(self, error: KafkaError) -> None:
-        """The client mends most errors itself; what it cannot mend ends the loop."""
+        """End the loop if the client cannot mend the error itself, and tell the observers."""
         self._check_fatal(error)
         if error.code() != END_OF_PARTITION:
             self._dispatch.tell(Trouble(error.name(), error.str()))
@@ -263,7 +263,7 @@ class Poller:
     # ---- the end -----------------------------------------------------------------------------
 
     def serve(self, timeout: float) -> None:
-        """Poll for the callbacks only; a record that comes along is not ours to handle."""
+        """Poll for callbacks; drop a record that comes along."""
         self._notice_signals()
         message = self._consumer.poll(timeout)
         if message is not None and (error := message.error()) is not None:
@@ -278,7 +278,7 @@ class Poller:
 
 
 def _wake_interval(config: dict[str, Any]) -> float:
-    """Seconds after which the client's main thread has to be woken for its heartbeats.
+    """Return after how many seconds to wake the client's main thread for its heartbeats.
 
     It looks only twice a second whether one is due, and whenever somebody asks it something.
     """

@@ -1,4 +1,4 @@
-"""What a loop consumes, and with which client configuration."""
+"""Describe what a loop consumes, and with which client configuration."""
 
 from __future__ import annotations
 

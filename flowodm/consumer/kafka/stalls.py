@@ -1,4 +1,4 @@
-"""Partitions that stand still although there is more to fetch, as the brokers say.
+"""Find partitions that stand still although the brokers have more.
 
 What the client itself knows of a log's end comes with its fetches. So it learns nothing of a
 partition that it has stopped to fetch, and with a transaction that stays open it knows an end
@@ -21,15 +21,15 @@ if TYPE_CHECKING:
 
     from flowodm.events import TP
 
-#: Seconds between two questions. Only of partitions that have not moved meanwhile.
 ASK_EVERY = 15.0
-#: Seconds that an answer may take, and that polling may wait for it.
+"""Seconds between two questions. Only of partitions that have not moved meanwhile."""
 ASK_TIMEOUT = 0.5
+"""Seconds that an answer may take, and that polling may wait for it."""
 
 _NOTHING: Mapping[TP, int] = MappingProxyType({})
 
 
-class Standing:
+class StallDetector:
     """Asks now and then whether partitions that do not move could.
 
     Args:
@@ -43,7 +43,7 @@ class Standing:
         self._behind = _NOTHING
 
     def look(self, idle: Mapping[TP, int], now: float) -> dict[TP, int]:
-        """Which partitions stand still although there is more.
+        """Return the partitions that stand still although there is more.
 
         Args:
             idle: Position of each partition of which nothing is in hand.

@@ -1,4 +1,4 @@
-"""Where to begin with partitions that were assigned: at what the group has committed, or anew."""
+"""Find where assigned partitions begin: at their committed offset, or anew."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ class StartOffsets:
     def committed(
         self, partitions: list[TopicPartition]
     ) -> tuple[dict[TP, Position], list[TopicPartition]]:
-        """What the group has committed, with the notes of the previous owners; what it has not.
+        """Return what the group has committed, with the previous owners' notes, and what not.
 
         Without an answer in time the records that a note lists are handled again, as they are
         after a crash; where the start position matters the loop cannot go on.
@@ -86,7 +86,7 @@ class StartOffsets:
         return positions(p for p in sound if p.offset >= 0), [p for p in sound if p.offset < 0]
 
     def firsts(self, new: list[TopicPartition]) -> dict[TP, int]:
-        """Where to start with partitions for which nothing is committed: an offset, not a name.
+        """Find offsets for partitions without a committed one: numbers, not "earliest" or "latest".
 
         librdkafka looks "earliest" and "latest" up itself, but a rebalance meanwhile leaves a
         timer of that look-up behind, which half a second later sets the partition back to where
@@ -103,8 +103,8 @@ class StartOffsets:
         except ConsumerError as error:
             self._dispatch.tell(Trouble("start", str(error)))
             return {}
-        found = {tp: position(edge, tp[1], extent) for tp, extent in extents.items()}
-        firsts = {tp: offset for tp, offset in found.items() if offset is not None}
+        offsets = {tp: position(edge, tp[1], extent) for tp, extent in extents.items()}
+        firsts = {tp: offset for tp, offset in offsets.items() if offset is not None}
         if edge is Edge.LATEST:
             left = max(deadline - time.monotonic(), 0.0)
             begun = {tp: Position(offset) for tp, offset in firsts.items()}
@@ -112,7 +112,7 @@ class StartOffsets:
         return firsts
 
     def _begun(self, partitions: list[TopicPartition], start: Start) -> dict[TP, Position]:
-        """The same, after a start position was committed where there was nothing.
+        """Commit the start position where nothing is committed; return all committed positions.
 
         librdkafka starts from what is committed, so nothing else has to be told to it; and a
         loop that crashes before its own first commit starts from the same record again.
@@ -137,7 +137,7 @@ class StartOffsets:
     def _extents(
         self, new: list[TopicPartition], start: Start, deadline: float
     ) -> dict[TP, Extent]:
-        """Where partitions begin and end, and which offset a moment leads to."""
+        """Ask where partitions begin and end, and which offset a moment leads to."""
         moment = start.milliseconds if isinstance(start, Moment) else None
 
         def at(time_or_end: int) -> dict[TP, int]:
@@ -151,9 +151,9 @@ class StartOffsets:
             return {}
         # ListOffsets takes the two ends in place of a time.
         firsts, ends = at(OFFSET_BEGINNING), at(OFFSET_END)
-        found = {} if moment is None else at(moment)
+        at_moment = {} if moment is None else at(moment)
         return {
-            tp: Extent(first, ends[tp], offset if (offset := found.get(tp, -1)) >= 0 else None)
+            tp: Extent(first, ends[tp], offset if (offset := at_moment.get(tp, -1)) >= 0 else None)
             for tp, first in firsts.items()
         }
 
@@ -177,7 +177,7 @@ class StartOffsets:
 def _without(
     partitions: list[TopicPartition], committed: Mapping[TP, Position]
 ) -> list[TopicPartition]:
-    """The partitions for which nothing is committed."""
+    """Return the partitions for which nothing is committed."""
     return [p for p in partitions if (p.topic, p.partition) not in committed]
 
 
@@ -186,7 +186,7 @@ def _told(offsets: dict[TP, Position]) -> str:
 
 
 def reset_of(config: Mapping[str, Any]) -> Edge | None:
-    """What ``auto.offset.reset`` says, by any of librdkafka's names; None for "error"."""
+    """Return what ``auto.offset.reset`` says, by any of librdkafka's names; None for "error"."""
     named = str(config.get("auto.offset.reset", "largest")).lower()
     if named in {"smallest", "earliest", "beginning"}:
         return Edge.EARLIEST

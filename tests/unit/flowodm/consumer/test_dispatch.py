@@ -74,7 +74,7 @@ def test_once_nobody_polls_any_more_every_idle_partition_stands_still(monkeypatc
     dispatch = told()
     with dispatch as engine:
         engine.assigned([("orders", 0)], {("orders", 0): Position(7)})
-    dispatch.stand_still({})
+    dispatch.record_stalled({})
     assert dispatch.status().behind == ()
     monkeypatch.setattr(module, "POLLER_AWAY", -1.0)
     assert dispatch.status().behind == ((("orders", 0), 7),)

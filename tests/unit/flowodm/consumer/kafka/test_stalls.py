@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from confluent_kafka import KafkaError, KafkaException, TopicPartition
 
-from flowodm.consumer.kafka.stalls import ASK_EVERY, Standing
+from flowodm.consumer.kafka.stalls import ASK_EVERY, StallDetector
 
 A, B = ("orders", 0), ("orders", 1)
 
@@ -40,32 +40,32 @@ def look(standing, idle, times):
 
 
 def test_what_stands_below_its_logs_end_is_behind(brokers):
-    assert look(Standing(brokers), {A: 7, B: 10}, 3) == {A: 7}
+    assert look(StallDetector(brokers), {A: 7, B: 10}, 3) == {A: 7}
 
 
 def test_it_is_no_more_as_soon_as_it_moves_or_is_in_hand(brokers):
-    standing = Standing(brokers)
+    standing = StallDetector(brokers)
     assert look(standing, {A: 7}, 3) == {A: 7}
     assert standing.look({A: 8}, 2.1 * ASK_EVERY) == {}
     assert standing.look({}, 2.2 * ASK_EVERY) == {}
 
 
 def test_nobody_is_asked_about_what_moves(brokers):
-    standing = Standing(brokers)
+    standing = StallDetector(brokers)
     for number in range(5):
         standing.look({A: number}, number * ASK_EVERY)
     assert brokers.asked == []
 
 
 def test_while_the_brokers_do_not_answer_nothing_is_behind(brokers):
-    standing = Standing(brokers)
+    standing = StallDetector(brokers)
     assert look(standing, {A: 7}, 3) == {A: 7}
     brokers.ends = {}
     assert standing.look({A: 7}, 3 * ASK_EVERY) == {}
 
 
 def test_the_brokers_are_asked_seldom(brokers):
-    standing = Standing(brokers)
+    standing = StallDetector(brokers)
     look(standing, {A: 7}, 2)
     assert len(brokers.asked) == 1
     assert standing.look({A: 7}, 1.9 * ASK_EVERY) == {A: 7}
