@@ -1,1 +1,1 @@
-"""The read-only HTTP side: /metrics, /healthz, /readyz, /status, /history and the page."""
+"""The read-only HTTP server: /metrics, /healthz, /readyz, /status, /history and the page."""

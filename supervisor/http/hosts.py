@@ -1,13 +1,13 @@
-"""Which Host headers the HTTP side answers. Pure.
+"""Which Host headers the HTTP server accepts. Pure.
 
-A web page anywhere can have its own name resolve to this machine's address (DNS rebinding) and
-then read, as if it were its own, what is served here to whoever asks. The browser still sends that
-name as Host, so a name that nobody here uses is refused.
+Any web page can let its own name resolve to this machine's address (DNS rebinding), and then read
+what is served here as if it were its own. The browser still sends that name as Host, so a name
+that is not one of ours is refused.
 
-Answered are, on any port: IP addresses, which cannot be rebound; names without a dot, as a service
-in Docker Compose or a host in its own network has, as nobody can own such a name on the internet;
-localhost and what is below it; the names that the server was given: the one it was told to listen
-on, the machine's own, and those that the operator adds.
+Accepted, with any port, are: IP addresses, which cannot be rebound; names without a dot, such as
+those of services in Docker Compose or of hosts in a local network, which cannot be registered on
+the internet; localhost and names below it; and the server's own names: the one that it listens
+on, the machine's, and those that the operator adds.
 """
 
 from __future__ import annotations
@@ -19,40 +19,48 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
 ANY = "*"
-"""Among the names: every Host is answered."""
+"""Name that stands for every name."""
 
 
 def answers(host: str, names: Collection[str]) -> bool:
-    """Whether a request for this Host is one for us.
+    """Return whether a request with this Host header is accepted.
 
     Args:
         host: The header, with or without a port.
-        names: Further names in lower case; ".example.org" stands for all names below it.
+        names: The server's own names, in lower case; ".example.org" stands for all below it.
     """
     name = _name(host)
     if name is None:
         return False
-    if ANY in names or "." not in name or name.endswith(".localhost") or _is_address(name):
+    if "." not in name or name.endswith(".localhost") or _is_address(name):
         return True
-    return any(name.endswith(known) if known.startswith(".") else name == known for known in names)
+    return any(_matches(name, known) for known in names)
+
+
+def _matches(name: str, known: str) -> bool:
+    if known == ANY:
+        return True
+    return name.endswith(known) if known.startswith(".") else name == known
 
 
 def _name(host: str) -> str | None:
-    """The header's name or address in lower case; None if it is neither."""
+    """Return the header's name or address in lower case; None if it has neither."""
     host = host.strip().lower()
     if host.startswith("["):
         name, bracket, port = host[1:].partition("]")
-        if not bracket or not _is_address(name):
-            return None
-        return name if not port or _is_port(port) else None
-    name, colon, port = host.partition(":")
-    if not name or (colon and not _is_port(":" + port)):
-        return None
-    return name.removesuffix(".")
+        valid = bracket and _is_address(name) and _is_port(port)
+    else:
+        name, colon, port = host.partition(":")
+        valid = name and _is_port(colon + port)
+    return name.removesuffix(".") if valid else None
 
 
 def _is_port(text: str) -> bool:
-    return text.startswith(":") and text[1:].isascii() and (text == ":" or text[1:].isdigit())
+    """Return whether it is ":" and a number, ":" alone, or nothing."""
+    number = text.removeprefix(":")
+    if text and number == text:
+        return False
+    return not number or (number.isascii() and number.isdigit())
 
 
 def _is_address(name: str) -> bool:

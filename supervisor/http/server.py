@@ -1,4 +1,4 @@
-"""The read-only HTTP side: /metrics, /healthz, /readyz, /status, /history and the page at /."""
+"""The read-only HTTP server: /metrics, /healthz, /readyz, /status, /history and the page at /."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 CONNECTION_LIFETIME = 30.0
-"""Seconds after which a connection is closed, whatever it does: a client that sends its
-request byte by byte holds no socket for longer."""
+"""Seconds after which a connection is closed, whatever it does, so that a client that sends its
+request byte by byte does not hold a socket for longer."""
 MAX_CONNECTIONS = 64
-"""Connections at a time; further ones are closed at once."""
+"""Connections at the same time; further ones are closed at once."""
 _MAX_LINE = 4096
-"""Bytes of a request line and of a header; of headers there may be aiohttp's 128."""
+"""Bytes of a request line and of a header at most; aiohttp takes 128 headers."""
 _HEADERS = {
     "Server": "flowodm-supervisor",
     "Cache-Control": "no-store",
@@ -33,24 +33,24 @@ _HEADERS = {
     "X-Content-Type-Options": "nosniff",
     "X-Frame-Options": "DENY",
 }
-"""What every answer carries. A page may have a policy of its own."""
+"""Headers of every answer. A page may have a policy of its own."""
 
-log = logging.getLogger("supervisor")
-# aiohttp would log a traceback for each request that it cannot parse: anybody's to cause.
+_log = logging.getLogger("supervisor")
+# aiohttp logs a traceback for each request that it cannot parse, which any client can cause.
 _QUIET = logging.getLogger("supervisor.http")
 _QUIET.addFilter(lambda record: record.levelno > logging.ERROR)
 
 
 @dataclass(frozen=True, slots=True)
 class Views:
-    """Where the answers come from.
+    """The functions that make the answers.
 
     Attributes:
-        metrics: The exposition and its content type, for an Accept header.
-        healthy: Whether the main loop turns.
-        unready: Why not every wanted worker is assigned; nothing if each is.
-        status: The object that /status shows.
-        history: The object that /history shows.
+        metrics: Returns the exposition and its content type, for an Accept header.
+        healthy: Returns whether the main loop turns.
+        unready: Returns why not every worker is assigned; nothing if each is.
+        status: Returns the object that /status shows.
+        history: Returns the object that /history shows.
     """
 
     metrics: Callable[[str], tuple[bytes, str]]
@@ -61,15 +61,15 @@ class Views:
 
 
 class HttpServer:
-    """Serves the views on one address, to requests whose Host header is one of ours.
+    """Serves the views on one address, to requests with an accepted Host header.
 
-    A Host is ours if it is an IP address, a name without a dot, localhost, `host`, the machine's
-    own name, or among `names`: see `hosts.py` for why. So a server on 0.0.0.0 or [::] is
-    scraped by address and by the name of a service without further ado; a full name, such as
-    "shop.default.svc.cluster.local", has to be among `names`.
+    Accepted are IP addresses, names without a dot, localhost, `host`, the machine's own name, and
+    `names`: see `hosts.py` for why. So a server on 0.0.0.0 or [::] can be scraped by address and
+    by a service's name; a full name, such as "shop.default.svc.cluster.local", has to be among
+    `names`.
 
     Args:
-        views: The answers.
+        views: The functions that make the answers.
         host: Address or name to bind.
         port: Port to bind; 0 for a free one.
         names: Further names; ".example.org" stands for all below it, "*" for every name.
@@ -77,7 +77,7 @@ class HttpServer:
 
     def __init__(self, views: Views, host: str, port: int, names: Iterable[str] = ()) -> None:
         self.address: tuple[str, int] | None = None
-        """Host and port that it listens on, while it does."""
+        """Host and port while it listens; else None."""
         self._views = views
         self._host = host
         self._port = port
@@ -98,7 +98,7 @@ class HttpServer:
         """Bind and listen.
 
         Raises:
-            OSError: The address is in use, not this machine's, or not allowed.
+            OSError: The address is in use, is not this machine's, or is not allowed.
         """
         self._web = Bounded(
             self._answer,
@@ -114,7 +114,7 @@ class HttpServer:
         self.address = self._listening.sockets[0].getsockname()[:2]
 
     async def close(self) -> None:
-        """Stop listening and close what is open."""
+        """Stop listening, and close all connections."""
         if self._listening is not None:
             self._listening.close()
         if self._web is not None:
@@ -124,18 +124,19 @@ class HttpServer:
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         try:
             answer = self._refusal(request) or self._view(request)
-        except Exception:
-            log.exception("a page could not be made", extra={"path": request.path})
-            answer = web.Response(status=500, text="an error; see the supervisor's log\n")
+        except Exception:  # noqa: BLE001 - it is logged and answered
+            _log.exception("an HTTP request failed", extra={"path": request.path})
+            answer = web.Response(status=500, text="internal error; see the supervisor's log\n")
         for name, value in _HEADERS.items():
             answer.headers.setdefault(name, value)
         return answer
 
     def _refusal(self, request: web.BaseRequest) -> web.Response | None:
-        # Without a Host only HTTP/1.0 gets this far, which no browser speaks.
-        asked = request.headers.getall("Host", [])
-        if len(asked) > 1 or not all(hosts.answers(host, self._names) for host in asked):
-            text = "the Host header is none of this supervisor's; ask by its address\n"
+        """Return the answer to a request that is refused; None if it is not."""
+        # Only an HTTP/1.0 request, which no browser sends, gets here without a Host.
+        names = request.headers.getall("Host", [])
+        if len(names) > 1 or not all(hosts.answers(name, self._names) for name in names):
+            text = "the Host header is not a name of this supervisor; use its address\n"
             return web.Response(status=403, text=text)
         if request.method not in {"GET", "HEAD"}:
             return web.Response(status=405, headers={"Allow": "GET, HEAD", "Connection": "close"})
@@ -144,7 +145,7 @@ class HttpServer:
     def _view(self, request: web.BaseRequest) -> web.Response:
         if (view := self._paths.get(request.path)) is not None:
             return view(request)
-        return web.Response(status=404, text=f"not found; there are {' '.join(self._paths)}\n")
+        return web.Response(status=404, text=f"not found; the paths are {' '.join(self._paths)}\n")
 
     def _page(self, _request: web.BaseRequest) -> web.Response:
         return web.Response(
@@ -180,14 +181,14 @@ def _text(text: str, *, ok: bool) -> web.Response:
 
 
 class Bounded(web.Server):
-    """aiohttp's server with a limit on how many connections there are, and for how long."""
+    """aiohttp's server, with limits on the number of connections and on their duration."""
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._ends: dict[web.RequestHandler, asyncio.TimerHandle] = {}
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
-        """Begin to count a connection's time."""
+        """Start the time limit of a connection."""
         super().connection_made(handler, transport)
         lifetime = CONNECTION_LIFETIME if len(self.connections) <= MAX_CONNECTIONS else 0
         self._ends[handler] = self._loop.call_later(lifetime, handler.force_close)
@@ -195,7 +196,7 @@ class Bounded(web.Server):
     def connection_lost(
         self, handler: web.RequestHandler, exc: BaseException | None = None
     ) -> None:
-        """Forget a connection."""
+        """Cancel the time limit of a connection."""
         super().connection_lost(handler, exc)
         if end := self._ends.pop(handler, None):
             end.cancel()

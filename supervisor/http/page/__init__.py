@@ -1,9 +1,8 @@
 """The page at / for people: one HTML document, made of three files.
 
-It asks for nothing but /status and /history of its own origin, and its Content-Security-Policy
-lets it do nothing else: style and script are allowed by their hashes, so that text which found
-its way into the document could not run, and Trusted Types forbid the script itself to turn any
-text into HTML.
+It requests only /status and /history of its own origin, and its Content-Security-Policy allows
+nothing else. Style and script are allowed by their hashes, so that no other text in the document
+can run as a script, and Trusted Types forbid the script to turn text into HTML.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ class Page:
 
 @cache
 def page() -> Page:
-    """The page, put together once."""
+    """Return the page, which is made once."""
     files = resources.files(__name__)
     html, style, script = (
         files.joinpath(name).read_text(encoding="utf-8")

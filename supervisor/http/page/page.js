@@ -1,9 +1,9 @@
 "use strict";
-// Asks /status once a second and /history at its own interval, while the tab is visible, and
-// draws what they say. Whatever comes from the fleet becomes text, never HTML.
+// Requests /status once a second and /history at its own interval while the tab is visible, and
+// shows them. All data of the fleet is inserted as text, never as HTML.
 
-const POLL = 1000; // milliseconds between two questions
-const SLOWEST = 15000; // … once the supervisor has not answered for a while
+const POLL = 1000; // milliseconds between two requests
+const SLOWEST = 15000; // … after the supervisor has not answered for a while
 const TIMEOUT = 5000;
 const SHOWN_FAILURES = 20;
 const SVG = "http://www.w3.org/2000/svg";
@@ -78,7 +78,7 @@ function element(name, attributes = {}, ...children) {
 }
 
 function say(node, text) {
-  // What has not changed is not touched: a selection, or a reader's place, would be lost.
+  // Text that has not changed is not set again: a selection, or a reader's place, would be lost.
   if (node.textContent !== String(text)) node.textContent = text;
 }
 
@@ -86,7 +86,7 @@ function set(node, attribute, value) {
   if (node.getAttribute(attribute) !== value) node.setAttribute(attribute, value);
 }
 
-// One child of `parent` for each key, in that order; those that stay keep their elements.
+// Makes one child of `parent` for each key, in that order; keys that stay keep their elements.
 const children = new WeakMap();
 function each(parent, keys, make) {
   const before = children.get(parent) ?? new Map();
@@ -134,7 +134,7 @@ function graph(title) {
 }
 
 function draw(made, values, ages, longest) {
-  const span = Math.min(longest, Math.max(60, ages[0] ?? 0)); // a young fleet fills its graph too
+  const span = Math.min(longest, Math.max(60, ages[0] ?? 0)); // so that a short history fills the graph
   const known = values.filter((value) => value !== null);
   const top = Math.max(0, ...known);
   const last = known.length ? `, ${amount(values.at(-1))} now` : "";
@@ -146,7 +146,7 @@ function draw(made, values, ages, longest) {
                    : `${made.title}: no history yet`);
   let line = "";
   let area = "";
-  let begun = null; // where the present stretch without a gap begins
+  let begun = null; // where the current stretch without a gap begins
   let x = 0;
   const close = () => {
     if (begun !== null) area += `L${x} 59L${begun} 59Z`;
@@ -156,7 +156,7 @@ function draw(made, values, ages, longest) {
     if (value === null) return close();
     x = (300 * (1 - ages[index] / span)).toFixed(1);
     const y = (59 - 56 * (top ? value / top : 0)).toFixed(1);
-    line += begun === null ? `M${x} ${y}h.1` : `L${x} ${y}`; // a lone point shows as a dot
+    line += begun === null ? `M${x} ${y}h.1` : `L${x} ${y}`; // shows a single point as a dot
     area += `${begun === null ? "M" : "L"}${x} ${y}`;
     begun ??= x;
   });
@@ -198,7 +198,7 @@ function card(name) {
   return { root, state, handler, list, rate, lag, body: workers.body };
 }
 
-// What is shown
+// The content
 
 function show(status) {
   const consumers = Object.entries(status.consumers);
@@ -207,7 +207,7 @@ function show(status) {
   say(page.instance, status.instance_id);
   document.title = `${up}/${slots.length} ready · ${status.instance_id}`;
   const sum = (key) => consumers.reduce((total, [, consumer]) => total + consumer[key], 0);
-  const news = showReload(status.last_reload, status.time);
+  const reload = showReload(status.last_reload, status.time);
   const unknown = consumers.some(([, consumer]) => consumer.lag === null);
   figures(page.summary, {
     State: fleetState(status),
@@ -220,8 +220,8 @@ function show(status) {
   const cards = each(page.consumers, consumers.map(([name]) => name), card);
   for (const [name, consumer] of consumers) showConsumer(cards.get(name), consumer);
   showFailures(status.failures.slice(0, SHOWN_FAILURES), status.time);
-  const told = [news, newStates(consumers)].filter(Boolean).join(", ");
-  if (told) announce(told);
+  const changes = [reload, newStates(consumers)].filter(Boolean).join(", ");
+  if (changes) announce(changes);
 }
 
 function fleetState({ state, ready, changing }) {
@@ -234,7 +234,7 @@ function showReload({ successful, at, error }, now) {
   page.reload.hidden = successful;
   if (!successful) {
     const when = duration(Math.max(0, now - at));
-    say(page.reload, `The last reload was refused ${when} ago, and nothing was changed: ${error}`);
+    say(page.reload, `The last reload was refused ${when} ago; nothing was changed: ${error}`);
   }
   return changed && `A reload was ${successful ? "accepted" : "refused"}`;
 }
@@ -310,7 +310,7 @@ function showHistory(history) {
   }
 }
 
-// What is new of the states, to be read out. Numbers are not: they change all the time.
+// Returns the changes of states, for screen readers. Numbers change too often to be read out.
 let states = null;
 function newStates(consumers) {
   const now = new Map();
@@ -331,7 +331,7 @@ function announce(text) {
 // The connection
 
 let misses = 0;
-let lost = null; // when the first of them was
+let lost = null; // when the first request without an answer was sent
 let historyDue = 0;
 let timer = 0;
 let asking = false;
@@ -373,15 +373,15 @@ function hit() {
   badge(page.connection, "Live", "good");
 }
 
-// A single miss says nothing: a connection may be closed just when it is used.
+// A single miss does not count: a connection may be closed just when it is used.
 function miss() {
   misses += 1;
   lost ??= new Date();
   const wait = Math.min(SLOWEST, POLL * 2 ** (misses - 1));
   if (misses > 1) {
     const since = lost.toLocaleTimeString();
-    badge(page.connection, `The supervisor does not answer since ${since}; what is shown is from ` +
-          `then. Asking again every ${Math.round(wait / 1000)} s.`, "bad");
+    badge(page.connection, `The supervisor does not answer since ${since}; this page shows its ` +
+          `state at that time. It is asked again every ${Math.round(wait / 1000)} s.`, "bad");
     document.title = "No answer · FlowODM Supervisor";
   }
   if (misses === 2) announce("The supervisor does not answer");
