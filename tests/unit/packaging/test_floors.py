@@ -99,3 +99,17 @@ def test_no_file_is_without_a_row_in_the_architecture():
 
     assert expected - rows == set(), "run `make reference`"
     assert {row for row in rows if row.endswith(".py")} - expected == set(), "run `make reference`"
+
+
+def test_every_file_that_the_architecture_names_is_there():
+    text = (ROOT / "ARCHITECTURE.md").read_text(encoding="utf-8")
+    prose = re.sub(r"^\|.*$", "", text, flags=re.MULTILINE)
+    files = [
+        file.relative_to(ROOT)
+        for folder in (*PACKAGES, "tests", "docs", "benchmarks")
+        for file in (ROOT / folder).rglob("*.py")
+    ]
+    named = re.findall(r"`([\w/*.]+\.py)`", prose)
+
+    assert named
+    assert [name for name in named if not any(file.match(name) for file in files)] == []
