@@ -14,7 +14,7 @@ from confluent_kafka import KafkaException
 from flowodm.cli.outcome import UnreachableError, status_of
 from flowodm.cli.process import ExitStatus
 from flowodm.connection import connect, get_kafka_connection
-from flowodm.consumer.dead_letters.reader import Extent, TopicReader
+from flowodm.consumer.dead_letters.reader import OffsetRange, TopicReader
 from flowodm.consumer.dead_letters.topic import partitions_of
 from flowodm.exceptions import ConfigurationError, ConsumerError
 
@@ -112,7 +112,7 @@ def reader_of(topic: str) -> TopicReader:
     return TopicReader(topic, GROUP, ANSWER_TIMEOUT)
 
 
-def extents_of(reader: TopicReader) -> dict[int, Extent]:
+def ranges_of(reader: TopicReader) -> dict[int, OffsetRange]:
     """Return the first and the next offset of each partition.
 
     Raises:
@@ -121,7 +121,7 @@ def extents_of(reader: TopicReader) -> dict[int, Extent]:
         ConsumerError: Kafka refuses the request.
     """
     try:
-        return reader.extents()
+        return reader.ranges()
     except ConsumerError as error:
         if status_of(error) is not ExitStatus.UNREACHABLE:
             raise
@@ -143,7 +143,7 @@ def require_topic(topic: str, producer: Producer | None = None) -> None:
     """
     if producer is None:
         with reader_of(topic) as reader:
-            extents_of(reader)
+            ranges_of(reader)
         return
     deadline = time.monotonic() + ANSWER_TIMEOUT
     while True:

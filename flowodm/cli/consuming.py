@@ -17,7 +17,7 @@ from flowodm.cli.connecting import (
     RegistryUrl,
     Servers,
     configure_connection,
-    extents_of,
+    ranges_of,
     reader_of,
 )
 from flowodm.cli.process import STATUSES, ExitStatus
@@ -25,7 +25,7 @@ from flowodm.cli.records import LineError, text_of, value_of
 from flowodm.cli.references import ModelReference, model_of
 from flowodm.cli.starting import MEANINGS, parse_from, start_offsets
 from flowodm.cli.terminal import complain, counted, json_text, say, show_json
-from flowodm.consumer.dead_letters.reader import Extent
+from flowodm.consumer.dead_letters.reader import OffsetRange
 from flowodm.consumer.handling.context import headers_of
 from flowodm.exceptions import ConfigurationError, DeserializationError
 from flowodm.model import FlowBaseModel, settings_of
@@ -108,7 +108,7 @@ def consume(
 def _records(
     reader: TopicReader, start: Any, partitions: list[int] | None, *, follow: bool
 ) -> Iterator[Message]:
-    extents = extents_of(reader)
+    extents = ranges_of(reader)
     missing = sorted(set(partitions or ()) - extents.keys())
     if missing:
         raise ConfigurationError(
@@ -121,7 +121,9 @@ def _records(
     if follow:
         batches = reader.follow(offsets)
     else:
-        batches = reader.read({n: Extent(offset, ranges[n][1]) for n, offset in offsets.items()})
+        batches = reader.read(
+            {n: OffsetRange(offset, ranges[n][1]) for n, offset in offsets.items()}
+        )
     return chain.from_iterable(batches)
 
 

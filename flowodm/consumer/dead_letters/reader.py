@@ -55,7 +55,7 @@ _FATAL: Final = {
 
 
 @dataclass(frozen=True, slots=True)
-class Extent:
+class OffsetRange:
     """A range of a partition's offsets: from ``first`` up to, and without, ``end``."""
 
     first: int
@@ -104,7 +104,7 @@ class TopicReader:
         except (KafkaException, TimeoutError, RuntimeError) as error:
             _log.warning("the consumer of %s did not close: %s", self.topic, summary(error))
 
-    def extents(self) -> dict[int, Extent]:
+    def ranges(self) -> dict[int, OffsetRange]:
         """Ask for the offsets that each partition holds now.
 
         Raises:
@@ -112,12 +112,12 @@ class TopicReader:
             ConsumerError: Kafka does not answer.
         """
         numbers = self.retry(lambda: partitions_of(self._consumer, self.topic))
-        return {number: self._extent(TopicPartition(self.topic, number)) for number in numbers}
+        return {number: self._range(TopicPartition(self.topic, number)) for number in numbers}
 
-    def _extent(self, place: TopicPartition) -> Extent:
+    def _range(self, place: TopicPartition) -> OffsetRange:
         consumer = self._consumer
         return self.retry(
-            lambda: Extent(*consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT))
+            lambda: OffsetRange(*consumer.get_watermark_offsets(place, timeout=ANSWER_TIMEOUT))
         )
 
     def offsets_at(self, milliseconds: int, numbers: Iterable[int]) -> dict[int, int]:
@@ -165,16 +165,16 @@ class TopicReader:
 
         self.retry(lambda: _checked(bounded(commit, CALL_TIMEOUT)))
 
-    def read(self, extents: Mapping[int, Extent]) -> Iterator[list[Message]]:
+    def read(self, ranges: Mapping[int, OffsetRange]) -> Iterator[list[Message]]:
         """Read the records of some ranges of offsets, in batches.
 
         Args:
-            extents: The ranges, by partition.
+            ranges: The ranges, by partition.
 
         Raises:
             ConsumerError: No record has come in time, or the topic may not be read.
         """
-        ends = self._assign_nonempty(extents)
+        ends = self._assign_nonempty(ranges)
         problem, deadline = "no record came", self._deadline()
         while ends:
             messages, error = self._fetch()
@@ -206,11 +206,11 @@ class TopicReader:
             if batch:
                 yield batch
 
-    def _assign_nonempty(self, extents: Mapping[int, Extent]) -> dict[int, int]:
+    def _assign_nonempty(self, ranges: Mapping[int, OffsetRange]) -> dict[int, int]:
         """Assign the partitions whose range holds offsets; return where each range ends."""
-        nonempty = {n: extent for n, extent in extents.items() if extent.first < extent.end}
-        self._assign({number: extent.first for number, extent in nonempty.items()})
-        return {number: extent.end for number, extent in nonempty.items()}
+        nonempty = {n: offsets for n, offsets in ranges.items() if offsets.first < offsets.end}
+        self._assign({number: offsets.first for number, offsets in nonempty.items()})
+        return {number: offsets.end for number, offsets in nonempty.items()}
 
     def _assign(self, first: Mapping[int, int]) -> None:
         places = [TopicPartition(self.topic, number, offset) for number, offset in first.items()]

@@ -14,7 +14,7 @@ from confluent_kafka import TopicPartition
 
 from flowodm.connection import get_kafka_connection
 from flowodm.consumer.dead_letters.headers import DeadLetter
-from flowodm.consumer.dead_letters.reader import Extent, TopicReader
+from flowodm.consumer.dead_letters.reader import OffsetRange, TopicReader
 from flowodm.consumer.dead_letters.replay_progress import LONGEST_NOTE, ReplayProgress
 from flowodm.consumer.dead_letters.topic import SEND_TIMEOUT, partitions_of, too_large
 from flowodm.exceptions import (
@@ -70,16 +70,16 @@ def list_dead_letters(topic: str, *, limit: int | None = None) -> Iterator[DeadL
     # Two connections: the ends are looked up at the call, and an iterator that is never started
     # holds no connection.
     with TopicReader(topic, _replay_group(topic)) as reader:
-        extents = reader.extents()
-    return _read_letters(topic, extents, limit)
+        ranges = reader.ranges()
+    return _read_letters(topic, ranges, limit)
 
 
 def _read_letters(
-    topic: str, extents: dict[int, Extent], limit: int | None
+    topic: str, ranges: dict[int, OffsetRange], limit: int | None
 ) -> Iterator[DeadLetter]:
     count = 0
     with TopicReader(topic, _replay_group(topic)) as reader:
-        for batch in reader.read(extents):
+        for batch in reader.read(ranges):
             for record in batch:
                 if count == limit:
                     return
@@ -153,22 +153,22 @@ class _Replay:
 
     def run(self) -> Replayed:
         """Send batch after batch, wait for the acknowledgements, and commit."""
-        extents = self._resume(self._reader.extents())
-        for batch in self._reader.read(extents):
+        ranges = self._resume(self._reader.ranges())
+        for batch in self._reader.read(ranges):
             if not self._replay(batch):
                 return Replayed(self._count, self._left, complete=False)
         return Replayed(self._count, self._left, complete=True)
 
-    def _resume(self, extents: dict[int, Extent]) -> dict[int, Extent]:
+    def _resume(self, ranges: dict[int, OffsetRange]) -> dict[int, OffsetRange]:
         """Go on where the group's last replay ended; return what is still to be read."""
-        committed = self._reader.committed(sorted(extents))
+        committed = self._reader.committed(sorted(ranges))
         unread = {}
-        for number, extent in extents.items():
-            offset, note = committed.get(number, (extent.first, ""))
-            if offset > extent.end:  # the topic was deleted and created again
-                offset, note = extent.first, ""
+        for number, offsets in ranges.items():
+            offset, note = committed.get(number, (offsets.first, ""))
+            if offset > offsets.end:  # the topic was deleted and created again
+                offset, note = offsets.first, ""
             self._progress[number] = ReplayProgress(offset, note)
-            unread[number] = Extent(max(offset, extent.first), extent.end)
+            unread[number] = OffsetRange(max(offset, offsets.first), offsets.end)
         return unread
 
     def _replay(self, batch: list[Message]) -> bool:
