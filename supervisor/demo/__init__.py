@@ -1,1 +1,1 @@
-"""What `flowodm-supervisor demo` shows: a broker, a producer and a fleet in one terminal."""
+"""`flowodm-supervisor demo`: a broker, a producer and a fleet in one terminal."""

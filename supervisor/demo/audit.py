@@ -1,4 +1,4 @@
-"""What was produced against what was processed. Pure."""
+"""Comparing the orders that were produced with those that were processed. Pure."""
 
 from __future__ import annotations
 
@@ -10,19 +10,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
 UNCONFIRMED = -1
-"""In place of a partition: the broker has not confirmed the order."""
+"""Stands for the partition of an order that the broker has not confirmed."""
 _SHOWN = 5
+"""Numbers of orders that a complaint shows."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """What became of the produced orders at one consumer.
+    """How one consumer has processed the orders.
 
     Attributes:
-        processed: Confirmed orders that it processed, each counted once.
-        repeats: How often it processed one again.
+        processed: Number of confirmed orders that it processed.
+        repeats: Number of times that it processed an order again.
         missing: Confirmed orders that it did not process.
-        unknown: Orders that it processed and nobody produced.
+        unknown: Orders that it processed and that were not produced.
     """
 
     processed: int
@@ -31,7 +32,7 @@ class Tally:
     unknown: tuple[int, ...]
 
     def complaint(self, consumer: str) -> str:
-        """What is wrong, in words; "" if nothing is."""
+        """Say what is wrong; "" if nothing is."""
         parts = []
         if self.missing:
             parts.append(f"never processed {_some(self.missing)}")
@@ -47,15 +48,15 @@ def _some(numbers: tuple[int, ...]) -> str:
 
 
 def tally(partitions: Sequence[int], processed: Iterable[int]) -> Tally:
-    """Compare.
+    """Compare the orders of one consumer.
 
     Args:
         partitions: For each order, by its number, the partition that the broker confirmed, or
             UNCONFIRMED; an unconfirmed order may have arrived or not.
-        processed: The numbers of the orders that a consumer processed, as often as it did.
+        processed: The number of each order that the consumer processed, as often as it did.
     """
     counts = Counter(processed)
-    confirmed = [number for number, place in enumerate(partitions) if place != UNCONFIRMED]
+    confirmed = [number for number, at in enumerate(partitions) if at != UNCONFIRMED]
     return Tally(
         processed=sum(number in counts for number in confirmed),
         repeats=counts.total() - len(counts),
@@ -67,11 +68,11 @@ def tally(partitions: Sequence[int], processed: Iterable[int]) -> Tally:
 def partitions_of(
     partitions: Sequence[int], processed: Iterable[int], *, since: int
 ) -> frozenset[int]:
-    """The partitions of which a worker has processed orders with the number `since` or a later one.
+    """Return the partitions of which a worker has processed orders from number `since` on.
 
     Args:
         partitions: As for `tally`.
-        processed: What the worker processed.
+        processed: The orders that the worker processed.
         since: The first order that counts.
     """
     return frozenset(
@@ -80,7 +81,7 @@ def partitions_of(
 
 
 def summary(produced: int, tallies: Mapping[str, Tally], restarted: int) -> str:
-    """The demo's last line."""
+    """Make the demo's last line."""
     shares = ", ".join(f"{_share(tally)} by {consumer}" for consumer, tally in tallies.items())
     return f"produced {produced}, processed {shares}, restarted {restarted}"
 

@@ -1,4 +1,4 @@
-"""The supervisor of the demo: `flowodm-supervisor run demo.toml` in a process of its own."""
+"""The demo's supervisor: `flowodm-supervisor run demo.toml` in a process of its own."""
 
 from __future__ import annotations
 
@@ -24,25 +24,29 @@ if TYPE_CHECKING:
     from supervisor.demo.view import Entry
 
 CONFIG = Path(__file__).with_name("demo.toml")
-"""In the repository also config/demo.toml, which is a link to it."""
+"""The configuration; in the repository config/demo.toml is a link to it."""
 DEFAULT_PORT = 9108
+"""Port of the page, if it is free."""
 _ANSWER_TIMEOUT = 2.0
+"""Seconds for an answer to /status."""
 _KILLED_TIMEOUT = 15.0
+"""Seconds for the end of the supervisor after it was killed."""
 _LEASH = 'read -r _; kill -QUIT "$0"'
+"""Program of the leash: kills a process when its standard input is closed."""
 
 
 class FleetProcess:
-    """The supervisor while the context is open; it does not outlive this process.
+    """Runs the supervisor while the context is open; it never outlives this process.
 
-    Signals of the terminal do not reach it: it gets those that `signal` sends.
+    Signals of the terminal do not reach it: `signal` sends it signals.
 
     Args:
-        bootstrap_servers: Where Kafka is.
-        ledgers: The folder in which workers note what they have processed.
-        port: Of its HTTP side, unless somebody else has that: then a free one.
+        bootstrap_servers: Address of Kafka.
+        ledgers: The folder in which workers note the orders that they have processed.
+        port: Port of its HTTP server; another one if that is in use.
 
     Attributes:
-        url: Of its HTTP side.
+        url: URL of its HTTP server.
     """
 
     def __init__(self, bootstrap_servers: str, ledgers: Path, port: int = DEFAULT_PORT) -> None:
@@ -72,7 +76,7 @@ class FleetProcess:
             process_group=0,
         )
         try:
-            self._leash = _on_a_leash(self._process.pid)
+            self._leash = _start_leash(self._process.pid)
         except BaseException:
             self._process.kill()
             self._process.communicate()
@@ -87,7 +91,7 @@ class FleetProcess:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Kill its workers and it, if it still runs."""
+        """Kill the supervisor and its workers, if it is still running."""
         if self.running:
             self.signal(signal.SIGQUIT)
             with contextlib.suppress(subprocess.TimeoutExpired):
@@ -95,30 +99,30 @@ class FleetProcess:
         if self.running:
             self._process.kill()
             self._process.wait()
-        _let_go(self._leash)
+        _end_leash(self._leash)
         self._reader.join(_KILLED_TIMEOUT)
 
     @property
     def pid(self) -> int:
-        """The supervisor's process."""
+        """Process id of the supervisor."""
         return self._process.pid
 
     @property
     def running(self) -> bool:
-        """Whether it has not ended yet."""
+        """Whether the supervisor is still running."""
         return self._process.poll() is None
 
     @property
     def exit_status(self) -> int | None:
-        """How it ended; None while it runs."""
+        """The supervisor's exit status; None while it is running."""
         return self._process.poll()
 
     def signal(self, number: signal.Signals) -> None:
-        """Send it a signal; nothing happens if it has ended."""
+        """Send the supervisor a signal; do nothing if it has ended."""
         self._process.send_signal(number)
 
     def status(self) -> dict[str, Any] | None:
-        """Its /status; None while it does not listen, or not any more."""
+        """Return its /status; None if it does not listen yet, or no longer."""
         try:
             with urllib.request.urlopen(  # noqa: S310 - our own address, always http
                 f"{self.url}/status", timeout=_ANSWER_TIMEOUT
@@ -129,7 +133,7 @@ class FleetProcess:
             return None
 
     def log(self) -> list[Entry]:
-        """What it has logged since the last call; after its end, all that is left."""
+        """Return what it has logged since the last call; after its end, everything that is left."""
         if not self.running:
             self._reader.join(_KILLED_TIMEOUT)
         entries = []
@@ -145,7 +149,7 @@ class FleetProcess:
 
 
 def _free_port(wanted: int) -> int:
-    """The one that is wanted if nobody has it, else another one."""
+    """Return the wanted port if it is free, else another one."""
     for port in (wanted, 0):
         with socket.socket() as probe, contextlib.suppress(OSError):
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
@@ -154,16 +158,16 @@ def _free_port(wanted: int) -> int:
     raise OSError("no port of 127.0.0.1 is free")
 
 
-def _on_a_leash(pid: int) -> subprocess.Popen[bytes]:
-    """A process that reads from us; when we end, however that is, it makes the supervisor stop now.
+def _start_leash(pid: int) -> subprocess.Popen[bytes]:
+    """Start a process that reads from us and kills the supervisor when we end, for any reason.
 
-    Not drained, as the broker is then gone too and would take no commit.
+    The supervisor does not drain then: the broker has ended too, and would take no commit.
     """
     return subprocess.Popen(  # noqa: S603 - constant but for a number
         ["/bin/sh", "-c", _LEASH, str(pid)], stdin=subprocess.PIPE, start_new_session=True
     )
 
 
-def _let_go(leash: subprocess.Popen[bytes]) -> None:
+def _end_leash(leash: subprocess.Popen[bytes]) -> None:
     leash.kill()
     leash.communicate()

@@ -1,4 +1,4 @@
-"""A thread that places orders at a steady rate."""
+"""A thread that produces orders at a steady rate."""
 
 from __future__ import annotations
 
@@ -22,20 +22,24 @@ if TYPE_CHECKING:
 RATE = 300
 """Orders a second."""
 _PAUSE = 0.02
+"""Seconds between two groups of orders."""
 _FLUSH_TIMEOUT = 10.0
+"""Seconds for the broker to confirm the last orders."""
 _ANSWER_TIMEOUT = 10.0
+"""Seconds for the broker to create the topic."""
 _CUSTOMERS = 97
+"""Number of customers."""
 
 
 class OrderProducer:
-    """Places orders, numbered from 0, for as long as the context is open or until `stop`.
+    """Produces orders, numbered from 0, until `stop` or the end of the context.
 
     Args:
-        rate: Orders a second. What cannot be placed in time is left out, not made up for.
+        rate: Orders a second. Orders that cannot be produced in time are not made up for.
 
     Attributes:
         partitions: The confirmed partition of each order, by its number; a byte each.
-        error: Why no more can be placed, or None.
+        error: Why no more orders can be produced, or None.
     """
 
     def __init__(self, rate: int = RATE) -> None:
@@ -43,11 +47,11 @@ class OrderProducer:
         self.error: FlowODMError | None = None
         self._rate = rate
         self._stopped = threading.Event()
-        self._thread = threading.Thread(target=self._place, name="producer", daemon=True)
+        self._thread = threading.Thread(target=self._produce, name="producer", daemon=True)
 
     @property
     def confirmed(self) -> int:
-        """Orders that the broker has confirmed."""
+        """Number of orders that the broker has confirmed."""
         return len(self.partitions) - self.partitions.count(UNCONFIRMED)
 
     def __enter__(self) -> Self:
@@ -61,18 +65,18 @@ class OrderProducer:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Place no more; what the broker has not confirmed by now, it need not."""
+        """Stop, without waiting for the broker to confirm orders."""
         self._stopped.set()
         self._thread.join()
         get_producer().purge()
 
     def stop(self) -> None:
-        """Place no more, and wait for the broker to confirm what was placed."""
+        """Stop, and wait for the broker to confirm all orders."""
         self._stopped.set()
         self._thread.join()
         get_producer().flush(_FLUSH_TIMEOUT)
 
-    def _place(self) -> None:
+    def _produce(self) -> None:
         before = time.monotonic()
         due = 0.0
         try:
@@ -81,24 +85,24 @@ class OrderProducer:
                 due = min(due + (now - before) * self._rate, self._rate)
                 before = now
                 for _ in range(int(due)):
-                    self._place_one()
+                    self._produce_one()
                 due -= int(due)
         except FlowODMError as error:
             self.error = error
 
-    def _place_one(self) -> None:
+    def _produce_one(self) -> None:
         number = len(self.partitions)
         self.partitions.append(UNCONFIRMED)
         order_of(number, datetime.now(UTC)).produce_nowait(partial(self._delivered, number))
 
     def _delivered(self, number: int, error: KafkaError | None, message: Message) -> None:
-        place = message.partition()
-        if error is None and place is not None:
-            self.partitions[number] = place
+        partition = message.partition()
+        if error is None and partition is not None:
+            self.partitions[number] = partition
 
 
 def order_of(number: int, placed_at: datetime) -> Order:
-    """The order with this number: always the same but for its time."""
+    """Make the order with this number: always the same, except for its time."""
     items = [
         Item(article=f"article-{number % 13 + line}", quantity=line + 1, price=9.5 + number % 40)
         for line in range(number % 3 + 1)

@@ -1,4 +1,4 @@
-"""Where the demo is shown: a live table on a terminal, plain lines elsewhere."""
+"""What the demo prints: a live table on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ LINE_INTERVAL = 2.0
 
 
 class Screen(Protocol):
-    """What the demo needs of either."""
+    """Either of the two."""
 
     def __enter__(self) -> Self:
-        """Begin to show."""
+        """Start to show."""
 
     def __exit__(
         self,
@@ -35,19 +35,19 @@ class Screen(Protocol):
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        """Leave the terminal as it was."""
+        """Restore the terminal."""
 
     def say(self, text: str) -> None:
         """Print a line that stays."""
 
     def show(self, workers: Sequence[Worker], title: str) -> None:
-        """Show how the workers are now."""
+        """Show the current state of the workers."""
 
 
 class Terminal:
-    """A table at the bottom, renewed in place and gone at the end; what is said stays above it.
+    """A table at the bottom, updated in place and removed at the end; printed lines stay above it.
 
-    NO_COLOR is rich's to keep to.
+    Rich respects NO_COLOR.
     """
 
     def __init__(self, console: Console) -> None:
@@ -70,7 +70,7 @@ class Terminal:
         self._live.console.print(Text(text), soft_wrap=True)
 
     def show(self, workers: Sequence[Worker], title: str) -> None:
-        """Renew the table."""
+        """Update the table."""
         self._live.update(worker_table(workers, COLUMNS, title), refresh=True)
 
 
@@ -92,12 +92,12 @@ class Plain:
         pass
 
     def say(self, text: str) -> None:
-        """Print a line, at once also into a pipe."""
+        """Print a line, unbuffered even into a pipe."""
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
     def show(self, workers: Sequence[Worker], title: str) -> None:
-        """Print how it stands, if the last time is long enough ago."""
+        """Print the state of the workers, if `LINE_INTERVAL` has passed since the last time."""
         now = time.monotonic()
         if now - self._shown >= LINE_INTERVAL:
             self._shown = now
@@ -105,7 +105,7 @@ class Plain:
 
 
 def screen() -> Screen:
-    """The one that suits standard output."""
+    """Return the screen that suits standard output."""
     console = Console(highlight=False)
     interactive = console.is_terminal and not console.is_dumb_terminal
     return Terminal(console) if interactive else Plain()

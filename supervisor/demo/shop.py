@@ -1,7 +1,7 @@
-"""The demo's user code: a model and two handlers. Imported in the workers.
+"""The demo's user code: a model and two handlers. The workers import it.
 
-Each process of a consumer notes what it has handled in a file of its own, so that the demo can
-compare what was produced with what was processed, whatever was killed meanwhile.
+Each worker process notes the orders that it has handled in a file of its own, so that the demo can
+compare what was produced with what was processed, even if processes were killed meanwhile.
 """
 
 import asyncio
@@ -15,11 +15,11 @@ from pydantic import BaseModel
 from flowodm import BaseSettings, FlowBaseModel
 
 LEDGERS = "FLOWODM_DEMO_LEDGERS"
-"""The environment variable that names the folder of those files; without it none is written."""
+"""Environment variable with the folder of those files; without it none is written."""
 
 
 class Item(BaseModel):
-    """A line of an order."""
+    """One line of an order."""
 
     article: str
     quantity: int
@@ -27,10 +27,10 @@ class Item(BaseModel):
 
 
 class Order(FlowBaseModel):
-    """What customers place."""
+    """An order of a customer."""
 
     class Settings:
-        """Where orders are, and which of them keep their order: those of a customer."""
+        """The topic, and the key: orders of a customer keep their order."""
 
         topic = "demo-orders"
         key_field = "customer"
@@ -43,20 +43,20 @@ class Order(FlowBaseModel):
 
 
 class Brisk(BaseSettings):
-    """A member that is given up after 6 s, so that others can take over soon."""
+    """A session of 6 s, so that other members take over soon after a crash."""
 
     session_timeout_ms = 6_000
     heartbeat_interval_ms = 500
 
 
 def pack(order: Order) -> None:
-    """Takes a millisecond for each item."""
+    """Pack an order; takes a millisecond for each item."""
     time.sleep(0.001 * len(order.items))
     _note("packing", order)
 
 
 async def send_mail(order: Order) -> None:
-    """Takes as long as a mail server across the street."""
+    """Send a mail; takes as long as a nearby mail server."""
     await asyncio.sleep(0.01)
     _note("mailing", order)
 
@@ -65,7 +65,7 @@ _files: dict[str, int] = {}
 
 
 def _note(consumer: str, order: Order) -> None:
-    """Append the number. A write that has returned survives the SIGKILL of its process."""
+    """Append the order's number. A write that has returned survives the SIGKILL of its process."""
     folder = os.environ.get(LEDGERS)
     if folder is None:
         return

@@ -1,4 +1,4 @@
-"""`flowodm-supervisor demo`: from the broker's start to the comparison of what came of it."""
+"""`flowodm-supervisor demo`: from the start of the broker to the audit of the orders."""
 
 from __future__ import annotations
 
@@ -33,22 +33,26 @@ if TYPE_CHECKING:
     from supervisor.demo.view import Entry
 
 SECONDS = "DEMO_SECONDS"
-"""The environment variable that lets the demo end by itself, with a crash in the middle."""
+"""Environment variable that makes the demo kill a worker, and end by itself."""
 PORT = "DEMO_PORT"
-"""The environment variable with the port of the page, if that is not to be the usual one."""
+"""Environment variable with the port of the page, instead of the default."""
 VICTIM = "packing"
+"""Consumer whose worker is killed."""
 CONSUMERS = ("packing", "mailing")
 TURN = 0.2
+"""Seconds between two updates of the screen."""
 START_TIMEOUT = 30.0
 """Seconds until every worker is assigned: imports, and the embedded broker's slow joins."""
 RECOVERY_TIMEOUT = 30.0
-"""Seconds until the killed worker's successor has processed orders of all its partitions."""
+"""Seconds until the new worker has processed orders of all partitions of the killed one."""
 CATCH_UP_TIMEOUT = 30.0
-"""Seconds that consumers get for the rest once no more orders are placed."""
+"""Seconds for the consumers to process the rest after the last order was produced."""
 DRAIN_TIMEOUT = 40.0
 """Seconds for the drain, the signals that follow it and the supervisor's own end."""
 STOPPING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end the demo."""
 FOREIGN = ("KAFKA_", "SCHEMA_REGISTRY_")
+"""Beginnings of environment variables that are about another Kafka."""
 
 
 class DemoError(Exception):
@@ -56,7 +60,7 @@ class DemoError(Exception):
 
 
 class InterruptedDemoError(DemoError):
-    """Somebody asked the demo to end."""
+    """A signal has ended the demo."""
 
 
 def main() -> int:
@@ -66,14 +70,14 @@ def main() -> int:
         The exit status: 0 if the fleet drained cleanly and, with DEMO_SECONDS, the killed worker
         came back and every produced order was processed by both consumers.
     """
-    # librdkafka's complaints would tear the table; whether the broker lives is looked at.
+    # librdkafka's log lines would disturb the table; the demo watches the broker itself.
     logging.getLogger("flowodm").addHandler(logging.NullHandler())
     try:
         seconds = _seconds(os.environ.get(SECONDS, ""))
         port = _port(os.environ.get(PORT, ""))
     except ValueError as error:
         return _failed(error, ExitStatus.USAGE)
-    _forget_other_brokers()
+    _remove_other_brokers()
     try:
         with _stop_requests() as requests, screen() as shown:
             _run(shown, requests, seconds, port)
@@ -94,7 +98,7 @@ def _seconds(text: str) -> float | None:
     with contextlib.suppress(ValueError):
         if 0 < (seconds := float(text)) < float("inf"):
             return seconds
-    raise ValueError(f"{SECONDS}={text} is no number of seconds; write it as in {SECONDS}=15")
+    raise ValueError(f"{SECONDS}={text} is not a number of seconds; write it as in {SECONDS}=15")
 
 
 def _port(text: str) -> int:
@@ -103,11 +107,11 @@ def _port(text: str) -> int:
     with contextlib.suppress(ValueError):
         if 0 < (port := int(text)) < 1 << 16:
             return port
-    raise ValueError(f"{PORT}={text} is no port; write it as in {PORT}={DEFAULT_PORT}")
+    raise ValueError(f"{PORT}={text} is not a port; write it as in {PORT}={DEFAULT_PORT}")
 
 
-def _forget_other_brokers() -> None:
-    """What the environment says of a Kafka of the user's own is not for the embedded one."""
+def _remove_other_brokers() -> None:
+    """Remove variables about the user's own Kafka, which are not for the embedded broker."""
     for name in [name for name in os.environ if name.startswith(FOREIGN)]:
         del os.environ[name]
 
@@ -150,7 +154,7 @@ def _run(shown: Screen, requests: list[int], seconds: float | None, port: int) -
 
 
 class _Demo:
-    """The parts at work together."""
+    """Runs the demo with all its parts."""
 
     def __init__(
         self,
@@ -171,13 +175,14 @@ class _Demo:
         self._began = time.monotonic()
         self._workers: tuple[Worker, ...] = ()
         self._drained: list[Entry] = []
-        self._last_words = ""
+        """Log entries of workers that have drained."""
+        self._last_event = ""
 
     def run(self, seconds: float | None) -> None:
-        """The story.
+        """Show the fleet, with `seconds` also a recovery; then drain and audit.
 
         Raises:
-            DemoError: It did not end well; says why.
+            DemoError: Something went wrong; the message says what.
         """
         complaints: list[str] = []
         try:
@@ -190,7 +195,7 @@ class _Demo:
                 complaints.append(str(error))
         except DemoError as error:
             complaints.append(str(error))
-        if self._broker.alive:  # without it nothing can be confirmed or committed
+        if self._broker.alive:  # a dead broker confirms no order and takes no commit
             self._producer.stop()
             complaints += self._drain() if self._fleet.running else []
         complaints += self._conclude(audited=seconds is not None and not complaints)
@@ -213,8 +218,8 @@ class _Demo:
         self._until(lambda: self._all_processed() or time.monotonic() > late, None, "")
 
     def _kill(self) -> tuple[Worker, int]:
-        """SIGKILL to a worker; returns what it was, and the number of the next order."""
-        self._look()
+        """Kill a worker by SIGKILL; return the worker, and the number of the next order."""
+        self._update()
         victim = next(worker for worker in self._workers if worker.consumer == VICTIM)
         if victim.pid is None:
             raise DemoError(f"{victim.name} has no process to kill")
@@ -223,7 +228,7 @@ class _Demo:
         return victim, len(self._producer.partitions)
 
     def _is_back(self, victim: Worker, since: int) -> bool:
-        """Another process has processed new orders of each of the victim's partitions."""
+        """Return whether a new process has processed orders of each of the victim's partitions."""
         now = next(worker for worker in self._workers if worker.name == victim.name)
         if now.pid in {None, victim.pid} or now.restarts <= victim.restarts:
             return False
@@ -257,36 +262,42 @@ class _Demo:
     def _elapsed(self) -> float:
         return time.monotonic() - self._began
 
-    def _until(self, done: Callable[[], bool], patience: float | None, what: str) -> None:
-        """Show what happens until `done`.
+    def _until(self, done: Callable[[], bool], timeout: float | None, goal: str) -> None:
+        """Update the screen until `done`.
+
+        Args:
+            done: Whether the goal is reached.
+            timeout: Seconds for it; None for no limit.
+            goal: What should happen, for the error.
 
         Raises:
-            DemoError: The patience is over, or something ended that should not.
-            InterruptedDemoError: Somebody asked the demo to end.
+            DemoError: The goal was not reached in time, or a part of the demo ended.
+            InterruptedDemoError: A signal has ended the demo.
         """
-        deadline = None if patience is None else time.monotonic() + patience
+        deadline = None if timeout is None else time.monotonic() + timeout
         while not done():
             if self._requests:
                 raise InterruptedDemoError("interrupted before its end")
             self._check_parts()
             if deadline is not None and time.monotonic() > deadline:
-                raise DemoError(f"did not happen: {what}")
-            self._look()
+                raise DemoError(f"did not happen: {goal}")
+            self._update()
             time.sleep(TURN)
 
     def _check_parts(self) -> None:
+        """Raise a DemoError if a part of the demo has ended."""
         if not self._fleet.running:
-            self._tell()
+            self._print_log()
             status = self._fleet.exit_status
-            raise DemoError(f"the supervisor ended with status {status}: {self._last_words}")
+            raise DemoError(f"the supervisor ended with status {status}: {self._last_event}")
         if not self._broker.alive:
             raise DemoError("the embedded broker ended by itself")
         if self._producer.error is not None:
             raise DemoError(f"the producer cannot go on: {self._producer.error}")
 
-    def _look(self) -> None:
-        """Show the log's new lines and the workers as they are now."""
-        self._tell()
+    def _update(self) -> None:
+        """Show the log's new lines and the current state of the workers."""
+        self._print_log()
         status = self._fleet.status()
         if status is None:
             return
@@ -294,43 +305,42 @@ class _Demo:
         title = f"{self._elapsed:5.1f} s, {self._producer.confirmed} orders produced"
         self._shown.show(self._workers, title)
 
-    def _tell(self) -> None:
+    def _print_log(self) -> None:
+        """Print the new log entries that matter, and keep those of drained workers."""
         for entry in self._fleet.log():
             if of_the_drain(entry):
                 self._drained.append(entry)
-            self._last_words = str(entry["event"])
+            self._last_event = str(entry["event"])
             if matters(entry):
                 self._shown.say(logged(entry))
 
     # The end
 
     def _drain(self) -> list[str]:
-        """Let the fleet drain, and report how that went; returns what is wrong with it."""
-        self._shown.say(
-            "draining; once more Ctrl-C kills at once" if self._requests else "draining"
-        )
+        """Let the fleet drain, and print the drain report; return what went wrong."""
+        self._shown.say("draining; Ctrl-C again kills at once" if self._requests else "draining")
         forwarded = min(len(self._requests), 1)
         self._fleet.signal(signal.SIGTERM)
         deadline = time.monotonic() + DRAIN_TIMEOUT
         while self._fleet.running and time.monotonic() < deadline:
             for _ in self._requests[forwarded:]:
-                self._fleet.signal(signal.SIGQUIT)  # a SIGTERM so soon would be a repetition
+                self._fleet.signal(signal.SIGQUIT)  # a second SIGTERM so soon is ignored
             forwarded = max(forwarded, len(self._requests))
-            self._look()
+            self._update()
             time.sleep(TURN)
-        self._look()
+        self._update()
         status = self._fleet.exit_status
         self._shown.say("drain report:")
         for text in drain_report(self._drained):
             self._shown.say(text)
         if status is None:
             return [f"the supervisor did not end within {DRAIN_TIMEOUT:g} s"]
-        # Before the supervisor has a handler for it, SIGTERM just ends it; it has no fleet then.
+        # SIGTERM ends a supervisor that has no handler for it yet; it has no fleet then, either.
         clean = status in {ExitStatus.CLEAN, -signal.SIGTERM}
         return [] if clean else [f"the supervisor ended with status {status}"]
 
     def _conclude(self, *, audited: bool) -> list[str]:
-        """Say what came of it; returns what is wrong with that, if it is to be audited."""
+        """Print the summary; return what is wrong with the orders if they are audited."""
         tallies = self._tallies()
         restarted = sum(worker.restarts for worker in self._workers)
         self._shown.say(summary(self._producer.confirmed, tallies, restarted))
@@ -338,4 +348,5 @@ class _Demo:
             return []
         unconfirmed = len(self._producer.partitions) - self._producer.confirmed
         complaints = [f"the broker did not confirm {unconfirmed} orders"] if unconfirmed else []
-        return complaints + [text for name, t in tallies.items() if (text := t.complaint(name))]
+        complaints += [tally.complaint(name) for name, tally in tallies.items()]
+        return [complaint for complaint in complaints if complaint]

@@ -1,4 +1,4 @@
-"""What the demo shows of the supervisor's /status and log. Pure."""
+"""The demo's lines, made from the supervisor's /status and log. Pure."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 COLUMNS = ("worker", "state", "pid", "partitions", "records/s", "lag", "restarts")
 """Columns of the live table, of those in status_table."""
 _SHOWN_ELSEWHERE = {"event", "timestamp", "level", "logger", "consumer", "slot", "pid"}
+"""Fields of a log entry that its line shows in another place, or not at all."""
 
 
 def line(workers: Sequence[Worker], title: str) -> str:
@@ -29,7 +30,7 @@ def line(workers: Sequence[Worker], title: str) -> str:
 
 
 def parsed(text: str) -> Entry:
-    """A line of the supervisor's log; what is not JSON becomes the event."""
+    """Parse a line of the supervisor's log; a line that is not JSON becomes the event."""
     try:
         entry = json.loads(text)
     except ValueError:
@@ -38,12 +39,12 @@ def parsed(text: str) -> Entry:
 
 
 def matters(entry: Entry) -> bool:
-    """Whether a line of the log is shown: what the supervisor says, and every warning."""
+    """Return whether a log entry is shown: those of the supervisor itself, and all warnings."""
     return entry.get("logger") == "supervisor" or entry.get("level") != "info"
 
 
 def logged(entry: Entry) -> str:
-    """A line of the supervisor's log, for people."""
+    """Make the line of a log entry, for people."""
     who = f"{entry['consumer']}/{entry['slot']}" if "slot" in entry else "supervisor"
     pid = f" (pid {entry['pid']})" if entry.get("pid") else ""
     rest = " ".join(f"{key}={entry[key]}" for key in entry if key not in _SHOWN_ELSEWHERE)
@@ -52,12 +53,12 @@ def logged(entry: Entry) -> str:
 
 
 def of_the_drain(entry: Entry) -> bool:
-    """Whether it is the supervisor's line about a worker's end; the worker's loop has one too."""
+    """Return whether it is the supervisor's entry for a worker's end; its loop logs one, too."""
     return "drain_seconds" in entry and "killed" in entry
 
 
 def drain_report(entries: Iterable[Entry]) -> list[str]:
-    """A line for each worker that ended because the fleet was stopped."""
+    """Make a line for each worker that ended because the fleet was stopped."""
     return [
         f"  {entry['consumer']}/{entry['slot']}: {entry['reason']} "
         f"{entry['drain_seconds']:.2f} s after the request, {entry['left']} records left"

@@ -85,7 +85,7 @@ def test_when_the_demo_is_sigkilled_everything_else_ends():
 def test_a_wrong_number_of_seconds_is_refused_before_anything_starts(text):
     with Demo(DEMO_SECONDS=text) as demo:
         assert demo.wait() == 2
-    reason = f"DEMO_SECONDS={text} is no number of seconds; write it as in DEMO_SECONDS=15"
+    reason = f"DEMO_SECONDS={text} is not a number of seconds; write it as in DEMO_SECONDS=15"
     assert demo.lines == [f"the demo failed: {reason}"]
 
 
@@ -93,7 +93,7 @@ def test_a_wrong_number_of_seconds_is_refused_before_anything_starts(text):
 def test_a_wrong_port_is_refused_before_anything_starts(text):
     with Demo(DEMO_PORT=text) as demo:
         assert demo.wait() == 2
-    reason = f"DEMO_PORT={text} is no port; write it as in DEMO_PORT=9108"
+    reason = f"DEMO_PORT={text} is not a port; write it as in DEMO_PORT=9108"
     assert demo.lines == [f"the demo failed: {reason}"]
 
 
