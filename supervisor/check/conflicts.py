@@ -52,7 +52,9 @@ def conflicts() -> list[Conflict]:
         name = re.sub(r"[-_.]+", "-", distribution.name or "").lower()
         if name not in {"", OURS}:
             folder = str(distribution.locate_file(""))
-            by_place[folder, name] = Conflict(name, distribution.version, folder, packages)
+            by_place[folder, name] = Conflict(
+                name, distribution.version, folder=folder, packages=packages
+            )
     return list(by_place.values())
 
 

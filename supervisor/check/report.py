@@ -89,8 +89,8 @@ def _with_key(consumer: str, table: ConsumerTable, problem: str) -> str:
     """Put the key of a problem in front of it, unless it is there."""
     place = f"consumers.{consumer}"
     if problem.startswith("kafka.options."):
-        own = any(problem.startswith(f'kafka.options."{name}"') for name in table.kafka.options)
-        return f"{place}.{problem}" if own else problem
+        keys = [f'kafka.options."{name}"' for name in table.kafka.options]
+        return f"{place}.{problem}" if problem.startswith(tuple(keys)) else problem
     return problem if problem.startswith((place, "kafka.")) else f"{place}: {problem}"
 
 

@@ -68,7 +68,7 @@ def consumer_warnings(
     drain_key = f"{place}.drain_timeout" if table.drain_timeout else "supervisor.drain_timeout"
     for key in ("attempt_timeout", "handler_timeout"):
         if limit := getattr(table, key):
-            yield from _handler(f"{place}.{key}", limit, drain, poll)
+            yield from _handler(f"{place}.{key}", limit, drain, poll=poll)
     if table.attempt_timeout and 0 < table.handler_timeout <= table.attempt_timeout:
         yield Problem(
             f"{place}.handler_timeout",
@@ -88,7 +88,7 @@ def consumer_warnings(
         yield from _session(table, properties, place)
 
 
-def _handler(key: str, limit: float, drain: float, poll: float) -> Iterator[Problem]:
+def _handler(key: str, limit: float, drain: float, *, poll: float) -> Iterator[Problem]:
     """Yield the warnings about a handler that runs for as long as it may.
 
     Args:

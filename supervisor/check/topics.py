@@ -25,9 +25,9 @@ def problems(config: SupervisorConfig, name: str, metadata: TopicMetadata) -> It
     """
     table, place = config.consumers[name], f"consumers.{name}"
     if metadata.error:
-        own = table.kafka.bootstrap_servers is not None
+        has_own_address = table.kafka.bootstrap_servers is not None
         yield Problem(
-            f"{place}.kafka.bootstrap_servers" if own else "kafka.bootstrap_servers",
+            f"{place}.kafka.bootstrap_servers" if has_own_address else "kafka.bootstrap_servers",
             f"no broker answers: {metadata.error}",
             "check address, security_protocol and credentials, or check without --online",
         )
@@ -69,9 +69,9 @@ def warnings(config: SupervisorConfig, name: str, metadata: TopicMetadata) -> It
     if not count:
         return
     if table.pinned is None:
-        yield from _idle_workers(f"{place}.workers", table, count, metadata.topic)
+        yield from _idle_workers(f"{place}.workers", table, count, topic=metadata.topic)
     if table.partition_groups is not None:
-        yield from _left_out(f"{place}.partition_groups", table, count, metadata.topic)
+        yield from _left_out(f"{place}.partition_groups", table, count, topic=metadata.topic)
     if table.dead_letter_topic and not metadata.partitions.get(table.dead_letter_topic):
         yield Problem(
             f"{place}.dead_letter_topic",
@@ -81,7 +81,7 @@ def warnings(config: SupervisorConfig, name: str, metadata: TopicMetadata) -> It
         )
 
 
-def _idle_workers(key: str, table: ConsumerTable, count: int, topic: str) -> Iterator[Problem]:
+def _idle_workers(key: str, table: ConsumerTable, count: int, *, topic: str) -> Iterator[Problem]:
     """Warn of workers that get no partition from the group."""
     workers = len(table.slots())
     if workers > count:
@@ -95,7 +95,7 @@ def _idle_workers(key: str, table: ConsumerTable, count: int, topic: str) -> Ite
         )
 
 
-def _left_out(key: str, table: ConsumerTable, count: int, topic: str) -> Iterator[Problem]:
+def _left_out(key: str, table: ConsumerTable, count: int, *, topic: str) -> Iterator[Problem]:
     """Warn of partitions that no group has."""
     pinned = {partition for group in table.partition_groups or () for partition in group}
     others = sorted(set(range(count)) - pinned)

@@ -158,7 +158,7 @@ def reload(
     It is validated as a whole first. If it is not valid, nothing is changed, all problems are
     printed, and the exit status is 78.
     """
-    _change(_socket(file, socket_path), "/reload", as_json, wait)
+    _change(_socket(file, socket_path), "/reload", as_json, wait=wait)
 
 
 def restart(
@@ -171,7 +171,7 @@ def restart(
 ) -> None:
     """Replace workers, one after the other; the new ones load new code."""
     path = _socket(file, socket_path)
-    _change(path, "/restart", as_json, wait, consumer=consumer, slot=slot)
+    _change(path, "/restart", as_json, wait=wait, consumer=consumer, slot=slot)
 
 
 def scale(
@@ -187,7 +187,7 @@ def scale(
     The next reload takes the number from the file again.
     """
     path = _socket(file, socket_path)
-    _change(path, "/scale", as_json, wait, consumer=consumer, workers=workers)
+    _change(path, "/scale", as_json, wait=wait, consumer=consumer, workers=workers)
 
 
 def pause(
@@ -263,7 +263,9 @@ def _only_socket() -> Path:
     return sockets[0] if sockets else default_path(socket.gethostname())
 
 
-def _change(path: Path, request: str, as_json: bool, wait: bool = False, **arguments: Any) -> None:
+def _change(
+    path: Path, request: str, as_json: bool, *, wait: bool = False, **arguments: Any
+) -> None:
     """Request a change, print what it does, and wait for its end."""
     change = _exit_on_error(lambda: ask(path, "POST", request, **arguments))
     if as_json:

@@ -363,7 +363,9 @@ class ConsumerTable(Table):
 
     def lifespan(self) -> Lifespan:
         """Return the age, number of records and memory at which a worker is replaced."""
-        return Lifespan(self.max_lifetime, self.max_messages, self.max_rss, self.recycle_jitter)
+        return Lifespan(
+            self.max_lifetime, self.max_messages, self.max_rss, jitter=self.recycle_jitter
+        )
 
     def loop_options(self) -> dict[str, Any]:
         """Return the loop's arguments that are written, by name."""

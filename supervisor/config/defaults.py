@@ -45,28 +45,28 @@ def inherited(table: object, defaults: DefaultsTable) -> object:
         defaults: The keys of all consumers.
     """
     common = defaults.model_dump(exclude_unset=True)
-    own = table.model_dump(exclude_unset=True) if isinstance(table, ConsumerTable) else table
-    if not isinstance(own, dict) or not common:
+    written = table.model_dump(exclude_unset=True) if isinstance(table, ConsumerTable) else table
+    if not isinstance(written, dict) or not common:
         return table
-    merged = _inheritable(own, common) | _with_restart(own, common)
+    merged = _inheritable(written, common) | _with_restart(written, common)
     for key, needed in NEEDS.items():
-        if key in merged and key not in own and needed not in merged:
+        if key in merged and key not in written and needed not in merged:
             del merged[key]
     return merged
 
 
-def _inheritable(own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+def _inheritable(written: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
     """Return the defaults that the consumer neither has itself nor contradicts."""
-    excluded = set(own)
+    excluded = set(written)
     workers = {"workers", *PINNED}
     if excluded & workers:  # each of them says how many workers there are
         excluded |= workers
     return {key: value for key, value in common.items() if key not in excluded}
 
 
-def _with_restart(own: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
+def _with_restart(written: dict[str, Any], common: dict[str, Any]) -> dict[str, Any]:
     """Return the consumer's table, with its restart policy completed key by key."""
-    mine, theirs = own.get("restart"), common.get("restart")
+    mine, theirs = written.get("restart"), common.get("restart")
     if not isinstance(mine, dict) or theirs is None:
-        return own
-    return {**own, "restart": {**theirs, **mine}}
+        return written
+    return {**written, "restart": {**theirs, **mine}}

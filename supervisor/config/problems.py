@@ -179,15 +179,15 @@ def _table(path: KeyPath) -> type[BaseModel] | None:
 def _place_of(key: str, path: KeyPath) -> str:
     """Propose where an unknown key belongs, or which key was meant."""
     table = _table(path)
-    known = list(table.model_fields) if table else []
+    keys = list(table.model_fields) if table else []
     for name, other in _TABLES.items():
         if key in other.model_fields:
             return f"it belongs in {name}" if name != "[]" else f"it belongs at the top: [{key}]"
-    if close := difflib.get_close_matches(key, known, n=1):
+    if close := difflib.get_close_matches(key, keys, n=1):
         return f'did you mean "{close[0]}"?'
     if table is KafkaTable:
         return "librdkafka's own properties go in [kafka.options], in quotes if they have dots"
-    return f"known keys: {', '.join(known)}" if known else "remove it"
+    return f"known keys: {', '.join(keys)}" if keys else "remove it"
 
 
 def _example(path: KeyPath) -> str:

@@ -139,9 +139,9 @@ class _Reading:
             elif not isinstance(file, str):
                 self._complain(path, "is not a path")
             elif path not in self._unread:
-                self._read_secret(kafka, name, file, path)
+                self._read_secret(kafka, name, file, path=path)
 
-    def _read_secret(self, kafka: dict[str, Any], name: str, file: str, path: KeyPath) -> None:
+    def _read_secret(self, kafka: dict[str, Any], name: str, file: str, *, path: KeyPath) -> None:
         try:
             text = (self._file.parent / file).read_text(encoding="utf-8")
         except UnicodeDecodeError:

@@ -226,8 +226,8 @@ async def _arguments(request: web.BaseRequest, **types: type) -> dict[str, Any]:
 
 def _check_argument(key: str, value: object, types: dict[str, type]) -> None:
     if key not in types:
-        known = ", ".join(types) or "none"
-        raise _InvalidRequestError(400, f"unknown key {key!r}; known keys: {known}")
+        keys = ", ".join(types) or "none"
+        raise _InvalidRequestError(400, f"unknown key {key!r}; known keys: {keys}")
     if value is not None and type(value) is not types[key]:
         raise _InvalidRequestError(400, f"{key} must be {_TYPE_NAMES[types[key]]}")
 

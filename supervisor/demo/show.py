@@ -80,7 +80,7 @@ def main() -> int:
     _remove_other_brokers()
     try:
         with _stop_requests() as requests, screen() as shown:
-            _run(shown, requests, seconds, port)
+            _run(shown, requests, seconds, port=port)
     except (DemoError, BrokerError, KafkaException, OSError) as error:
         return _failed(error, 1)
     return 0

@@ -34,13 +34,13 @@ def answers(host: str, names: Collection[str]) -> bool:
         return False
     if "." not in name or name.endswith(".localhost") or _is_address(name):
         return True
-    return any(_matches(name, known) for known in names)
+    return any(_matches(name, pattern) for pattern in names)
 
 
-def _matches(name: str, known: str) -> bool:
-    if known == ANY:
+def _matches(name: str, pattern: str) -> bool:
+    if pattern == ANY:
         return True
-    return name.endswith(known) if known.startswith(".") else name == known
+    return name.endswith(pattern) if pattern.startswith(".") else name == pattern
 
 
 def _name(host: str) -> str | None:

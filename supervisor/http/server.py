@@ -81,8 +81,8 @@ class HttpServer:
         self._views = views
         self._host = host
         self._port = port
-        own = (host, socket.gethostname(), *names)
-        self._names = frozenset(name.lower().removesuffix(".") for name in own)
+        every_name = (host, socket.gethostname(), *names)
+        self._names = frozenset(name.lower().removesuffix(".") for name in every_name)
         self._paths = {
             "/": self._page,
             "/metrics": self._metrics,
