@@ -44,7 +44,7 @@ class Conflict:
 
 
 def conflicts() -> list[Conflict]:
-    """Find all of them; usually there are none."""
+    """Find every distribution that has packages of our names; usually there is none."""
     by_place = {}
     for distribution in metadata.distributions():
         if not (packages := _packages(distribution)):

@@ -1,1 +1,1 @@
-"""The TOML file: its tables, values, defaults and mistakes, its JSON Schema and reference."""
+"""The TOML file: its tables, values, defaults and problems, its JSON Schema and reference."""

@@ -118,7 +118,7 @@ def check_partition_groups(value: Groups | None, info: ValidationInfo) -> Groups
 
 
 def check_partitions_per_worker(value: int | None, info: ValidationInfo) -> int | None:
-    """Reject it beside another key that says how many workers there are."""
+    """Reject partitions_per_worker beside another key that says how many workers there are."""
     for other in ("workers", "partition_groups"):
         if value is not None and info.data.get(other) is not None:
             hint = "keep one of the two: each says how many workers there are"

@@ -62,6 +62,6 @@ class RestartTable(Table):
         return value
 
     def restart_policy(self) -> RestartPolicy:
-        """Convert it to what the restart decision takes."""
+        """Convert the table to the policy that restart decisions take."""
         values = self.model_dump(exclude={"policy"})
         return RestartPolicy(mode=self.policy, **values)

@@ -24,7 +24,7 @@ LINE_INTERVAL = 2.0
 
 
 class Screen(Protocol):
-    """Either of the two."""
+    """What the demo is shown on: a `Terminal`, or `Plain` lines."""
 
     def __enter__(self) -> Self:
         """Start to show."""

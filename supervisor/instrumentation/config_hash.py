@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def config_hash(config: SupervisorConfig) -> str:
-    """Return twelve hexadecimal digits.
+    """Hash a configuration, to twelve hexadecimal digits.
 
     Secrets are left out, because a short one could be guessed from a hash; so is instance_id,
     which differs between hosts that run the same file.
