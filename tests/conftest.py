@@ -19,6 +19,8 @@ import pytest
 from support.brokers import artifacts, records
 from support.brokers.kafka_server import KafkaServer
 from support.brokers.registry_server import RegistryServer
+from support.inherited_signals import heed_signals
+from support.programs import skip_summary
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,11 +38,22 @@ hypothesis.settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" i
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    heed_signals()
     for name in list(os.environ):
         if name.startswith(CONNECTION_VARIABLES):
             del os.environ[name]
     if IN_CI and not hasattr(config, "workerinput"):
         config.pluginmanager.register(FailuresAtOnce(config))
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """List why tests were skipped, and the command that lets them run."""
+    reports = terminalreporter.stats.get("skipped", [])
+    lines = skip_summary(report.longrepr[2] for report in reports)
+    if lines:
+        terminalreporter.section("skipped tests")
+    for line in lines:
+        terminalreporter.write_line(line)
 
 
 class FailuresAtOnce:
@@ -58,7 +71,7 @@ class FailuresAtOnce:
 # Marker to what fetches its broker. A test asks for a broker by any fixture that is built on the
 # one named <marker>_parts.
 FETCHERS = {"kafka": artifacts.kafka_libraries, "registry": artifacts.registry_application}
-WHY_MISSING = pytest.StashKey[dict[str, str]]()
+WHY_MISSING = pytest.StashKey[dict[str, Exception]]()
 
 
 # First, so that the markers are there when -m selects.
@@ -83,17 +96,20 @@ def pytest_runtestloop(session: pytest.Session) -> None:
             try:
                 artifacts.java()
                 fetch()
-            except artifacts.ArtifactsUnavailableError as error:
-                missing[marker] = str(error)
+            except Exception as error:  # noqa: BLE001 - here it would end pytest-xdist, not a test
+                missing[marker] = error
 
 
 def require_parts(config: pytest.Config, marker: str) -> None:
     """Skip where this machine cannot run that broker; in CI it is a failure."""
-    reason = config.stash[WHY_MISSING].get(marker)
-    if reason is not None and IN_CI:
-        pytest.fail(f"in CI no test may go without its broker: {reason}", pytrace=False)
-    if reason is not None:
-        pytest.skip(reason)
+    error = config.stash[WHY_MISSING].get(marker)
+    if error is None:
+        return
+    if not isinstance(error, artifacts.ArtifactsUnavailableError):
+        raise error
+    if IN_CI:
+        pytest.fail(f"in CI no test may go without its broker: {error}", pytrace=False)
+    pytest.skip(str(error))
 
 
 @pytest.fixture(scope="session")

@@ -3,27 +3,26 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
 from support.exposed import exposed
+from support.programs import needs
 
 ROOT = Path(__file__).parents[2]
 FOLDER = ROOT / "deploy" / "prometheus"
 RULES = (FOLDER / "rules.yml").read_text(encoding="utf-8")
 TRIALS = (FOLDER / "rules_test.yml").read_text(encoding="utf-8")
 RUNBOOK = (ROOT / "docs" / "alerts.md").read_text(encoding="utf-8")
-PROMTOOL = shutil.which("promtool")
 
 ALERT = re.compile(r"^      - alert: (\w+)\n(.*?)(?=^      - |^  - |\Z)", re.MULTILINE | re.DOTALL)
 ALERTS = dict(ALERT.findall(RULES))
 RECORDED = set(re.findall(r"- record: (\S+)", RULES))
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", RUNBOOK, re.MULTILINE | re.DOTALL))
 
-with_promtool = pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+with_promtool = needs("promtool")
 
 
 def named(text: str) -> set[str]:
@@ -62,7 +61,7 @@ def test_an_alert_is_tried_with_and_without_its_cause(name):
 def run(*arguments: str) -> str:
     """What promtool says that has nothing to complain of."""
     done = subprocess.run(
-        [PROMTOOL, *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
+        ["promtool", *arguments], cwd=FOLDER, capture_output=True, text=True, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout

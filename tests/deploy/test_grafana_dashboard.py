@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
-import pytest
-
 from support.exposed import exposed
+from support.programs import needs
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "grafana"
 DASHBOARD = json.loads((FOLDER / "flowodm-fleets.json").read_text(encoding="utf-8"))
@@ -21,7 +19,6 @@ EXPRESSIONS = [
     *(annotation["expr"] for annotation in DASHBOARD["annotations"]["list"]),
 ]
 DS = "datasource"
-PROMTOOL = shutil.which("promtool")
 
 
 def test_every_query_names_metrics_that_exist():
@@ -66,7 +63,7 @@ def test_panels_do_not_lie_on_each_other_and_have_numbers_of_their_own():
         covered |= cells
 
 
-@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed")
+@needs("promtool")
 def test_prometheus_can_read_every_query(tmp_path):
     rules = [
         {"record": f"panel:{n}", "expr": expression.replace("$__rate_interval", "1m")}
@@ -76,7 +73,7 @@ def test_prometheus_can_read_every_query(tmp_path):
     file.write_text(json.dumps({"groups": [{"name": "dashboard", "rules": rules}]}))
 
     done = subprocess.run(
-        [str(PROMTOOL), "check", "rules", str(file)], capture_output=True, text=True, check=False
+        ["promtool", "check", "rules", str(file)], capture_output=True, text=True, check=False
     )
 
     assert done.returncode == 0, done.stdout + done.stderr

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib.util
 import os
 import re
-import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -17,10 +16,10 @@ from flowodm.cli.app import app as flowodm_app
 from flowodm.cli.process import ExitStatus as FlowodmStatus
 from supervisor.cli.app import app as supervisor_app
 from supervisor.report import ExitStatus as SupervisorStatus
+from support.programs import needs
 
 FOLDER = Path(__file__).parents[2] / "docs" / "man"
 PAGES = sorted(FOLDER.glob("*.[15]"))
-MANDOC, MAN = shutil.which("mandoc"), shutil.which("man")
 COMMANDS = {
     "flowodm": (flowodm_app, FlowodmStatus, {130}),
     "flowodm-supervisor": (supervisor_app, SupervisorStatus, {74, 130}),
@@ -42,20 +41,20 @@ def test_the_pages_are_what_the_code_says_now():
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.skipif(MANDOC is None, reason="mandoc is not installed")
+@needs("mandoc")
 def test_mandoc_has_nothing_to_say(page):
     done = subprocess.run(
-        [MANDOC, "-T", "lint", "-W", "warning", page], capture_output=True, text=True, check=False
+        ["mandoc", "-T", "lint", "-W", "warning", page], capture_output=True, text=True, check=False
     )
 
     assert done.stdout + done.stderr == ""
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-@pytest.mark.skipif(MAN is None, reason="man is not installed")
+@needs("man")
 def test_man_shows_it_without_a_warning(page):
     done = subprocess.run(
-        [MAN, "--warnings", "-l", page],
+        ["man", "--warnings", "-l", page],
         capture_output=True,
         text=True,
         check=False,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -12,10 +11,10 @@ import pytest
 
 from supervisor.cli.check import ExitStatus
 from supervisor.config.config import SupervisorTable
+from support.programs import ROOT_NEEDED, needs, require
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
 UNITS = sorted(FOLDER.glob("*.service"))
-ANALYZE = shutil.which("systemd-analyze")
 EXPOSED = 2.0
 # Seconds that the kernel may take; as in what `check` says.
 KERNEL = 10
@@ -25,12 +24,15 @@ each_unit = pytest.mark.parametrize("unit", UNITS, ids=lambda unit: unit.name)
 
 def analyze(*arguments: str) -> str:
     """What systemd-analyze says of our files; without one that can, the test is skipped."""
-    if ANALYZE is None:
-        pytest.skip("systemd-analyze is not installed")
-    said = subprocess.run([ANALYZE, "--version"], capture_output=True, text=True, check=True)
+    require("systemd-analyze")
+    said = subprocess.run(
+        ["systemd-analyze", "--version"], capture_output=True, text=True, check=True
+    )
     if int(said.stdout.split()[1]) < 250:
         pytest.skip("systemd-analyze is older than 250, and cannot look at files")
-    done = subprocess.run([ANALYZE, *arguments], capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        ["systemd-analyze", *arguments], capture_output=True, text=True, check=False
+    )
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout + done.stderr
 
@@ -111,10 +113,8 @@ def test_the_install_target_puts_each_file_where_systemd_looks(installed):
     assert {oct(file.stat().st_mode & 0o777) for file in found.values()} == {"0o644"}
 
 
-@pytest.mark.skipif(
-    not (shutil.which("systemd-sysusers") and shutil.which("systemd-tmpfiles") and not os.getuid()),
-    reason="it takes root, systemd-sysusers and systemd-tmpfiles",
-)
+@pytest.mark.skipif(os.getuid() != 0, reason=ROOT_NEEDED)
+@needs("systemd-sysusers", "systemd-tmpfiles")
 def test_systemd_makes_the_user_and_the_folder_of_configurations(installed):
     (installed / "etc").mkdir()
     root = f"--root={installed}"

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
 import yaml
 
 from flowodm import connect
@@ -22,6 +21,7 @@ from support.brokers.jvm import free_port
 from support.brokers.kafka_server import KafkaServer
 from support.brokers.records import create_topic
 from support.fleets.real_fleets import RealFleet
+from support.programs import needs
 from support.waiting import wait_until
 
 FOLDER = Path(__file__).parents[2] / "deploy" / "container"
@@ -117,7 +117,7 @@ def test_kafkas_own_image_makes_a_broker_of_the_environment(kafka_parts):
         assert settings["num.partitions"] == "4"
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs("promtool")
 def test_prometheus_accepts_what_it_is_given(tmp_path):
     for source, target in mounts("prometheus"):
         shutil.copy(source, tmp_path / Path(target).name)

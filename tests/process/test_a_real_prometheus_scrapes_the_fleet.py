@@ -2,18 +2,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-import shutil
 import subprocess
 import urllib.parse
 import urllib.request
 
-import pytest
-
 from support.brokers.jvm import free_port
 from support.fleets.fleets import PATIENCE, embedded
+from support.programs import needs
 from support.waiting import wait_until
-
-PROMETHEUS = shutil.which("prometheus")
 
 
 @contextlib.contextmanager
@@ -31,7 +27,7 @@ def scraping(folder, target):
         "web.listen-address": f"127.0.0.1:{port}",
         "log.level": "error",
     }
-    command = [PROMETHEUS, *(f"--{name}={value}" for name, value in flags.items())]
+    command = ["prometheus", *(f"--{name}={value}" for name, value in flags.items())]
 
     def query(text):
         """Each series' labels and value."""
@@ -49,7 +45,7 @@ def scraping(folder, target):
             process.kill()
 
 
-@pytest.mark.skipif(PROMETHEUS is None, reason="prometheus is not installed")
+@needs("prometheus")
 def test_prometheus_finds_each_worker_up(tmp_path):
     with embedded({"orders": ("steady", {"workers": 2})}, http="127.0.0.1:0") as supervisor:
         target = "{}:{}".format(*supervisor.http_address)

@@ -42,7 +42,7 @@ def cache_root() -> Path:
 
 def java() -> str:
     """The path of ``java``, or ArtifactsUnavailableError."""
-    return _tool("java", "install a JRE 17 or newer")
+    return _tool("java", "apt-get install default-jre-headless, or another JRE of 17 or newer")
 
 
 def kafka_libraries() -> Path:
@@ -92,7 +92,7 @@ def _locked(path: Path) -> Iterator[None]:
 
 
 def _maven(*goal: str) -> None:
-    command = [_tool("mvn", "install Maven"), "-q", "-B", "-f", str(POM), *goal]
+    command = [_tool("mvn", "apt-get install maven"), "-q", "-B", "-f", str(POM), *goal]
     try:
         subprocess.run(
             command,
@@ -114,5 +114,5 @@ def _maven(*goal: str) -> None:
 def _tool(name: str, way_out: str) -> str:
     path = shutil.which(name)
     if path is None:
-        raise ArtifactsUnavailableError(f"{name} is not on the PATH: {way_out}")
+        raise ArtifactsUnavailableError(f"no {name}; {way_out}")
     return path

@@ -12,6 +12,7 @@ import subprocess
 import tempfile
 from typing import TYPE_CHECKING, Any
 
+from support.programs import missing
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -21,11 +22,7 @@ if TYPE_CHECKING:
 # Chrome first: where there are both, the driver is Chrome's.
 CHROMIUM = shutil.which("google-chrome") or shutil.which("chromium")
 DRIVER = shutil.which("chromedriver")
-MISSING = (
-    None
-    if CHROMIUM and DRIVER
-    else "no Chromium here; on Debian: apt-get install chromium chromium-driver"
-)
+MISSING = missing("chromedriver", *(() if CHROMIUM else ("chromium",)))
 PATIENCE = 20.0
 _FLAGS = (
     "--headless",

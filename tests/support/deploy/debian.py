@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 
+from support import programs
 from support.brokers import artifacts
 
 #: What the image stands on, with Python 3.11 and systemd 252.
@@ -27,13 +28,11 @@ TIMEOUT = 300.0
 AUTHORITIES = ("PIP_CERT", "REQUESTS_CA_BUNDLE", "SSL_CERT_FILE")
 
 
-def require(*tools: str) -> None:
+def require(*names: str) -> None:
     """Skip where this machine cannot do it, and say why."""
-    missing = [tool for tool in ("debootstrap", "unshare", *tools) if shutil.which(tool) is None]
-    if missing:
-        pytest.skip(f"not installed: {', '.join(missing)}")
     if os.getuid() != 0:
-        pytest.skip("it takes root")
+        pytest.skip(programs.ROOT_NEEDED)
+    programs.require("debootstrap", "unshare", *names)
 
 
 def root(suite: str = BOOKWORM) -> Path:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 import tempfile
 from pathlib import Path
 from typing import Any
 
-import pytest
 import yaml
+
+from support.programs import require
 
 CHART = Path(__file__).parents[3] / "deploy" / "kubernetes" / "flowodm-supervisor"
 KUBERNETES = "1.34"
-HELM = shutil.which("helm")
 STATIC = """\
 [kafka]
 bootstrap_servers = "kafka:9092"
@@ -31,10 +30,9 @@ Objects = dict[str, dict[str, Any]]
 
 def helm(**values: Any) -> subprocess.CompletedProcess[str]:
     """What `helm template` says; without helm the test is skipped."""
-    if HELM is None:
-        pytest.skip("helm is not installed")
+    require("helm")
     given = {"image": {"repository": "registry/shop", "tag": "1"}, "config": STATIC} | values
-    command = [HELM, "template", "shop", str(CHART), "--kube-version", KUBERNETES, "--values"]
+    command = ["helm", "template", "shop", str(CHART), "--kube-version", KUBERNETES, "--values"]
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(given, file)
         file.flush()

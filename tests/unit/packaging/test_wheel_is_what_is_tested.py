@@ -18,9 +18,8 @@ ROOT = Path(__file__).parents[3]
 SITE_PACKAGES = Path(sysconfig.get_path("purelib"))
 WHERE = "import flowodm, supervisor; print(flowodm.__file__, supervisor.__file__, sep='\\n')"
 
-pytestmark = pytest.mark.skipif(
-    os.environ.get("FLOWODM_TEST_WHEEL") != "1", reason="only where the built wheel is installed"
-)
+WHEEL_NEEDED = "needs the built wheel; make test VENV=.venv-wheel INSTALL=wheel"
+pytestmark = pytest.mark.skipif(os.environ.get("FLOWODM_TEST_WHEEL") != "1", reason=WHEEL_NEEDED)
 
 
 @pytest.mark.parametrize("package", [flowodm, supervisor], ids=lambda package: package.__name__)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import pytest
@@ -24,6 +23,7 @@ from supervisor.protocol import Logging, pack
 from supervisor.slot.machine import Slot, SlotState
 from supervisor.slot.restart import ExitClass
 from supervisor.worker.main import families
+from support.programs import needs
 
 
 class Worker:
@@ -175,7 +175,7 @@ def test_drains_are_told_by_how_long_they_took(members):
     assert not any(kind == "created" for kind, _ in told)
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs("promtool")
 def test_promtool_has_nothing_to_say_about_the_whole_exposition(members):
     fold = Fold()
     for member in members:
@@ -189,7 +189,7 @@ def test_promtool_has_nothing_to_say_about_the_whole_exposition(members):
     drains = Drains()
     drains.add("orders", 1.5)
     exposition = Exposition(fold, lambda: members, lambda _: cost, lambda: "0123456789ab", drains)
-    promtool = [shutil.which("promtool"), "check", "metrics"]
+    promtool = ["promtool", "check", "metrics"]
     text, _ = exposition.render("text/plain")
     done = subprocess.run(promtool, input=text, capture_output=True, check=False)
     assert (done.returncode, done.stdout + done.stderr) == (0, b"")

@@ -65,5 +65,5 @@ def test_what_maven_says_when_it_fails_is_in_the_error(monkeypatch):
 def test_a_missing_tool_is_named_with_the_way_out(monkeypatch):
     monkeypatch.setenv("PATH", "")
 
-    with pytest.raises(artifacts.ArtifactsUnavailableError, match=r"mvn.*install Maven"):
+    with pytest.raises(artifacts.ArtifactsUnavailableError, match=r"no mvn; .*install maven"):
         artifacts._maven("dependency:copy")
