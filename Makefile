@@ -1,6 +1,6 @@
 # Everything a contributor runs. `make help` lists the targets.
 # The first Python that is new enough; another one: make PYTHON=/path/to/python3.13 TARGET
-PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13; do \
+PYTHON ?= $(shell for python in python3.11 python3 python3.12 python3.13 python3.14; do \
 	$$python -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $$python && break; \
 	done)
 VENV ?= .venv
@@ -9,6 +9,13 @@ INSTALL ?= editable
 # Which tests, by their paths here, and further options of pytest.
 TESTS ?= tests
 PYTEST_ARGS ?=
+# How they run in parallel; `make test PARALLEL=` runs one after the other (for --pdb). Three at a
+# time on two cores, as most tests wait for something, eight at most; a file in one process; in the
+# order of the folders. A test process that dies ends the run: pytest-xdist may wait for ever for
+# what it gave to its successor.
+CORES := $(shell getconf _NPROCESSORS_ONLN 2>/dev/null || echo 2)
+PARALLEL ?= -n $(shell echo $$(( $(CORES) > 4 ? 8 : $(CORES) * 2 - $(CORES) / 2 ))) \
+	--dist=loadfile --no-loadscope-reorder --max-worker-restart=0
 DOCKER ?= docker
 VERSION := $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 # Where systemd looks for what a machine's owner has installed, not its distribution.
@@ -54,11 +61,11 @@ else
 RUN_FROM := .
 endif
 
-test: $(STAMP)  ## all tests, those on a real Kafka and registry included
+test: $(STAMP)  ## all tests in parallel, those on a real Kafka and registry included
 	@mkdir -p $(RUN_FROM)
 	cd $(RUN_FROM) && $(abspath $(BIN))/pytest -c $(CURDIR)/pyproject.toml \
 		--cov --cov-config=$(CURDIR)/pyproject.toml --cov-report=term \
-		$(PYTEST_ARGS) $(addprefix $(CURDIR)/,$(TESTS))
+		$(PARALLEL) $(PYTEST_ARGS) $(addprefix $(CURDIR)/,$(TESTS))
 
 check: $(VENV)/.installed-editable  ## formatting, lint, types, import floors
 	$(BIN)/ruff format --check .
