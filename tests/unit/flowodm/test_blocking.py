@@ -1,4 +1,4 @@
-"""A call that may never return is waited for with a bound, whatever becomes of its thread."""
+"""bounded() waits with a time-out; run_synchronously() needs no event loop."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def test_a_call_that_does_not_return_is_left_behind():
 
 
 def test_a_thread_that_never_starts_is_not_waited_for(monkeypatch):
-    """As one does for which there is no memory."""
+    """As happens without memory for a new thread."""
     starts = "_start_joinable_thread" if sys.version_info >= (3, 13) else "_start_new_thread"
     monkeypatch.setattr(threading, starts, lambda *_, **__: 1)
     monkeypatch.setattr(blocking, "_START_TIMEOUT", 0.01)

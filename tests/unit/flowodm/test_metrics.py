@@ -1,4 +1,4 @@
-"""The Prometheus observer counts what a loop reports, under the names that are documented."""
+"""The Prometheus observer counts a loop's events under the documented names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A model's inner Settings."""
+"""A model's inner Settings are read and checked."""
 
 from __future__ import annotations
 
@@ -119,7 +119,7 @@ def test_unknown_fields_are_refused_and_names_work_beside_aliases():
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("value_serialiser", "json", "did you mean value_serializer"),
         ("consumer_groups", "a", "did you mean consumer_group"),
@@ -130,9 +130,9 @@ def test_unknown_fields_are_refused_and_names_work_beside_aliases():
         ("topic", "..", "not a topic name"),
     ],
 )
-def test_a_slip_of_the_pen_is_an_error_that_names_it(monkeypatch, name, value, said):
+def test_a_slip_of_the_pen_is_an_error_that_names_it(monkeypatch, name, value, message):
     monkeypatch.setattr(Order.Settings, name, value, raising=False)
-    with pytest.raises(SettingsError, match=rf"Order\.Settings\.{name}: .*{said}"):
+    with pytest.raises(SettingsError, match=rf"Order\.Settings\.{name}: .*{message}"):
         settings_of(Order)
 
 

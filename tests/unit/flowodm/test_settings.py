@@ -1,4 +1,4 @@
-"""Settings profiles: the contract's numbers, subclasses, contradictions, KIP-848."""
+"""Settings profiles: values, subclasses, contradictions, KIP-848."""
 
 from __future__ import annotations
 

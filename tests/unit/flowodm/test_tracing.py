@@ -1,4 +1,4 @@
-"""What is sent: its span, and the context in its headers. Who does not ask for it pays nothing."""
+"""Tracing of sent records: spans, and the context in the headers."""
 
 from __future__ import annotations
 
@@ -110,12 +110,12 @@ def test_what_the_broker_refuses_is_an_error(memory):
 
 
 def test_a_callback_is_called_as_ever(memory):
-    told = []
-    Order(order_id="1").produce(lambda error, message: told.append((error, message.offset())))
-    get_producer().produce("orders", b"", b"k", 0, lambda *answer: told.append(len(answer)))
+    answers = []
+    Order(order_id="1").produce(lambda error, message: answers.append((error, message.offset())))
+    get_producer().produce("orders", b"", b"k", 0, lambda *answer: answers.append(len(answer)))
     get_producer().flush()
 
-    assert told == [(None, 0), 2]
+    assert answers == [(None, 0), 2]
 
 
 def test_a_full_queue_makes_one_span_however_often_it_is_tried(memory):
@@ -208,9 +208,9 @@ def test_nothing_loads_opentelemetry_by_itself():
 
 
 def test_without_the_extra_it_is_said_how_to_get_it():
-    said = run_python("import sys; sys.modules['opentelemetry'] = None; import flowodm.tracing")
+    output = run_python("import sys; sys.modules['opentelemetry'] = None; import flowodm.tracing")
 
-    assert said.endswith(
+    assert output.endswith(
         "flowodm.exceptions.ConfigurationError: tracing needs OpenTelemetry's API: "
         'pip install "flowodm-supervisor[opentelemetry]"\n'
     )

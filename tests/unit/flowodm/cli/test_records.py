@@ -59,7 +59,7 @@ def test_a_message_comes_back_from_its_line(order):
     st.lists(st.tuples(st.text(), st.none() | st.binary())),
 )
 def test_a_record_comes_back_from_its_envelope(order, key, headers):
-    said = {
+    envelope = {
         "topic": "orders",
         "partition": 3,
         "offset": 7,
@@ -69,7 +69,7 @@ def test_a_record_comes_back_from_its_envelope(order, key, headers):
         "schema_id": None,
         "value": None if order is None else value_of(order),
     }
-    line = json.dumps(said).encode()
+    line = json.dumps(envelope).encode()
     assert parse(line, Order, envelope=True) == Line(order, key, tuple(headers))
 
 

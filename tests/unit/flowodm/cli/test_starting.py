@@ -55,7 +55,7 @@ def nothing_at(_moment):
 
 
 @pytest.mark.parametrize(
-    ("text", "found"),
+    ("text", "offsets"),
     [
         ("earliest", {0: 10, 1: 0, 2: 5}),
         ("latest", {0: 20, 1: 0, 2: 7}),
@@ -65,8 +65,8 @@ def nothing_at(_moment):
         ("-0", {0: 20, 1: 0, 2: 7}),
     ],
 )
-def test_each_partition_begins_within_what_it_holds(text, found):
-    assert start_offsets(parse_from(text, NOW), EXTENTS, nothing_at) == found
+def test_each_partition_begins_within_what_it_holds(text, offsets):
+    assert start_offsets(parse_from(text, NOW), EXTENTS, nothing_at) == offsets
 
 
 def test_a_partition_without_a_record_after_the_time_begins_at_its_end():

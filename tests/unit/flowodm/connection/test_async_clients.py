@@ -1,4 +1,4 @@
-"""Kafka's clients for coroutines, over stand-ins that say what they were asked."""
+"""Kafka's clients for coroutines, on top of stand-ins that record their calls."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def until(condition: Callable[[], Any]) -> None:
 
 
 class Broker:
-    """A producer whose local queue has room for so many, and which answers when told to."""
+    """A producer with a bounded local queue, which reports deliveries on demand."""
 
     def __init__(self, room: int = 10) -> None:
         self.room = room

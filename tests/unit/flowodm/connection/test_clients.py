@@ -1,4 +1,4 @@
-"""Consumers are closed at the connection's end, whoever has them, and within a bound."""
+"""Closing the connection closes all of its consumers, within a time-out."""
 
 from __future__ import annotations
 

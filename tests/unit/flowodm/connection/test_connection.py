@@ -1,4 +1,4 @@
-"""The one connection: configuration, environment, secrets, forks, end."""
+"""The process's connection: configuration, environment, secrets, forks, shutdown."""
 
 from __future__ import annotations
 

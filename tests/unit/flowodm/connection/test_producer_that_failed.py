@@ -1,4 +1,4 @@
-"""A producer with a fatal error is given up: the next message goes to a new one."""
+"""After a fatal error of the producer, the next message goes to a new producer."""
 
 from __future__ import annotations
 
@@ -83,10 +83,10 @@ def test_an_error_that_passes_changes_nothing_and_is_logged(caplog):
 
 
 def test_the_programs_own_error_callback_is_called():
-    told: list[KafkaError] = []
-    connect(producer_config={"error_cb": told.append})
+    errors: list[KafkaError] = []
+    connect(producer_config={"error_cb": errors.append})
     get_kafka_connection().producer.config["error_cb"](FATAL)
-    assert told == [FATAL]
+    assert errors == [FATAL]
 
 
 @pytest.mark.parametrize(("level", "lines"), [(2, 0), ("3", 1)])

@@ -1,4 +1,4 @@
-"""How the registry is spoken to: TLS, certificates, basic and bearer authentication; no secrets."""
+"""Connections to the registry: TLS, certificates, basic and bearer authentication."""
 
 from __future__ import annotations
 
@@ -292,14 +292,14 @@ def test_a_client_certificate_with_a_locked_key_is_shown_where_it_is_wanted(tls_
     tls_server.context.verify_mode = ssl.CERT_REQUIRED
     tls_server.context.load_verify_locations(folder / "ca.pem")
     trust = {"ssl.ca.location": str(folder / "ca.pem")}
-    own = {
+    properties = {
         "ssl.certificate.location": str(folder / "client.pem"),
         "ssl.key.location": str(folder / "client.key"),
         "ssl.key.password": SECRET,
     }
     with pytest.raises(RegistryUnavailableError):
         asked(schema_registry_url=tls_server.url, schema_registry_config=trust)
-    assert asked(schema_registry_config={**trust, **own}) == SCHEMA
+    assert asked(schema_registry_config={**trust, **properties}) == SCHEMA
 
 
 @pytest.mark.parametrize(
@@ -315,12 +315,14 @@ def test_a_client_certificate_with_a_locked_key_is_shown_where_it_is_wanted(tls_
     ],
 )
 def test_wrong_properties_are_configuration_errors_without_secrets(folder, wrong):
-    own = {
+    properties = {
         "ssl.certificate.location": str(folder / "client.pem"),
         "ssl.key.location": str(folder / "client.key"),
         "ssl.key.password": SECRET,
     }
-    connect(schema_registry_url="https://127.0.0.1:9", schema_registry_config={**own, **wrong})
+    connect(
+        schema_registry_url="https://127.0.0.1:9", schema_registry_config={**properties, **wrong}
+    )
     with pytest.raises(ConfigurationError) as caught:
         asked()
     assert "wr0ng" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""What is taken without a loop: committed is what was returned and only that; nothing is lost."""
+"""Consuming without a loop commits the returned messages, and only those."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""aproduce and aproduce_many: the broker's answer is awaited, and the event loop goes on."""
+"""aproduce and aproduce_many await the broker's answer without blocking the event loop."""
 
 from __future__ import annotations
 
@@ -263,9 +263,9 @@ async def test_a_producer_that_raises_at_once_is_a_failure_like_another(monkeypa
 
 @pytest.mark.parametrize("kind", [lambda call: classmethod(lambda _cls: call()), staticmethod])
 async def test_an_overridden_plain_producer_is_used_for_coroutines_too(monkeypatch, kind):
-    own = object()
-    monkeypatch.setattr(Order, "get_producer", kind(lambda: own))
-    assert await Order.get_async_producer() is own
+    producer = object()
+    monkeypatch.setattr(Order, "get_producer", kind(lambda: producer))
+    assert await Order.get_async_producer() is producer
 
 
 async def test_a_deadline_that_has_passed_does_not_lose_an_answer_that_is_there(kafka):

@@ -1,4 +1,4 @@
-"""What the broker says to each message, and to whom that is told."""
+"""The broker's answers to messages, and who receives them."""
 
 from __future__ import annotations
 
@@ -39,17 +39,17 @@ def polled(monkeypatch):
 
 def test_waiting_ends_when_each_message_is_answered(polled):
     deliveries = Deliveries()
-    told = [deliveries.expect(index, "orders", polled) for index in range(3)]
-    threading.Timer(0.05, lambda: [one.report(None, None) for one in told]).start()
+    reports = [deliveries.expect(index, "orders", polled) for index in range(3)]
+    threading.Timer(0.05, lambda: [report.report(None, None) for report in reports]).start()
     deliveries.wait(time.monotonic() + 30)
     assert deliveries.failures == {}
 
 
 def test_a_refusal_is_kept_with_its_place_and_code(polled):
     deliveries = Deliveries()
-    told = [deliveries.expect(index, "orders", polled) for index in range(2)]
-    told[1].report(TOO_LARGE, None)
-    told[0].report(None, None)
+    reports = [deliveries.expect(index, "orders", polled) for index in range(2)]
+    reports[1].report(TOO_LARGE, None)
+    reports[0].report(None, None)
     deliveries.wait(time.monotonic() + 30)
     ((index, error),) = deliveries.failures.items()
     assert index == 1
@@ -58,16 +58,16 @@ def test_a_refusal_is_kept_with_its_place_and_code(polled):
 
 def test_an_answer_after_the_deadline_changes_nothing(polled):
     deliveries = Deliveries()
-    told = deliveries.expect(0, "orders", polled)
+    report = deliveries.expect(0, "orders", polled)
     deliveries.wait(time.monotonic())
-    told.report(TOO_LARGE, None)
+    report.report(TOO_LARGE, None)
     assert "may still be delivered" in str(deliveries.failures[0])
 
 
 def test_producers_that_nobody_polls_are_polled(polled):
-    deliveries, own = Deliveries(), Unpolled()
+    deliveries, producer = Deliveries(), Unpolled()
     deliveries.expect(0, "orders", polled).report(None, None)
-    own.reports.append(deliveries.expect(1, "orders", own).report)
+    producer.reports.append(deliveries.expect(1, "orders", producer).report)
     deliveries.wait(time.monotonic() + 30)
     assert deliveries.failures == {}
 

@@ -1,4 +1,4 @@
-"""produce, produce_nowait, produce_many: a message waits for its own delivery."""
+"""produce, produce_nowait and produce_many wait for the deliveries of their own messages."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from flowodm.model import FlowBaseModel
 
 
 class Broker:
-    """A producer's face; what it is given is answered at poll(), or never."""
+    """A producer that answers messages in poll(), or never."""
 
     def __init__(self) -> None:
         self.sent: list[dict[str, Any]] = []
@@ -98,9 +98,9 @@ def test_an_unconfirmed_message_is_an_error_after_the_time_out(broker):
 
 
 def test_the_callback_learns_the_outcome(broker):
-    told = []
-    Order().produce(lambda error, message: told.append((error, message)))
-    assert told == [(None, "the message")]
+    answers = []
+    Order().produce(lambda error, message: answers.append((error, message)))
+    assert answers == [(None, "the message")]
 
 
 def test_produce_waits_for_its_own_message_only(broker):
@@ -253,10 +253,10 @@ def test_a_lost_message_that_nobody_waits_for_is_told_in_the_log(broker, caplog)
 
 def test_a_callback_that_hears_of_it_keeps_it_out_of_the_log(broker, caplog):
     broker.error = KafkaError(KafkaError.MSG_SIZE_TOO_LARGE)
-    told = []
-    Order().produce_nowait(lambda error, _message: told.append(error))
+    answers = []
+    Order().produce_nowait(lambda error, _message: answers.append(error))
     broker.poll(0)
-    assert told == [broker.error]
+    assert answers == [broker.error]
     assert not caplog.records
 
 

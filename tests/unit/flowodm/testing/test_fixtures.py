@@ -1,4 +1,4 @@
-"""flowodm.testing.fixtures, as a user's conftest.py gets them."""
+"""flowodm.testing.fixtures in a user's conftest.py."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""assert_round_trip: what comes back different is said, with its place."""
+"""assert_round_trip lists the differences, with their places."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def test_it_may_stand_within_an_in_memory_kafka():
 
 
 def changed(kind, name):
-    """A model of this type of value that reads something else than it was given."""
+    """Make a model with a value of this type that is read as another value."""
 
     class Doubling(FlowBaseModel):
         class Settings:
@@ -74,7 +74,7 @@ def changed(kind, name):
 
 
 @pytest.mark.parametrize(
-    ("kind", "value", "change", "said"),
+    ("kind", "value", "change", "difference"),
     [
         (int, 3, lambda v: v + 1, r"Doubling\.value: 3 is 4"),
         (list[int], [1, 2], lambda v: [*v[:1], 5], r"Doubling\.value\[1\]: 2 is 5"),
@@ -84,10 +84,10 @@ def changed(kind, name):
         (list[int], [1], lambda v: [], r"Doubling\.value: \[1\] is \[\]"),
     ],
 )
-def test_what_comes_back_different_is_named_with_both_values(kind, value, change, said):
+def test_what_comes_back_different_is_named_with_both_values(kind, value, change, difference):
     model = changed(kind, change)
     message = model(value=value)
     model.armed = True
 
-    with pytest.raises(AssertionError, match=said):
+    with pytest.raises(AssertionError, match=difference):
         assert_round_trip(message)

@@ -1,4 +1,4 @@
-"""run_loop: what a loop did with the given records, without a broker."""
+"""run_loop runs a loop over given records, without a broker, and returns the result."""
 
 from __future__ import annotations
 
@@ -77,11 +77,11 @@ def make(kind, handler, **options):
 @pytest.mark.parametrize("strategy", ["after_processing", "before_processing"])
 @pytest.mark.parametrize("kind", BOTH)
 def test_what_was_handled_comes_back_in_its_order_and_is_committed(kind, strategy):
-    given = orders(*range(50))
+    records = orders(*range(50))
 
-    result = run_loop(make(kind, nothing, commit_strategy=strategy), given)
+    result = run_loop(make(kind, nothing, commit_strategy=strategy), records)
 
-    assert result.handled == given
+    assert result.handled == records
     assert result.outcomes == [PROCESSED] * 50
     assert result.committed == {0: 50}
     assert result.retried == result.failures == []
@@ -261,9 +261,9 @@ def test_what_handlers_produce_comes_back_and_nothing_of_it_leaves_the_process()
 
 
 def test_records_of_several_partitions_keep_the_order_of_each():
-    given = [Record(Order(number=n), partition=n % 3) for n in range(30)]
+    records = [Record(Order(number=n), partition=n % 3) for n in range(30)]
 
-    result = run_loop(make("sync", nothing), given, partitions=3)
+    result = run_loop(make("sync", nothing), records, partitions=3)
 
     assert result.committed == {0: 10, 1: 10, 2: 10}
     for number in range(3):
@@ -307,19 +307,22 @@ def test_one_loop_can_feed_another():
 
 
 def test_hooks_run_and_a_handler_may_stop_its_loop():
-    said = []
+    events = []
 
     def handle(order):
-        said.append("handled")
+        events.append("handled")
         loop.stop()
 
-    hooks = {"on_startup": lambda: said.append("up"), "on_shutdown": lambda: said.append("down")}
+    hooks = {
+        "on_startup": lambda: events.append("up"),
+        "on_shutdown": lambda: events.append("down"),
+    }
     loop = make("sync", handle, **hooks)
     result = run_loop(loop, orders(*range(2_000)))
 
-    assert said[:2] == ["up", "handled"]
-    assert said[-1] == "down"
-    assert said.count("handled") == len(result.handled) == result.committed[0]
+    assert events[:2] == ["up", "handled"]
+    assert events[-1] == "down"
+    assert events.count("handled") == len(result.handled) == result.committed[0]
 
 
 def test_a_startup_hook_that_fails_is_the_result():
@@ -368,19 +371,19 @@ def test_a_hook_that_hangs_is_cancelled_and_said():
 
 
 @pytest.mark.parametrize(
-    ("given", "error", "said"),
+    ("record", "error", "message"),
     [
         ("text", TypeError, "must be a message, .* got 'text'"),
         (Record("text"), TypeError, "must be a message, .* got 'text'"),
         (Record(b"", partition=3), ValueError, "topic orders has no partition 3: it has 1"),
     ],
 )
-def test_what_is_no_record_is_refused_at_once(given, error, said):
+def test_what_is_no_record_is_refused_at_once(record, error, message):
     started = []
     loop = make("sync", nothing, on_startup=lambda: started.append(1))
 
-    with pytest.raises(error, match=said):
-        run_loop(loop, [given])
+    with pytest.raises(error, match=message):
+        run_loop(loop, [record])
     assert started == []
 
 
@@ -405,10 +408,10 @@ def test_a_model_with_a_producer_of_its_own_is_not_written_through_it():
 
 def test_many_records_take_their_time_once():
     """Some 75 µs a record, however many there are."""
-    given = orders(*range(20_000))
+    records = orders(*range(20_000))
     began = time.monotonic()
 
-    result = run_loop(make("sync", nothing), given)
+    result = run_loop(make("sync", nothing), records)
 
     assert result.outcomes == [PROCESSED] * 20_000
     assert time.monotonic() - began < 20

@@ -1,4 +1,4 @@
-"""What a Kafka proxy changes in answers, as kafka-python reads them."""
+"""The Kafka proxy's changes to answers, as kafka-python reads them."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ HOSTS = {("kafka-1.example", 9092): ("127.0.0.1", 40001), ("b" * 200, 9093): ("1
 FLEXIBLE = {METADATA: 9, FIND_COORDINATOR: 3, DESCRIBE_CLUSTER: 0}
 
 
-def told_by(response, api, version):
+def answer_of(response, api, version):
     """What a client reads of an answer after the change."""
     tags = b"\0" if version >= FLEXIBLE[api] else b""
     body = tags + bytes(response.encode(version=version))
@@ -58,12 +58,12 @@ def test_metadata_names_the_proxy_for_each_broker_and_is_the_same_otherwise(vers
         controller_id=1,
     )
 
-    told = told_by(response, METADATA, version)
+    answer = answer_of(response, METADATA, version)
 
-    assert addresses(told.brokers) == with_other_addresses(response.brokers)
-    assert [b.node_id for b in told.brokers] == [0, 1]
-    assert [t.name for t in told.topics] == ["orders"]
-    assert not version or [b.rack for b in told.brokers] == ["r1", "r1"]
+    assert addresses(answer.brokers) == with_other_addresses(response.brokers)
+    assert [b.node_id for b in answer.brokers] == [0, 1]
+    assert [t.name for t in answer.topics] == ["orders"]
+    assert not version or [b.rack for b in answer.brokers] == ["r1", "r1"]
 
 
 @pytest.mark.parametrize("version", range(LARGEST[FIND_COORDINATOR] + 1))
@@ -73,14 +73,14 @@ def test_a_coordinator_is_at_the_proxy(version):
         response = FindCoordinatorResponse(version=version, **place)
     else:
         one = FindCoordinatorResponse.Coordinator
-        found = [one(version=version, key=key, **place) for key in ("a", "b")]
-        response = FindCoordinatorResponse(version=version, coordinators=found)
+        coordinators = [one(version=version, key=key, **place) for key in ("a", "b")]
+        response = FindCoordinatorResponse(version=version, coordinators=coordinators)
 
-    told = told_by(response, FIND_COORDINATOR, version)
+    answer = answer_of(response, FIND_COORDINATOR, version)
 
-    found = [told] if version < 4 else told.coordinators
-    assert {(f.node_id, f.host, f.port) for f in found} == {(7, "127.0.0.1", 40001)}
-    assert len(found) == (1 if version < 4 else 2)
+    coordinators = [answer] if version < 4 else answer.coordinators
+    assert {(f.node_id, f.host, f.port) for f in coordinators} == {(7, "127.0.0.1", 40001)}
+    assert len(coordinators) == (1 if version < 4 else 2)
 
 
 @pytest.mark.parametrize("version", range(LARGEST[FIND_COORDINATOR] + 1))
@@ -89,12 +89,12 @@ def test_no_coordinator_stays_none(version):
     if version < 4:
         response = FindCoordinatorResponse(version=version, **place)
     else:
-        found = [FindCoordinatorResponse.Coordinator(version=version, key="a", **place)]
-        response = FindCoordinatorResponse(version=version, coordinators=found)
+        coordinators = [FindCoordinatorResponse.Coordinator(version=version, key="a", **place)]
+        response = FindCoordinatorResponse(version=version, coordinators=coordinators)
 
-    told = told_by(response, FIND_COORDINATOR, version)
+    answer = answer_of(response, FIND_COORDINATOR, version)
 
-    assert told.to_dict() == response.to_dict()
+    assert answer.to_dict() == response.to_dict()
 
 
 @pytest.mark.parametrize("version", range(LARGEST[DESCRIBE_CLUSTER] + 1))
@@ -110,10 +110,10 @@ def test_a_described_cluster_is_at_the_proxy(version):
         ],
     )
 
-    told = told_by(response, DESCRIBE_CLUSTER, version)
+    answer = answer_of(response, DESCRIBE_CLUSTER, version)
 
-    assert addresses(told.brokers) == with_other_addresses(response.brokers)
-    assert told.cluster_id == "abc"
+    assert addresses(answer.brokers) == with_other_addresses(response.brokers)
+    assert answer.cluster_id == "abc"
 
 
 @pytest.mark.parametrize("version", range(5))
@@ -129,11 +129,11 @@ def test_versions_are_told_up_to_those_that_are_known_here(version):
     )
     body = bytes(response.encode(version=version))
 
-    told = ApiVersionsResponse.decode(
+    answer = ApiVersionsResponse.decode(
         changed(API_VERSIONS, version, body, HOSTS.__getitem__), version=version
     )
 
-    largest = {key.api_key: key.max_version for key in told.api_keys}
+    largest = {key.api_key: key.max_version for key in answer.api_keys}
     assert largest == {PRODUCE: 9, FETCH: 15, METADATA: 13, FIND_COORDINATOR: 3, 18: 4, 68: 1}
 
 

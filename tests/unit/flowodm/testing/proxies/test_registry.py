@@ -1,4 +1,4 @@
-"""RegistryProxy: the registry's answers, and others in their place."""
+"""RegistryProxy passes the registry's answers on, or gives others in their place."""
 
 from __future__ import annotations
 

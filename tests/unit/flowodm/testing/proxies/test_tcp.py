@@ -1,4 +1,4 @@
-"""FaultProxy: what it passes on, and how connections through it fail."""
+"""FaultProxy passes bytes on, and makes connections fail on demand."""
 
 from __future__ import annotations
 
