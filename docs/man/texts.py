@@ -58,8 +58,8 @@ _FLOWODM = Told(
             (
                 {
                     "0": "Success; if the command answers a question, the answer is yes.",
-                    "1": "The answer is no: a model does not fit its schema, or some lines or records could "
-                    "not be read.",
+                    "1": "The answer is no: a model does not fit its schema, or some lines or records "
+                    "could not be read.",
                     "2": "The command line is wrong.",
                     "5": "Kafka or the registry refused the request.",
                     "69": "Kafka or the registry does not answer.",
