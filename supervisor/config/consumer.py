@@ -9,6 +9,7 @@ from pydantic_core import PydanticCustomError
 
 from supervisor.config import consumer_rules as rules
 from supervisor.config.kafka import KafkaTable
+from supervisor.config.profiles import PROFILES, ProfileName
 from supervisor.config.restart import RestartTable
 from supervisor.config.values import (
     ExceptionName,
@@ -21,20 +22,10 @@ from supervisor.config.values import (
     TopicName,
     TracingChoice,
     Whole,
-    is_reference,
 )
 from supervisor.slot.hang import Limits
 from supervisor.slot.recycling import Lifespan
 
-PROFILES = {
-    "base": "BaseSettings",
-    "batch": "BatchSettings",
-    "long_running": "LongRunningSettings",
-    "real_time": "RealTimeSettings",
-    "high_throughput": "HighThroughputSettings",
-    "reliable": "ReliableSettings",
-}
-"""Short names of the profiles in flowodm.settings."""
 FUNCTIONS = (
     "handler",
     "error_handler",
@@ -56,14 +47,6 @@ NOT_THE_LOOPS = WATCHED | RECYCLED | {"workers", *PINNED, "membership", "restart
 """The keys of a consumer that are the supervisor's; all others are the loops' arguments."""
 MOST_WORKERS = 1000
 """Most workers of one consumer."""
-
-
-def _profile(value: str) -> str:
-    if value in PROFILES or is_reference(value):
-        return value
-    names = ", ".join(f'"{name}"' for name in PROFILES)
-    hint = f'write {names}, or "module:name"'
-    raise PydanticCustomError("profile", "is not a settings profile", {"hint": hint})
 
 
 def _not_empty(value: tuple[str, ...]) -> tuple[str, ...]:
@@ -90,29 +73,33 @@ def _option(default: float | str, meaning: str, **more: Any) -> Any:
 class ConsumerTable(Table):
     """[consumers.NAME]: one consumer and its workers.
 
-    Keys without a default of their own are None: arguments of the same names of flowodm's
-    ConsumerLoop or AsyncConsumerLoop, which has the default.
+    Each worker runs a loop: flowodm's ConsumerLoop, or AsyncConsumerLoop if the handler is `async
+    def`. A key that is None unless it is written is the loop's argument of the same name.
     """
 
     model: Reference = Field(
-        description='The FlowBaseModel subclass of the messages, as "package.module:Class".',
+        description="The class of the messages; its inner class `Settings` names the topic and "
+        "the group.",
         examples=["shop.orders:OrderEvent"],
     )
     handler: Reference = Field(
-        description='The function that gets each message, as "package.module:function". An `async '
-        "def` function runs in an AsyncConsumerLoop.",
+        description="The loop calls it with each message, or with (message, context) if it takes "
+        "both. If it raises, that attempt at the message has failed. An `async def` function runs "
+        "in an AsyncConsumerLoop.",
         examples=["shop.orders:process_order"],
     )
     error_handler: Reference | None = Field(
         default=None,
-        description="Function that is called with (error, raw message, message or None) after the "
-        "last attempt has failed. The message is settled when it returns.",
+        description="The loop calls it with (error, Kafka message, message or None) after the "
+        "last attempt. If it returns, the message is settled; if it raises, the loop stops.",
     )
     on_startup: Reference | None = Field(
-        default=None, description="Function that each worker calls before it joins the group."
+        default=None, description="The loop calls it before it joins its group."
     )
     on_shutdown: Reference | None = Field(
-        default=None, description="Function that each worker calls after its last commit."
+        default=None,
+        description="The loop calls it after the last commit and before it closes the consumer, "
+        "also if `on_startup` raised.",
     )
     workers: Annotated[Whole, Field(ge=1, le=MOST_WORKERS)] | None = _option(
         1,
@@ -138,128 +125,147 @@ class ConsumerTable(Table):
         description='"static": each worker has its own group.instance.id (KIP-345), so that a '
         'restart moves no partitions. "dynamic": no worker has one.',
     )
-    settings: Annotated[str, AfterValidator(_profile)] | None = _option(
+    settings: ProfileName | None = _option(
         "long_running",
-        f'Settings profile: {", ".join(PROFILES)}, or your own as "package.module:settings".',
+        f"The settings profile: time-outs and fetch sizes. One of {', '.join(PROFILES)}, or your "
+        'own as "package.module:name".',
         examples=["long_running"],
     )
     group_id: Annotated[str, Field(min_length=1)] | None = Field(
-        default=None, description="Consumer group, instead of the model's."
+        default=None, description="The consumer group. By default `consumer_group` of the model."
     )
     commit_strategy: Literal["before_processing", "after_processing"] | None = _option(
         "before_processing",
-        'When offsets are committed: "before_processing" (at most once) or "after_processing" (at '
-        "least once).",
+        '"before_processing": the broker confirms the commit before the handler '
+        'starts (at most once). "after_processing": the loop commits what is settled (at least '
+        "once).",
     )
     max_retries: Annotated[Whole, Field(ge=0)] | None = _option(
-        0, "Number of further attempts after the first one has failed."
+        0, "Further attempts after a failed one."
     )
     retry_delay: Seconds | None = _option(
         1.0,
-        "Time between two attempts; other partitions are handled meanwhile.",
+        "Time between two attempts. Other partitions go on meanwhile.",
         examples=["1s"],
     )
     retry_backoff: float | None = _option(
         1.0,
-        "Factor by which each further delay is longer than the one before.",
+        "Each further delay is this many times the one before.",
         ge=1,
         allow_inf_nan=False,
         examples=[2.0],
     )
-    retry_max_delay: Seconds | None = _option(60.0, "Longest delay.", examples=["1m"])
+    retry_max_delay: Seconds | None = _option(
+        60.0, "The longest delay between two attempts.", examples=["1m"]
+    )
     retry_jitter: float | None = _option(
-        0.0, "Share of each delay that is random, from 0 to 1.", ge=0, le=1, examples=[0.2]
+        0.0,
+        "The loop shortens each delay at random, by this share of it at most.",
+        ge=0,
+        le=1,
+        examples=[0.2],
     )
     retry_on: Annotated[tuple[ExceptionName, ...], AfterValidator(_not_empty)] | None = Field(
         default=None,
-        description='The only exceptions that are retried, as "package.module:Class" or the name '
-        "of a built-in one. By default all are.",
+        description="The only exceptions after which there is another attempt. By default all "
+        'exceptions. Each is "package.module:Class" or the name of a built-in one.',
         examples=[["TimeoutError", "shop.orders:Unavailable"]],
     )
     never_retry: tuple[ExceptionName, ...] | None = Field(
         default=None,
-        description="Exceptions that are not retried, named as in retry_on.",
+        description="Exceptions after which there is no other attempt. Named as in retry_on.",
         examples=[["ValueError"]],
     )
     attempt_timeout: PositiveSeconds | None = Field(
         default=None,
-        description="Time limit of one attempt: the handler is cancelled then, and the attempt "
-        "has failed. For `async def` handlers only. By default there is no limit.",
+        description="Time for one attempt. Then the handler is cancelled, and the attempt has "
+        "failed. For `async def` handlers only. By default there is no limit.",
         examples=["10s"],
     )
     dead_letter_topic: TopicName | None = Field(
         default=None,
-        description="Topic that gets a copy of each message that has failed for good.",
+        description="The topic that gets a copy of each message that failed for good: its bytes, "
+        "key and headers. The loop commits the offset when the broker has acknowledged the copy, "
+        "and calls the error handler after that. If the copy cannot be delivered, the loop stops.",
         examples=["orders-dead"],
     )
     dead_letter_limit: float | None = _option(
         0.5,
-        "Largest share of dead letters among the last 100 messages: the worker stops when there "
-        "are more. 1: no limit.",
+        "The loop stops when more than this share of the last 100 messages were dead "
+        "letters, so that a broken handler does not move a whole topic. 1: no limit.",
         ge=0,
         le=1,
         examples=[0.5],
     )
     max_concurrent: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None,
-        description="Number of handlers that run at the same time in each worker. By default 10 "
-        "if the handler is `async def`, else 1.",
+        description="Handlers that run at the same time. ConsumerLoop runs more than one in "
+        "threads, AsyncConsumerLoop in tasks. In each worker; by default 10 if the handler is "
+        "`async def`, else 1.",
         examples=[10],
     )
     ordering: Literal["partition", "key", "unordered"] | None = Field(
         default=None,
-        description='What is handled in its order: the messages of each partition ("partition"), '
-        'those of each key ("key"), or nothing ("unordered"). By default "key" if the handler is '
-        '`async def`, else "partition".',
+        description='The loop handles one after the other the messages of each "partition", those '
+        'of each "key" (messages without a key in any order), or none ("unordered"). With '
+        '`batch_size` it is "partition" by default, and may not be "key". Without it the default '
+        'is "key" if the handler is `async def`, else "partition".',
     )
     batch_size: Annotated[Whole, Field(ge=1)] | None = Field(
         default=None,
-        description="Largest number of messages in a batch. With it the handler gets lists of "
-        "messages.",
+        description="The handler gets lists of up to this many messages, each list from one "
+        "partition.",
         examples=[100],
     )
     batch_timeout: Seconds | None = _option(
-        0.1, "Time that a smaller batch waits for more messages.", examples=["100ms"]
+        0.1, "How long a smaller batch waits for more messages.", examples=["100ms"]
     )
     tombstone_handler: Reference | None = Field(
         default=None,
-        description="Function that is called with the context of each record without a value.",
+        description="The loop calls it with the context of each record that has no value. Without "
+        "it, the loop counts such a record and passes over it.",
     )
     header_filter: Reference | None = Field(
         default=None,
-        description="Function that is called with the headers of each record. The record is "
-        "skipped if it returns something false.",
+        description="The loop calls it with the headers of each record as a dict, before it "
+        "decodes the record. If it returns something false, the loop counts the record as "
+        "filtered and passes over it.",
     )
     start_from: StartFrom | None = Field(
         default=None,
-        description='Where a group begins that has committed nothing: "earliest", "latest", a '
-        "timestamp with time zone, an offset, or a table of offsets by partition. By default the "
-        "profile says where.",
+        description="Where the group starts in a partition for which it has committed nothing: "
+        '"earliest", "latest", a timestamp with a time zone, an offset, or a table of offsets by '
+        "partition. By default `auto_offset_reset` of the profile.",
         examples=["earliest"],
     )
     on_failure: Literal["skip", "stop"] | None = Field(
         default=None,
-        description="What happens to a message that has failed for good, if there is neither a "
-        'dead-letter topic nor an error handler: "skip" (default of before_processing) or "stop" '
-        "(default of after_processing).",
+        description="What follows when a message has failed for good and there is neither a "
+        'dead-letter topic nor an error handler. "skip": the loop logs an error, counts the '
+        'message and goes on. "stop": the worker ends, and the offset is not committed. By '
+        'default "stop" with "after_processing", "skip" with "before_processing".',
     )
     commit_interval: PositiveSeconds | None = _option(
         1.0,
-        "Time between two commits of after_processing: a crash repeats what was handled since "
-        "the last one.",
+        'Time between two commits with "after_processing", which is what a crash may '
+        "repeat. An idle loop, a revoked partition and the end of the loop commit at once.",
         examples=["1s"],
     )
     commit_ahead: Seconds | None = _option(
         0.1,
-        "Amount of work that before_processing commits before it starts, and that a crash may "
-        "lose. 0: one message at a time.",
+        'How much work "before_processing" may commit before it starts, which is what '
+        "a crash may lose. 0: one message at a time.",
         examples=["100ms"],
     )
-    poll_timeout: PositiveSeconds | None = _option(1.0, "Longest wait of a poll.", examples=["1s"])
+    poll_timeout: PositiveSeconds | None = _option(
+        1.0,
+        "The longest time of one poll. The loop sees a stop within 0.1 s anyway.",
+        examples=["1s"],
+    )
     drain_timeout: PositiveSeconds | None = Field(
         default=None,
-        description="Time that a worker gets to finish its handlers when it is stopped. By "
-        "default that of [supervisor].",
+        description="How long running handlers may take to finish after a stop, or when their "
+        "partition is revoked. By default as [supervisor] says.",
         examples=["30s"],
     )
     silence_timeout: Seconds = Field(

@@ -12,8 +12,8 @@ from typing import Any, get_args
 from pydantic import SecretStr
 
 from supervisor.config.config import SupervisorConfig
-from supervisor.config.consumer import PROFILES
 from supervisor.config.kafka import KafkaTable
+from supervisor.config.profiles import PROFILES
 from supervisor.config.values import LENGTH_OF_TIME, seconds
 
 Schema = dict[str, Any]
@@ -69,9 +69,10 @@ def _key(pydantics: Schema, enums: dict[str, Schema]) -> Schema:
 
 
 def _unit(kind: Schema) -> str:
-    """Return the unit of a value; "" if it has none."""
-    kinds = [kind, *kind.get("anyOf", ())]
-    return next((each["unit"] for each in kinds if "unit" in each), "")
+    """Return the unit of a value; "" if it has none, or may be of several kinds."""
+    kinds = [each for each in kind.get("anyOf", ()) if each != {"type": "null"}]
+    only = kinds[0] if len(kinds) == 1 else kind
+    return str(only.get("unit", ""))
 
 
 def _written(kind: Schema) -> Schema:

@@ -26,6 +26,8 @@ LENGTH_OF_TIME = "A length of time such as 500ms, 30s or 1m30s, or a number of s
 """How `Seconds` are written."""
 AMOUNT_OF_MEMORY = "An amount of memory such as 512MB or 1.5GiB, or a number of bytes."
 """How a `Size` is written."""
+REFERENCE_FORM = 'Written as "package.module:name".'
+"""How a `Reference` is written."""
 LONGEST = 366 * 24 * 3600.0
 """Seconds; more is a mistake, and much more than a thread can wait for."""
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
@@ -318,7 +320,7 @@ Whole = Annotated[int, BeforeValidator(_not_bool)]
 Reference = Annotated[
     str,
     AfterValidator(_reference),
-    WithJsonSchema({"type": "string", "pattern": r"^[^:\s]+:[^:\s]+$"}),
+    WithJsonSchema({"type": "string", "pattern": r"^[^:\s]+:[^:\s]+$", "unit": REFERENCE_FORM}),
 ]
 """An object of the user's code: "package.module:name"."""
 ExceptionName = Annotated[str, AfterValidator(_exception)]

@@ -13,7 +13,8 @@ from flowodm.consumer import AsyncConsumerLoop, ConsumerLoop
 from flowodm.consumer.options.signatures import is_async
 from flowodm.exceptions import ConfigurationError
 from flowodm.model import FlowBaseModel
-from supervisor.config.consumer import EXCEPTIONS, FUNCTIONS, PROFILES
+from supervisor.config.consumer import EXCEPTIONS, FUNCTIONS
+from supervisor.config.profiles import PROFILES
 from supervisor.config.values import parse_start
 from supervisor.worker.partition_count import Counting
 from supervisor.worker.references import DefinitionError, References, here_first

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from flowodm import settings
-from supervisor.config.consumer import PROFILES
+from supervisor.config.profiles import PROFILES
 from supervisor.config.toml import load_config
 from support.deploy.helm_chart import CHART, DYNAMIC, pod, rendered
 

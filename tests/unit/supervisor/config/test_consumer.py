@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import inspect
 import tomllib
 from datetime import UTC, datetime
 
@@ -11,18 +9,17 @@ import pytest
 from pydantic import ValidationError
 
 import flowodm.settings
-from flowodm import AsyncConsumerLoop, ConsumerLoop
-from flowodm.consumer.options.keywords import SyncOptions
-from flowodm.consumer.options.options import Options
+from flowodm.consumer.options.declaration import REQUIRED
+from flowodm.consumer.options.loop_options import OPTIONS
 from supervisor.config.consumer import (
     EXCEPTIONS,
     FUNCTIONS,
     NOT_THE_LOOPS,
-    PROFILES,
     ConsumerTable,
     loop_default,
 )
 from supervisor.config.json_schema import schema
+from supervisor.config.profiles import PROFILES
 from supervisor.slot.hang import Limits
 from supervisor.slot.recycling import Lifespan
 
@@ -39,44 +36,55 @@ NO_ARGUMENTS = {"tracing": "from connect(tracing=...), which the worker calls"}
 """The keys that reach the loops by another way, and by which."""
 
 
-@pytest.mark.parametrize("loop", [ConsumerLoop, AsyncConsumerLoop])
-def test_the_options_of_a_consumer_are_the_arguments_of_the_loops(loop):
-    arguments = {*inspect.signature(loop).parameters, *SyncOptions.__annotations__} - {"more"}
-    assert arguments >= NO_KEYS.keys()
-    keys = ConsumerTable.model_fields.keys() - NOT_THE_LOOPS
-    assert keys - NO_ARGUMENTS.keys() == arguments - NO_KEYS.keys()
+KEYS = ConsumerTable.model_fields.keys() - NOT_THE_LOOPS - NO_ARGUMENTS.keys()
+"""The keys that are arguments of the loops."""
 
 
-DEPENDENT = {"max_concurrent", "ordering", "on_failure"}
-"""The loops' arguments whose default depends on the handler or on another argument."""
+def test_the_options_of_a_consumer_are_the_arguments_of_the_loops():
+    assert OPTIONS.keys() >= NO_KEYS.keys()
+    assert OPTIONS.keys() - NO_KEYS.keys() == KEYS
+
+
 OTHER_DEFAULTS = {
-    "drain_timeout": "supervisor.drain_timeout",
-    "never_retry": "none, as of the loop",
+    "settings": "a name for the class",
+    "max_concurrent": "depends on the handler",
+    "ordering": "depends on the handler",
+    "on_failure": "depends on commit_strategy",
+    "drain_timeout": "that of [supervisor]",
+    "never_retry": "none",
 }
-"""The keys whose default is not declared, and what it is."""
+"""The keys whose default is not declared as that of the loops' argument, and what it is."""
 
 
-def defaults_of(loop):
-    """The default of each argument of a loop that has one."""
-    parameters = inspect.signature(loop).parameters.values()
-    named = {parameter.name: parameter.default for parameter in parameters}
-    more = {field.name: field.default for field in dataclasses.fields(Options)}
-    found = {**more, **{name: value for name, value in named.items() if name in more}}
-    written = {name: getattr(value, "value", value) for name, value in found.items()}
-    missing = (None, dataclasses.MISSING, inspect.Parameter.empty)
-    return {name: value for name, value in written.items() if value not in missing}
+@pytest.mark.parametrize("key", sorted(KEYS - OTHER_DEFAULTS.keys()))
+def test_a_keys_default_is_that_of_the_loops_argument(key):
+    option = OPTIONS[key]
+    assert option.async_default is None
+    default = None if option.default is REQUIRED else option.default
+    assert loop_default(key) == getattr(default, "value", default)
 
 
-@pytest.mark.parametrize("loop", [ConsumerLoop, AsyncConsumerLoop])
-def test_a_keys_default_is_that_of_the_loops_argument(loop):
-    theirs = defaults_of(loop)
-    for key in ConsumerTable.model_fields.keys() - NOT_THE_LOOPS - NO_ARGUMENTS.keys():
-        if key in DEPENDENT | OTHER_DEFAULTS.keys():
-            assert loop_default(key) is None, key
-        elif key == "settings":
-            assert flowodm.settings.LongRunningSettings.__name__ == PROFILES[loop_default(key)]
-        else:
-            assert loop_default(key) == theirs.get(key), key
+@pytest.mark.parametrize("key", sorted(OTHER_DEFAULTS.keys() - {"settings"}))
+def test_another_default_is_in_the_meaning_and_not_declared(key):
+    assert loop_default(key) is None
+
+
+def test_the_default_profile_is_that_of_the_loops():
+    assert OPTIONS["settings"].default_words == f"`{PROFILES[loop_default('settings')]}()`"
+
+
+OTHER_MEANINGS = {
+    "drain_timeout": "a worker is stopped, where a program calls stop()",
+    "on_failure": "a worker ends, where run() raises",
+    "start_from": "TOML has timestamps and tables, Python datetime and dict",
+}
+"""The keys that a file means in other words than a program, and why."""
+
+
+@pytest.mark.parametrize("key", sorted(KEYS - OTHER_MEANINGS.keys()))
+def test_a_keys_meaning_begins_with_that_of_the_loops_argument(key):
+    meaning = ConsumerTable.model_fields[key].description
+    assert meaning.startswith(OPTIONS[key].meaning)
 
 
 def test_an_options_default_is_written_in_its_schema():
