@@ -58,8 +58,8 @@ _FLOWODM = Told(
             (
                 {
                     "0": "Success; if the command answers a question, the answer is yes.",
-                    "1": "The answer is no: a model does not fit its schema, or some lines or records "
-                    "could not be read.",
+                    "1": "The answer is no: a model does not fit its schema, or some lines or "
+                    "records could not be read.",
                     "2": "The command line is wrong.",
                     "5": "Kafka or the registry refused the request.",
                     "69": "Kafka or the registry does not answer.",
@@ -89,32 +89,32 @@ _FLOWODM = Told(
 )
 
 _SUPERVISOR = Told(
-    "run fleets of Kafka consumer loops, as a TOML file says",
+    "run fleets of Kafka consumer loops from a TOML file",
     (
         (
             "SIGNALS",
             (
                 {
-                    "SIGTERM, SIGINT": "Drain: workers finish what they have begun, within "
-                    "drain_timeout, and commit. The second one kills them. A SIGTERM within half a "
-                    "second of the first counts as the same.",
+                    "SIGTERM, SIGINT": "Drain: workers finish their running handlers, within "
+                    "drain_timeout, and commit. The second signal kills them. A SIGTERM within "
+                    "half a second of the first counts as the same.",
                     "SIGQUIT": "Kill the workers at once.",
-                    "SIGHUP": "Read the file anew and run it, unless it was ignored at the start. "
-                    "Where a terminal goes away, drain.",
+                    "SIGHUP": "Reload the file, unless the signal was ignored at the start. If a "
+                    "closing terminal has sent it, drain.",
                 },
-                "As process 1 of a container the command is its own init: it passes signals on, "
-                "and waits for what handlers have left behind.",
+                "As process 1 of a container the command is its own init: it forwards signals, and "
+                "reaps processes that handlers have left behind.",
             ),
         ),
         (
             "EXIT STATUS",
             (
                 {
-                    "0": "Every worker finished what it had begun and ended by itself.",
+                    "0": "Every worker finished its handlers and ended by itself.",
                     "2": "The command line is wrong.",
                     "3": "At the end a worker was killed, crashed, or left handlers unfinished.",
                     "4": "A worker failed for good.",
-                    "5": "The running supervisor refused what it was asked for, or gave it up.",
+                    "5": "The running supervisor refused the request, or gave it up.",
                     "69": "No supervisor answers at the control socket.",
                     "71": "The system refused something at the start, such as a port in use.",
                     "74": "The output could not be written.",
@@ -128,8 +128,8 @@ _SUPERVISOR = Told(
             "ENVIRONMENT",
             (
                 {
-                    "FLOWODM_CONTROL_SOCKET": "The control socket, where neither --socket nor a "
-                    "file names one.",
+                    "FLOWODM_CONTROL_SOCKET": "The control socket, if neither --socket nor a file "
+                    "names one.",
                     "RUNTIME_DIRECTORY, XDG_RUNTIME_DIR": "Where the control socket is by default; "
                     "else in a folder of the user's in /tmp.",
                     "NOTIFY_SOCKET, WATCHDOG_USEC": "Set by systemd, see sd_notify(3): the service "
