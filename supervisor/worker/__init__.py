@@ -1,1 +1,1 @@
-"""The side of the child: everything here runs in a worker process, never in the supervisor."""
+"""The child's side: everything here runs in a worker process, never in the supervisor."""

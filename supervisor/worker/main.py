@@ -1,4 +1,4 @@
-"""The child's side: from the Start frame to a running consumer loop and back to an exit code.
+"""Runs a worker: from the Start frame to a consumer loop, and from its end to an exit code.
 
 Only this folder and the demo import flowodm, and with it Kafka and the user's code.
 """
@@ -33,10 +33,10 @@ from supervisor import logs
 from supervisor.protocol import Bye, Counted, Family, Heartbeat, Stage, Start, WorkerFailed, pack
 from supervisor.redaction import Redactor, of_options
 from supervisor.slot.restart import ExitClass, ExitCode, classify
-from supervisor.worker.definition import resolved
+from supervisor.worker.definition import resolve_definition
 from supervisor.worker.eviction import evict_dead
 from supervisor.worker.group_member import speed_up_heartbeats
-from supervisor.worker.partition_count import TooManyError
+from supervisor.worker.partition_count import TooManyPartitionsError
 from supervisor.worker.pipe import Channel, Control, SupervisorLostError
 from supervisor.worker.references import DefinitionError
 
@@ -45,26 +45,26 @@ if TYPE_CHECKING:
 
     from flowodm.events import Event
     from supervisor.worker.definition import Definition
+    from supervisor.worker.partition_count import PartitionCounter
 
 MESSAGE_LENGTH = 4000
-"""Characters of a failure's message that the supervisor is told; the log has it in full."""
-
+"""Characters of a failure's message that are sent to the supervisor; the log has it in full."""
 PIN_WAIT = 0.02
-"""Seconds between two looks for the answer to a count, which is there within a few of them."""
+"""Seconds between two looks for the partitions; they arrive soon after the count."""
 
-log = logging.getLogger("supervisor.worker")
+_log = logging.getLogger("supervisor.worker")
 
 
 def main(fds: list[int]) -> int:
     """Run one worker.
 
     Args:
-        fds: The pipe to the supervisor, and where there is such a thing a pidfd of it.
+        fds: The pipe to the supervisor, and a pidfd of it where the system has pidfds.
 
     Returns:
         The exit code, one of `supervisor.slot.restart.ExitCode`.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the terminal's Ctrl-C is the supervisor's
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is the supervisor's to handle
     faulthandler.enable()
     channel = Channel(socket.socket(fileno=fds[0]), fds[1] if len(fds) > 1 else None)
     try:
@@ -78,6 +78,8 @@ def main(fds: list[int]) -> int:
 
 
 class _Worker:
+    """One worker process that has got its Start frame."""
+
     def __init__(self, start: Start, channel: Channel) -> None:
         self._start = start
         self._channel = channel
@@ -90,24 +92,22 @@ class _Worker:
         self._control = Control(channel, self._heartbeat, start.drain_timeout)
 
     def run(self) -> int:
-        """Consume until the end, and say farewell."""
+        """Consume until the end, and send the Bye frame."""
         identity = self._start.identity
         self._redact = _configure_logs(self._start)
         _set_name(f"flowodm:{identity.consumer}/{identity.slot}")
         signal.signal(signal.SIGTERM, lambda _number, _frame: self._control.stop())
         self._control.start()
-        code = self._guarded()
-        try:
-            get_kafka_connection().close_connection()  # a forked child runs no atexit functions
-        except Exception:
-            log.exception("the connection cannot be closed")
-        if (tracing := _tracing(self._start)) is not None:
+        code = self._consume_guarded()
+        _close_connection()
+        tracing = _tracing(self._start)
+        if tracing is not None:
             tracing.shut_down(self._control.left)
         self._control.finish(code)
         return code
 
-    def _guarded(self) -> ExitCode:
-        """Consume; every exception becomes an exit code and a Failed frame."""
+    def _consume_guarded(self) -> ExitCode:
+        """Consume; turn every exception into an exit code and a WorkerFailed frame."""
         try:
             self._consume()
         except (DefinitionError, ConfigurationError, SchemaValidationError) as error:
@@ -118,14 +118,14 @@ class _Worker:
             return self._failed(ExitCode.FENCED, error)
         except MemoryError as error:
             return self._failed(ExitCode.OUT_OF_MEMORY, error)
-        except BaseException as error:  # noqa: BLE001 - the worker's last line of defence
+        except BaseException as error:  # noqa: BLE001 - every other exception is a crash
             return self._failed(ExitCode.CRASH, error)
         return ExitCode.ABANDONED if self._abandoned else ExitCode.DONE
 
     def _failed(self, code: ExitCode, error: BaseException) -> ExitCode:
         kind = classify(code)
         expected = kind is ExitClass.CONFIGURATION
-        log.error(
+        _log.error(
             "the worker failed: %s",
             error,
             extra={"kind": kind.value},
@@ -142,7 +142,7 @@ class _Worker:
         tracing = _tracing(self._start)
         if tracing is not None and self._start.consumer["tracing"] is True:
             tracing.set_up()
-        definition = self._with_partitions(resolved(self._start))
+        definition = self._with_partitions(resolve_definition(self._start))
         if tracing is not None:
             tracing.warn_if_nothing_is_exported()
         if definition is None:
@@ -166,35 +166,47 @@ class _Worker:
             self._loop.run()
 
     def _with_partitions(self, definition: Definition) -> Definition | None:
-        """Count the partitions if that is this worker's task, and wait for its own.
+        """Count the topic's partitions if that is this worker's task, and wait for its own.
 
-        None if it is told to end before it knows them.
+        Return None if the worker is told to stop before it has them.
         """
-        if (per_worker := self._start.partitions_per_worker) is None:
+        per_worker = self._start.partitions_per_worker
+        if per_worker is None:
             return definition
-        counting = definition.counting(per_worker)
+        counter = definition.partition_counter(per_worker)
         if not self._start.consumer["partitions"]:
-            try:
-                count = counting.first(lambda: self._control.stopping)
-            except TooManyError as error:
-                place = f"{definition.place}.partitions_per_worker"
-                raise DefinitionError(f"{place}: {error}") from None
+            count = self._first_count(counter, definition.place)
             if count is None:
                 return None
-            self._tell_count(count)
-            while (start := self._control.pinned) is None:
-                if self._control.stopping:
-                    return None
-                time.sleep(PIN_WAIT)
+            self._report_count(count)
+            start = self._wait_for_partitions()
+            if start is None:
+                return None
             definition = definition.pinned(start)
-        counting.follow(self._tell_count)
+        counter.follow(self._report_count)
         return definition
 
-    def _tell_count(self, count: int) -> None:
+    def _first_count(self, counter: PartitionCounter, place: str) -> int | None:
+        try:
+            return counter.first(lambda: self._control.stopping)
+        except TooManyPartitionsError as error:
+            raise DefinitionError(f"{place}.partitions_per_worker: {error}") from None
+
+    def _wait_for_partitions(self) -> Start | None:
+        while self._control.pinned is None:
+            if self._control.stopping:
+                return None
+            time.sleep(PIN_WAIT)
+        return self._control.pinned
+
+    def _report_count(self, count: int) -> None:
         self._channel.send(Counted(count))
 
     def _evict(self) -> None:
-        """In the poller's thread: its consumer looks for the coordinator meanwhile."""
+        """Evict the predecessor. Called in the poller's thread, before it joins the group.
+
+        The consumer has been made then, and looks for the group's coordinator meanwhile.
+        """
         if self._loop is not None:
             evict_dead(self._loop.consumer_source().config, self._start.evict)
 
@@ -215,7 +227,7 @@ class _Worker:
             joined=status.joined,
             assigned=list(status.assigned),
             in_flight=status.in_flight,
-            # The loop forgets what it abandons; the drain report does not.
+            # The loop no longer counts abandoned records; the drain report needs them.
             buffered=max(status.buffered, self._abandoned),
             processed=status.processed,
             lag=status.lag,
@@ -226,7 +238,7 @@ class _Worker:
         )
 
     def _changed_metrics(self) -> str | None:
-        """All metrics, or None if none has changed: 64 idle workers must cost nearly nothing."""
+        """Pack all metrics; return None if none has changed, so that idle workers cost little."""
         current = pack(families(self._registry))
         if current == self._last_metrics:
             return None
@@ -234,21 +246,30 @@ class _Worker:
         return current
 
 
+def _close_connection() -> None:
+    """Close flowodm's connection: a forked child runs no atexit functions."""
+    try:
+        get_kafka_connection().close_connection()
+    except Exception:  # noqa: BLE001 - the worker exits in any case
+        _log.exception("the connection cannot be closed")
+
+
 def _configure_logs(start: Start) -> Redactor:
     identity = start.identity
     redact = Redactor(start.secrets)
+    tracing = _tracing(start)
     logs.configure(
         level=start.logging.level,
         fmt=start.logging.format,
         fields={"consumer": identity.consumer, "slot": identity.slot, "pid": os.getpid()},
         secrets=redact,
-        more=() if (tracing := _tracing(start)) is None else (tracing.current_span,),
+        more=() if tracing is None else (tracing.current_span,),
     )
     return redact
 
 
 def _tracing(start: Start) -> ModuleType | None:
-    """The module, if tracing is on. Without OpenTelemetry the definition cannot be made."""
+    """Import the tracing module if tracing is on; the definition fails without OpenTelemetry."""
     if start.consumer.get("tracing"):
         with contextlib.suppress(ImportError):
             return importlib.import_module("supervisor.worker.tracing")
@@ -256,18 +277,18 @@ def _tracing(start: Start) -> ModuleType | None:
 
 
 def _cut(text: str) -> str:
-    """As much of a message as fits into a frame and /status; an exception may quote a record."""
+    """Cut a message to `MESSAGE_LENGTH`; an exception may quote a whole record."""
     return text if len(text) <= MESSAGE_LENGTH else text[: MESSAGE_LENGTH - 1] + "…"
 
 
 def _set_name(name: str) -> None:
-    """Show up in ps and top under a name; Linux keeps 15 bytes of it (man 5 proc)."""
+    """Set the process's name for ps and top; Linux keeps 15 bytes of it (man 5 proc)."""
     with contextlib.suppress(OSError):
         Path("/proc/self/comm").write_text(name, encoding="utf-8")
 
 
 def families(registry: CollectorRegistry) -> list[Family]:
-    """All metrics of a registry in the protocol's form."""
+    """Convert all metrics of a registry to the protocol's form."""
     return [
         (
             metric.name,
@@ -280,7 +301,7 @@ def families(registry: CollectorRegistry) -> list[Family]:
 
 
 def remove(fds: list[int]) -> int:
-    """Take dead members out of their group, of a slot that is gone for good, and end.
+    """Remove the dead members of a slot that has ended for good from their group.
 
     Args:
         fds: As for `main`.
@@ -291,14 +312,16 @@ def remove(fds: list[int]) -> int:
         start = channel.first()
     except SupervisorLostError:
         return ExitCode.DONE
-    return ExitCode.DONE if isinstance(start, Start) and _removed(start) else ExitCode.CRASH
+    if isinstance(start, Start) and _remove_members(start):
+        return ExitCode.DONE
+    return ExitCode.CRASH
 
 
-def _removed(start: Start) -> bool:
+def _remove_members(start: Start) -> bool:
     _configure_logs(start)
     try:
-        config = resolved(start).loop().consumer_source().config
-    except Exception:
-        log.exception("the slot cannot be taken out of its group")
+        config = resolve_definition(start).loop().consumer_source().config
+    except Exception:  # noqa: BLE001 - the exit code reports it
+        _log.exception("the dead member cannot be removed from its group")
         return False
     return evict_dead(config, start.evict, successor=False)

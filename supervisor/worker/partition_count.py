@@ -1,8 +1,7 @@
-"""Counting a topic's partitions, in the first worker of a consumer that pins them by size.
+"""Counts a topic's partitions, in the first worker of a consumer that pins them by size.
 
-Each look is a client of its own, which asks one question and is gone: the loop's client belongs
-to its poller, and a second one that stays would cost threads and memory for an answer that
-hardly ever changes.
+Each count uses a client of its own and closes it: the loop's client belongs to its poller, and a
+second one that stays open would cost threads and memory for an answer that hardly ever changes.
 """
 
 from __future__ import annotations
@@ -21,25 +20,26 @@ if TYPE_CHECKING:
     from supervisor.config.topic_size import TopicMetadata
 
 REFRESH: Final = "topic.metadata.refresh.interval.ms"
-"""How often a client asks for a topic's partitions; a new one is found as late (librdkafka)."""
+"""librdkafka's property: how often a client asks for a topic's partitions. They are counted as
+often."""
 _REFRESH_MS: Final = 300_000.0
-"""librdkafka's own value, by its CONFIGURATION.md."""
+"""librdkafka's default, by its CONFIGURATION.md."""
 AGAIN: Final = 1.0
-"""Seconds between two questions until the first answer."""
+"""Seconds between two counts until the first answer."""
 
-log = logging.getLogger("supervisor.worker")
+_log = logging.getLogger("supervisor.worker")
 
 
-class TooManyError(Exception):
+class TooManyPartitionsError(Exception):
     """The topic has more partitions than workers of this size can hold."""
 
 
-class Counting:
-    """Asks how many partitions a topic has.
+class PartitionCounter:
+    """Counts the partitions of a topic.
 
     Args:
         topic: The topic.
-        per_worker: How many each worker holds.
+        per_worker: How many partitions each worker gets.
         make: Makes a consumer of a configuration.
         config: Its configuration; it joins no group.
     """
@@ -49,6 +49,7 @@ class Counting:
         topic: str,
         per_worker: int,
         make: Callable[[dict[str, Any]], Any],
+        *,
         config: dict[str, Any],
     ) -> None:
         self._topic = topic
@@ -56,73 +57,79 @@ class Counting:
         self._make = make
         self._config = config
         self._interval = _interval(config)
-        self._known = 0
-        self._said = ""
-        self._over = threading.Event()
+        self._reported = 0
+        self._logged = ""
+        self._closed = threading.Event()
 
     def first(self, stopping: Callable[[], bool]) -> int | None:
-        """Ask until there is an answer; None if `stopping` becomes true before.
+        """Count until there is an answer; return None once `stopping` returns true.
 
         Raises:
-            TooManyError: It has too many.
+            TooManyPartitionsError: There are too many.
         """
         while not stopping():
-            if count := self._count():
-                if problem := too_many(self._per_worker, count, self._topic):
-                    raise TooManyError(f"{problem}; write {fewest(count)} or more")
-                self._known = count
+            count = self._count()
+            if count:
+                problem = too_many(self._per_worker, count, self._topic)
+                if problem:
+                    raise TooManyPartitionsError(f"{problem}; write {fewest(count)} or more")
+                self._reported = count
                 return count
-            self._over.wait(AGAIN)
+            self._closed.wait(AGAIN)
         return None
 
-    def follow(self, tell: Callable[[int], None]) -> None:
-        """Ask again and again, in a thread that ends with the process.
+    def follow(self, report: Callable[[int], None]) -> None:
+        """Count again and again, in a thread that ends with the process.
 
         Args:
-            tell: Gets the first answer, if `first` did not have it, and each one that differs.
+            report: Called with the first count, if `first` did not return it, and with each new
+                one.
         """
-        thread = threading.Thread(target=self._follow, args=(tell,), name="partitions", daemon=True)
+        thread = threading.Thread(
+            target=self._follow, args=(report,), name="partitions", daemon=True
+        )
         thread.start()
 
     def close(self) -> None:
-        """Ask no more."""
-        self._over.set()
+        """Stop counting."""
+        self._closed.set()
 
-    def _follow(self, tell: Callable[[int], None]) -> None:
-        while not self._over.wait(self._interval if self._known else AGAIN):
+    def _follow(self, report: Callable[[int], None]) -> None:
+        while not self._closed.wait(self._interval if self._reported else AGAIN):
             count = self._count()
-            if not count or count == self._known:
+            if not count or count == self._reported:
                 continue
-            if problem := too_many(self._per_worker, count, self._topic):
-                self._say(problem)
+            problem = too_many(self._per_worker, count, self._topic)
+            if problem:
+                self._log_once(problem)
             else:
-                self._known = count
-                tell(count)
+                self._reported = count
+                report(count)
 
     def _count(self) -> int:
+        """Return the number of partitions; 0 if it is unknown."""
         try:
-            seen = Broker().ask([self._topic], self._make, self._config)
-        except Exception as error:  # noqa: BLE001 - asked again; what holds the group is the loop
-            self._say(f"{type(error).__name__}: {error}")
+            metadata = Broker().ask([self._topic], self._make, self._config)
+        except Exception as error:  # noqa: BLE001 - counted again later
+            self._log_once(f"{type(error).__name__}: {error}")
             return 0
-        count = 0 if seen.error else seen.partitions[self._topic]
-        self._say(_trouble(self._topic, seen))
-        return count
+        self._log_once(_problem(self._topic, metadata))
+        return 0 if metadata.error else metadata.partitions[self._topic]
 
-    def _say(self, trouble: str) -> None:
-        """Log what is new of what is wrong."""
-        if trouble and trouble != self._said:
-            log.warning("the topic's partitions cannot be counted: %s", trouble)
-        self._said = trouble
+    def _log_once(self, problem: str) -> None:
+        """Log a problem, unless it was logged last."""
+        if problem and problem != self._logged:
+            _log.warning("the topic's partitions cannot be counted: %s", problem)
+        self._logged = problem
 
 
-def _trouble(topic: str, seen: TopicMetadata) -> str:
-    if seen.error:
-        return f"no broker answers: {seen.error}"
-    return "" if seen.partitions[topic] else f"there is no topic {topic}"
+def _problem(topic: str, metadata: TopicMetadata) -> str:
+    if metadata.error:
+        return f"no broker answers: {metadata.error}"
+    return "" if metadata.partitions[topic] else f"there is no topic {topic}"
 
 
 def _interval(config: Mapping[str, Any]) -> float:
-    """Seconds between two looks; a client that is not to refresh by itself still follows."""
+    """Return the seconds between two counts, also where clients do not refresh by themselves."""
     milliseconds = float(config.get(REFRESH, _REFRESH_MS))
     return (milliseconds if milliseconds > 0 else _REFRESH_MS) / 1000

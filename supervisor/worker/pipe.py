@@ -1,8 +1,8 @@
-"""The worker's end of the pipe, and the thread that serves it while the loop runs.
+"""The worker's end of the pipe to the supervisor, and the thread that serves it.
 
-The thread takes commands, sends heartbeats, and watches the supervisor: the end of the pipe,
-or of the supervisor's process (another process may hold a copy of the pipe), means that nobody
-is left to restart or to kill this worker, so it drains and ends by itself.
+The thread takes commands, sends heartbeats, and watches the supervisor. If the pipe or the
+supervisor's process ends (another process may have a copy of the pipe), nobody is left to
+restart or kill this worker, so it drains and exits by itself.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ import sys
 import threading
 import time
 import traceback
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, assert_never
 
 from supervisor import logs
 from supervisor.protocol import (
     Abort,
     AskGroup,
     Bye,
+    Counted,
     Decoder,
     Drain,
     Dump,
     Frame,
+    Heartbeat,
     Hello,
     Pause,
     ProtocolError,
     Resume,
     Stage,
     Start,
+    WorkerFailed,
     encode,
 )
 from supervisor.slot.restart import ExitCode
@@ -41,43 +44,42 @@ if TYPE_CHECKING:
     import socket
     from collections.abc import Callable
 
-    from supervisor.protocol import Heartbeat
-
 HEARTBEAT_INTERVAL = 1.0
 """Seconds between heartbeats."""
 SEND_TIMEOUT = 30.0
-"""Seconds for which the supervisor may not read before it counts as gone."""
+"""Seconds without reading after which the supervisor counts as lost."""
 _RECEIVE = 64 * 1024
+"""Bytes that are read at once."""
 
-log = logging.getLogger("supervisor.worker")
+_log = logging.getLogger("supervisor.worker")
 
 
 class Stoppable(Protocol):
     """What the control thread needs of a consumer loop."""
 
     def stop(self, now: bool = False) -> None:
-        """End; without waiting for handlers if `now`. Safe in a signal handler."""
+        """Stop; if `now`, without waiting for handlers. Safe in a signal handler."""
 
     def pause(self) -> None:
-        """Begin nothing new."""
+        """Stop fetching and start no handler."""
 
     def resume(self) -> None:
-        """Go on."""
+        """Fetch and handle again."""
 
     def ask_group(self) -> None:
-        """Ask the consumer group for what has changed."""
+        """Ask the consumer group for a new assignment at once."""
 
 
 class SupervisorLostError(Exception):
-    """The supervisor has closed the pipe, is dead, or writes what is no frame."""
+    """The supervisor has closed the pipe, is dead, or violates the protocol."""
 
 
 class Channel:
-    """Frames to and from the supervisor.
+    """Sends frames to the supervisor, and receives its frames.
 
     Args:
         pipe: The worker's end of the socket pair.
-        supervisor: A pidfd of the supervisor's process, where there is such a thing.
+        supervisor: A pidfd of the supervisor's process, where the system has pidfds.
     """
 
     def __init__(self, pipe: socket.socket, supervisor: int | None) -> None:
@@ -96,7 +98,7 @@ class Channel:
             self._poll.register(fd, select.POLLIN)
 
     def first(self) -> Frame:
-        """Wait for the first frame, and leave those that came with it for `receive`.
+        """Wait for the first frame; frames that came with it are left for `receive`.
 
         Raises:
             SupervisorLostError: There will be none.
@@ -107,16 +109,17 @@ class Channel:
         return frames[0]
 
     def send(self, frame: Frame) -> None:
-        """Send a frame; nothing is sent if the supervisor is gone.
+        """Send a frame; drop it if the supervisor is lost.
 
-        If it does not read for `SEND_TIMEOUT`, it counts as gone, and `receive` says so.
+        If the supervisor does not read for `SEND_TIMEOUT`, it counts as lost, and `receive`
+        raises.
         """
         with self._lock:
             if self._broken:
                 return
             try:
                 self._pipe.sendall(encode(frame))
-            except OSError:  # half a frame may have gone out: nothing may follow it
+            except OSError:  # half a frame may have been sent: nothing may follow it
                 self._broken = True
                 self.wake()
 
@@ -126,32 +129,33 @@ class Channel:
             os.write(self._wake_w, b"!")
 
     def receive(self, timeout: float | None) -> list[Frame]:
-        """Wait for frames and take them; none if the time is up or somebody called `wake`.
+        """Wait for frames and return them; return none after `timeout` seconds or `wake`.
 
         Raises:
-            SupervisorLostError: Nothing will come any more, or nothing can be sent; raised
-                once, after which only `wake` and the time-out end a wait.
+            SupervisorLostError: No frame will come, or none can be sent. Raised once; after that
+                only `wake` and the time-out end a wait.
         """
         if self._arrived:
             frames, self._arrived = self._arrived, []
             return frames
-        ready = {fd for fd, _ in self._poll.poll(None if timeout is None else timeout * 1000)}
+        ready = self._wait(timeout)
+        if self._broken and self._lifelines:
+            raise self._lost("a frame could not be sent: it is dead or does not read")
+        data = self._read() if self._pipe.fileno() in ready else b""
+        if data:
+            return self._decode(data)
+        if ready & self._lifelines:
+            raise self._lost("its end of the pipe is closed, or its process has ended")
+        return []
+
+    def _wait(self, timeout: float | None) -> set[int]:
+        """Return the file descriptors that are readable, after `timeout` seconds at most."""
+        milliseconds = None if timeout is None else timeout * 1000
+        ready = {fd for fd, _ in self._poll.poll(milliseconds)}
         if self._wake_r in ready:
             with contextlib.suppress(BlockingIOError):
                 os.read(self._wake_r, _RECEIVE)
-        if self._broken and self._lifelines:
-            self._give_up()
-            raise SupervisorLostError("a frame could not be sent: it is dead or does not read")
-        if self._pipe.fileno() in ready and (data := self._read()):
-            try:
-                return list(self._decoder.feed(data))
-            except ProtocolError as error:
-                self._give_up()
-                raise SupervisorLostError(str(error)) from None
-        if ready & self._lifelines:
-            self._give_up()
-            raise SupervisorLostError("its end of the pipe is closed, or its process has ended")
-        return []
+        return ready
 
     def _read(self) -> bytes:
         try:
@@ -159,30 +163,39 @@ class Channel:
         except OSError:
             return b""
 
-    def _give_up(self) -> None:
-        """From now on only `wake` ends a wait."""
+    def _decode(self, data: bytes) -> list[Frame]:
+        try:
+            return list(self._decoder.feed(data))
+        except ProtocolError as error:
+            raise self._lost(str(error)) from None
+
+    def _lost(self, why: str) -> SupervisorLostError:
+        """Stop watching the supervisor, so that only `wake` ends a wait; return the error."""
         self._broken = True
         for fd in self._lifelines:
             self._poll.unregister(fd)
         self._lifelines = set()
+        return SupervisorLostError(why)
 
 
 class Control:
-    """Serves the channel in a thread of its own from `start` to `finish`.
+    """Serves the channel in a thread of its own, from `start` to `finish`.
 
     Args:
-        channel: The way to the supervisor.
-        heartbeat: Makes the heartbeat of this moment.
-        drain_timeout: Seconds that the worker may go on once the supervisor is gone.
+        channel: The frames from and to the supervisor.
+        heartbeat: Makes a heartbeat of the current state.
+        drain_timeout: Seconds that the worker may drain once the supervisor is lost.
+
+    Attributes:
+        stopping: Whether this worker was told to stop.
+        pinned: The second Start frame, of a worker that counts its topic's partitions first.
     """
 
     def __init__(
         self, channel: Channel, heartbeat: Callable[[], Heartbeat], drain_timeout: float
     ) -> None:
         self.stopping = False
-        """Somebody asked this worker to end."""
         self.pinned: Start | None = None
-        """The second Start, of a worker that counts its partitions first."""
         self._now = False
         self._channel = channel
         self._heartbeat = heartbeat
@@ -190,9 +203,9 @@ class Control:
         self._loop: Stoppable | None = None
         self._paused = False
         self._draining = False
-        self._said_draining = False
+        self._draining_reported = False
         self._finished = False
-        self._orphaned_at: float | None = None
+        self._exit_at: float | None = None  # set once the supervisor is lost
         self._drain_ends = math.inf
         self._thread = threading.Thread(target=self._serve, name="control", daemon=True)
 
@@ -202,7 +215,7 @@ class Control:
         self._thread.start()
 
     def attach(self, loop: Stoppable) -> None:
-        """Hand over the loop that stop commands are for, those that came already included."""
+        """Pass commands on to this loop, including those that came before."""
         if self._paused:
             loop.pause()
         self._loop = loop
@@ -210,7 +223,7 @@ class Control:
             loop.stop(now=self._now)
 
     def stop(self, *, now: bool = False) -> None:
-        """Make the loop end; a second call does not wait for handlers. For signal handlers too."""
+        """Stop the loop; a second call does not wait for handlers. Safe in a signal handler."""
         self._now = self._now or now or self.stopping
         if not self.stopping:
             self._drain_ends = time.monotonic() + self._drain_timeout
@@ -221,20 +234,20 @@ class Control:
 
     @property
     def left(self) -> float:
-        """Seconds until the drain should be over; infinite if nobody has asked for one."""
+        """Seconds until the drain deadline; infinite if no stop was requested."""
         return self._drain_ends - time.monotonic()
 
     def drains(self) -> None:
-        """Have the supervisor told that the loop drains, also when nobody asked it to."""
+        """Report to the supervisor that the loop drains, for whatever reason."""
         self._draining = True
         self._channel.wake()
 
     def wake(self) -> None:
-        """Have a heartbeat sent now."""
+        """Send a heartbeat now."""
         self._channel.wake()
 
     def finish(self, code: int) -> None:
-        """Stop serving, send the last heartbeat and the farewell."""
+        """Stop serving; send the last heartbeat and the Bye frame."""
         self._finished = True
         self._channel.wake()
         self._thread.join(SEND_TIMEOUT)
@@ -244,63 +257,73 @@ class Control:
     def _serve(self) -> None:
         next_beat = time.monotonic()
         while not self._finished:
-            due = next_beat if self._orphaned_at is None else self._orphaned_at
+            due = next_beat if self._exit_at is None else self._exit_at
             for frame in self._receive(max(0.0, due - time.monotonic())):
-                self._obey(frame)
-            if (self.stopping or self._draining) and not self._said_draining:
-                self._said_draining = True
-                self._channel.send(Stage("draining"))
-            if self._orphaned_at is None:
-                self._beat()  # also when woken: then an assignment has changed
+                self._handle(frame)
+            self._report_draining()
+            if self._exit_at is None:
+                self._beat()  # also when woken: then the assignment has changed
                 next_beat = time.monotonic() + HEARTBEAT_INTERVAL
-            elif time.monotonic() >= self._orphaned_at:
-                log.error("the drain deadline passed; ending with handlers still running")
+            elif time.monotonic() >= self._exit_at:
+                _log.error("the drain deadline passed; exiting while handlers still run")
                 logs.flush()
                 os._exit(ExitCode.ORPHANED)
+
+    def _report_draining(self) -> None:
+        if (self.stopping or self._draining) and not self._draining_reported:
+            self._draining_reported = True
+            self._channel.send(Stage("draining"))
 
     def _beat(self) -> None:
         try:
             self._channel.send(self._heartbeat())
-        except Exception:
-            # This thread is what ends the worker when its supervisor is gone: it stays.
-            log.exception("a heartbeat could not be made")
+        except Exception:  # noqa: BLE001 - this thread must go on, to end an orphaned worker
+            _log.exception("the heartbeat failed")
 
     def _receive(self, timeout: float) -> list[Frame]:
         try:
             return self._channel.receive(timeout)
         except SupervisorLostError as error:
-            log.warning("the supervisor is gone; draining", extra={"why": str(error)})
-            self._orphaned_at = time.monotonic() + self._drain_timeout
+            _log.warning("the supervisor is gone; draining", extra={"why": str(error)})
+            self._exit_at = time.monotonic() + self._drain_timeout
             if not self.stopping:
                 self.stop()
             return []
 
-    def _hold(self, *, paused: bool) -> None:
+    def _handle(self, frame: Frame) -> None:
+        match frame:
+            case Drain():
+                if not self.stopping:
+                    self.stop()
+            case Abort():
+                self.stop(now=True)
+            case Pause() | Resume():
+                self._pause(paused=isinstance(frame, Pause))
+            case AskGroup():
+                if self._loop is not None:
+                    self._loop.ask_group()
+            case Start():
+                self.pinned = frame
+            case Dump():
+                stacks = {"stacks": thread_stacks()}
+                _log.error("the supervisor considers this worker hung", extra=stacks)
+            case Hello() | Stage() | Heartbeat() | Counted() | WorkerFailed() | Bye():
+                _log.warning("ignored a frame that is no command", extra={"frame": frame.type})
+            case _:
+                assert_never(frame)
+
+    def _pause(self, *, paused: bool) -> None:
         self._paused = paused
-        if self._loop is not None:
-            (self._loop.pause if paused else self._loop.resume)()
-
-    def _obey(self, frame: Frame) -> None:
-        if isinstance(frame, Drain):
-            if not self.stopping:
-                self.stop()
-        elif isinstance(frame, Abort):
-            self.stop(now=True)
-        elif isinstance(frame, Pause | Resume):
-            self._hold(paused=isinstance(frame, Pause))
-        elif isinstance(frame, AskGroup):
-            if self._loop is not None:
-                self._loop.ask_group()
-        elif isinstance(frame, Start):
-            self.pinned = frame
-        elif isinstance(frame, Dump):
-            log.error("the supervisor takes this worker for hung", extra={"stacks": stacks()})
+        if self._loop is None:
+            return
+        if paused:
+            self._loop.pause()
         else:
-            log.warning("a frame that is no command was ignored", extra={"frame": frame.type})
+            self._loop.resume()
 
 
-def stacks() -> dict[str, str]:
-    """The stack of every Python thread, by its name."""
+def thread_stacks() -> dict[str, str]:
+    """Format the stack of every Python thread, by its name."""
     names = {thread.ident: thread.name for thread in threading.enumerate()}
     return {
         f"{names.get(ident, '?')} ({ident})": "".join(traceback.format_stack(frame))

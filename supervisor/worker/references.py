@@ -1,4 +1,7 @@
-"""From "package.module:name" to the object, in the child; the parent never does this."""
+"""Imports the objects that a configuration names as "package.module:name".
+
+Only in the child: the supervisor never imports the user's code.
+"""
 
 from __future__ import annotations
 
@@ -14,27 +17,27 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-_SAME_AGAIN = (ImportError, SyntaxError, NameError, AttributeError, TypeError)
-"""What a module that fails on import will raise the next time too. Anything else, such as a
-database that does not answer, may pass."""
+_PERMANENT = (ImportError, SyntaxError, NameError, AttributeError, TypeError)
+"""What a module that fails on import will raise the next time too. Any other exception may pass,
+for example if a database does not answer."""
 
 
 class DefinitionError(Exception):
-    """A consumer's definition names something that is not there or does not fit.
+    """A consumer's definition names something that does not exist or has the wrong type.
 
-    Starting again would fail in the same way.
+    Another start would fail too.
     """
 
 
-def here_first() -> None:
-    """Let modules in the current folder be imported, as for a script that lies there."""
-    here = str(Path.cwd())
-    if here not in sys.path:
-        sys.path.insert(0, here)
+def add_current_folder() -> None:
+    """Make modules in the current folder importable, as for a script in that folder."""
+    folder = str(Path.cwd())
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
 
 
 def resolve(reference: str, key: str) -> object:
-    """Import the module and get the object.
+    """Import the module and return the object.
 
     Args:
         reference: "package.module:name" or "package.module:name.attribute".
@@ -42,29 +45,28 @@ def resolve(reference: str, key: str) -> object:
 
     Raises:
         DefinitionError: There is no such module or name, or the module can never be imported.
-        Exception: What the module itself raised on import, if that may pass.
+        Exception: What the module raised on import, if another start may succeed.
     """
     module_name, _, path = reference.partition(":")
-    module = _module(module_name, key)
-    found: object = module
+    target: object = _import(module_name, key)
     for name in path.split("."):
         try:
-            found = getattr(found, name)
+            target = getattr(target, name)
         except AttributeError:
-            raise DefinitionError(_no_attribute(found, name, reference, key)) from None
-    return found
+            raise DefinitionError(_no_attribute(target, name, reference, key)) from None
+    return target
 
 
 class References:
-    """All that one definition names, imported; what is wrong is kept, not raised.
+    """Resolves all references of one definition; keeps errors instead of raising them.
 
     Args:
         place: The definition's place in the configuration, for messages.
 
     Attributes:
         place: As given.
-        errors: What went wrong, in order. A module that fails on import is in it once, for the
-            first key that names it.
+        errors: The errors, in order. A module that fails on import is in it once, for the first
+            key that names it.
     """
 
     def __init__(self, place: str) -> None:
@@ -73,13 +75,13 @@ class References:
         self._broken: set[str] = set()
 
     def get(self, key: str, reference: str, accept: Callable[[object, str], T]) -> T | None:
-        """The object, or None if there is an error.
+        """Return the object; None if there is an error.
 
         Args:
             key: The key below `place`.
             reference: As for `resolve`.
-            accept: Gives back what it gets, as what it should be; or raises a DefinitionError
-                with its second argument, key and reference, at the beginning.
+            accept: Returns its first argument if that has the right type. Otherwise it raises a
+                DefinitionError that begins with its second argument, the key and the reference.
         """
         module = reference.partition(":")[0]
         if module in self._broken:
@@ -87,47 +89,49 @@ class References:
         where = f"{self.place}.{key}"
         try:
             return accept(resolve(reference, where), f"{where}: {reference}")
-        except (Exception, SystemExit) as error:  # noqa: BLE001 - kept for whoever asked
+        except (Exception, SystemExit) as error:  # noqa: BLE001 - the caller reads `errors`
             self.errors.append(error)
             if module not in sys.modules:
                 self._broken.add(module)
         return None
 
     def exceptions(self, key: str, names: Sequence[str]) -> tuple[type[Exception], ...]:
-        """Exception classes by reference, or by name if they are built in."""
-        found = [
-            self.get(f"{key}[{index}]", name if ":" in name else f"builtins:{name}", _exception)
-            for index, name in enumerate(names)
-        ]
-        return tuple(kind for kind in found if kind is not None)
+        """Return exception classes by reference, or by name if they are built in."""
+        kinds: list[type[Exception]] = []
+        for index, name in enumerate(names):
+            reference = name if ":" in name else f"builtins:{name}"
+            kind = self.get(f"{key}[{index}]", reference, _exception)
+            if kind is not None:
+                kinds.append(kind)
+        return tuple(kinds)
 
 
-def _exception(found: object, where: str) -> type[Exception]:
-    if isinstance(found, type) and issubclass(found, Exception):
-        return found
-    raise DefinitionError(f"{where} is no exception class: name a subclass of Exception")
+def _exception(target: object, where: str) -> type[Exception]:
+    if isinstance(target, type) and issubclass(target, Exception):
+        return target
+    raise DefinitionError(f"{where} is not an exception class: name a subclass of Exception")
 
 
-def _module(name: str, key: str) -> ModuleType:
+def _import(name: str, key: str) -> ModuleType:
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:
         if error.name and (name == error.name or name.startswith(f"{error.name}.")):
             raise DefinitionError(
                 f"{key}: there is no module {error.name}; install it, or start the supervisor "
-                f"in the folder it lies in (now {Path.cwd()})"
+                f"in the folder that contains it (now {Path.cwd()})"
             ) from None
         raise DefinitionError(f"{key}: importing {name} failed: {error}") from error
-    except _SAME_AGAIN as error:
-        what = f"{type(error).__name__}: {error}"
-        raise DefinitionError(f"{key}: importing {name} failed: {what}") from error
+    except _PERMANENT as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise DefinitionError(f"{key}: importing {name} failed: {reason}") from error
     except (Exception, SystemExit) as error:
         error.add_note(f"{key}: raised while importing {name}")
         raise
 
 
-def _no_attribute(found: object, name: str, reference: str, key: str) -> str:
-    owner = found.__name__ if isinstance(found, ModuleType) else repr(found)
-    close = difflib.get_close_matches(name, dir(found), n=1)
+def _no_attribute(owner: object, name: str, reference: str, key: str) -> str:
+    owner_name = owner.__name__ if isinstance(owner, ModuleType) else repr(owner)
+    close = difflib.get_close_matches(name, dir(owner), n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""
-    return f"{key}: {owner} has no {name} (from {reference}){hint}"
+    return f"{key}: {owner_name} has no {name} (from {reference}){hint}"

@@ -1,4 +1,4 @@
-"""Ask the broker how many partitions a topic has."""
+"""Asks a broker how many partitions topics have."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
 _LONGEST = 8.0
-
-
+"""Seconds that one request may take."""
 _SHORTEST = 0.5
-
-
+"""Seconds that each request gets, even past the common deadline."""
 _UNKNOWN = "UNKNOWN_TOPIC_OR_PART"
+"""Kafka's name for the error of a topic that does not exist."""
 
 
 class Broker:
-    """Answers what topics there are, within a time that all consumers share."""
+    """Asks brokers for topics, until a deadline that all consumers share."""
 
     def __init__(self) -> None:
         self._deadline = time.monotonic() + ONLINE_TIMEOUT
@@ -28,10 +27,10 @@ class Broker:
     def ask(
         self, topics: Iterable[str], make: Callable[[dict[str, Any]], Any], config: dict[str, Any]
     ) -> TopicMetadata:
-        """How many partitions each of the topics has.
+        """Return how many partitions each of the topics has.
 
         Args:
-            topics: The one that is consumed first.
+            topics: The topics; the consumed one first.
             make: Makes a consumer of a configuration.
             config: Its configuration; it joins no group.
         """
@@ -50,9 +49,8 @@ class Broker:
             for name in names:
                 counts[name] = self._count(client, name)
         except Exception as error:  # noqa: BLE001 - librdkafka's, which may not be imported here
-            client.poll(0)  # the reasons come this way
-            known = [reason for reason in reasons if "brokers are down" not in reason]
-            return TopicMetadata(names[0], error=known[-1] if known else str(error))
+            client.poll(0)  # this calls error_cb
+            return TopicMetadata(names[0], error=_best_reason(reasons) or str(error))
         finally:
             client.close()
         return TopicMetadata(names[0], counts)
@@ -60,7 +58,13 @@ class Broker:
     def _count(self, client: Any, topic: str) -> int:
         left = self._deadline - time.monotonic()
         timeout = max(_SHORTEST, min(left, _LONGEST))
-        found = client.list_topics(topic, timeout=timeout).topics[topic]
-        if found.error is not None and found.error.name() != _UNKNOWN:
-            raise ConnectionError(f"{topic}: {found.error.str()}")
-        return len(found.partitions)
+        metadata = client.list_topics(topic, timeout=timeout).topics[topic]
+        if metadata.error is not None and metadata.error.name() != _UNKNOWN:
+            raise ConnectionError(f"{topic}: {metadata.error.str()}")
+        return len(metadata.partitions)
+
+
+def _best_reason(reasons: list[str]) -> str:
+    """Return the latest reason that says more than that all brokers are down."""
+    specific = [reason for reason in reasons if "brokers are down" not in reason]
+    return specific[-1] if specific else ""

@@ -1,7 +1,7 @@
-"""OpenTelemetry in a worker: set up after the fork, shut down within the drain, in each log line.
+"""Sets up OpenTelemetry's SDK in a worker, shuts it down, and adds the span to log lines.
 
-The tracing itself is flowodm's; this is about the SDK, which a program of its own would set up
-and leave to the interpreter's end.
+flowodm makes the spans. The SDK is usually set up by the program, and shut down when the
+interpreter exits; a forked worker has to do both itself.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from structlog.typing import EventDict, WrappedLogger
 
 LONGEST_END = 3.0
-"""Seconds that the last spans get to be exported, as far as the drain leaves so much."""
+"""Seconds for the export of the last spans, capped by the drain deadline."""
 SHORTEST_END = 1.0
-"""Seconds that they get in any case."""
+"""Seconds for it even if the drain deadline is nearer."""
 
-log = logging.getLogger("supervisor.worker")
+_log = logging.getLogger("supervisor.worker")
 
 
 def set_up() -> None:
-    """Let OpenTelemetry set itself up by the OTEL_* variables, as `opentelemetry-instrument` does.
+    """Set up the SDK by the OTEL_* variables, as `opentelemetry-instrument` does.
 
-    It has threads, so this is for the worker, and it patches libraries, so it is for the time
-    before the user's modules are imported. Nothing happens where opentelemetry-distro is not
-    installed, or where somebody has set the SDK up already.
+    The SDK starts threads, so call this after the fork; it patches libraries, so call it before
+    the user's modules are imported. Do nothing if opentelemetry-distro is not installed, or the
+    SDK is set up already.
     """
     if _is_set_up():
         return
@@ -43,9 +43,9 @@ def set_up() -> None:
 
 
 def warn_if_nothing_is_exported() -> None:
-    """Say that only the context travels, where nobody has set the SDK up by now."""
+    """Log a warning if the SDK is not set up by now."""
     if not _is_set_up():
-        log.warning(
+        _log.warning(
             "tracing is on, but OpenTelemetry's SDK is not set up: no spans are made, the context "
             "of records is passed on; install opentelemetry-distro and an exporter, or name a "
             "module that sets it up"
@@ -57,10 +57,10 @@ def _is_set_up() -> bool:
 
 
 def shut_down(left: float) -> None:
-    """Export what is left, within some seconds, whatever the exporters do.
+    """Export the last spans, but do not wait longer than `LONGEST_END`.
 
     Args:
-        left: Seconds until the end of the drain.
+        left: Seconds until the drain deadline.
     """
     calls = [
         provider.shutdown
@@ -68,13 +68,13 @@ def shut_down(left: float) -> None:
         if callable(getattr(provider, "shutdown", None))
     ]
     for call in calls:
-        atexit.unregister(call)  # it would have no bound there
+        atexit.unregister(call)  # there it could take for ever
     limit = max(SHORTEST_END, min(left, LONGEST_END))
     ending = threading.Thread(target=_call_all, args=(calls,), name="tracing-end", daemon=True)
     ending.start()
     ending.join(limit)
     if ending.is_alive():
-        log.warning("the last spans were not exported within %g s and are given up", limit)
+        _log.warning("the last spans were not exported within %g s and are given up", limit)
 
 
 def _providers() -> tuple[Any, ...]:
@@ -85,12 +85,12 @@ def _call_all(calls: list[Callable[[], object]]) -> None:
     for call in calls:
         try:
             call()
-        except Exception:
-            log.exception("OpenTelemetry cannot be shut down")
+        except Exception:  # noqa: BLE001 - the other providers are shut down too
+            _log.exception("OpenTelemetry cannot be shut down")
 
 
 def current_span(_logger: WrappedLogger, _method: str, event: EventDict) -> EventDict:
-    """The log line's span, as structlog's processors add fields."""
+    """Add the current span to a log line; a processor of structlog."""
     span = trace.get_current_span().get_span_context()
     if span.is_valid:
         event.setdefault("trace_id", trace.format_trace_id(span.trace_id))

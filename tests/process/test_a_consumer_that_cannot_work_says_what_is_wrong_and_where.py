@@ -70,17 +70,17 @@ async def failure_of(**consumer):
     [
         ({"model": "nowhere:Order"}, "orders.model: there is no module nowhere; install it"),
         ({"model": "mine:Odrer"}, 'mine has no Odrer (from mine:Odrer); did you mean "Order"?'),
-        ({"model": "mine:handle"}, "is no subclass of FlowBaseModel"),
+        ({"model": "mine:handle"}, "is not a subclass of FlowBaseModel"),
         ({"model": "mine:NoTopic"}, "NoTopic has no topic"),
         ({"model": "mine:NoGroup"}, "NoGroup has no consumer group"),
         ({"model": "mine:NoAvro"}, "NoAvro"),
         ({"handler": "mine:not_a_function"}, "orders.handler: mine:not_a_function is int, not a"),
         ({"handler": "mine:decorated"}, 'write "mine:decorated.handler" for the plain function'),
         ({"error_handler": "mine:missing"}, "orders.error_handler: mine has no missing"),
-        ({"settings": "mine:handle"}, "orders.settings: mine:handle is no settings profile"),
+        ({"settings": "mine:handle"}, "orders.settings: mine:handle is not a settings profile"),
         (
             {"never_retry": ["OSError", "mine:handle"], "max_retries": 1},
-            "orders.never_retry[1]: mine:handle is no exception class: name a subclass of Exc",
+            "orders.never_retry[1]: mine:handle is not an exception class: name a subclass of Exc",
         ),
         (
             {"handler": "mine:handel", "error_handler": "mine:missing"},

@@ -82,5 +82,5 @@ def test_its_control_thread_names_every_thread_before_it_ends(behaviour, limit, 
     events = [line["event"] for line in host.log()]
     found = next(n for n, event in enumerate(events) if event.startswith("the worker hangs"))
     stacks = next(line["stacks"] for line in host.log() if "stacks" in line)
-    assert found < events.index("the supervisor takes this worker for hung")
+    assert found < events.index("the supervisor considers this worker hung")
     assert any("MainThread" in name and behaviour in text for name, text in stacks.items())

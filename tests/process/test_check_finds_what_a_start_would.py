@@ -127,14 +127,14 @@ def test_every_name_that_is_not_there_is_reported_and_a_broken_module_once(check
         ),
         "consumers.orders.header_filter: mine:Order.Settings.topic is str, not a function",
         (
-            "consumers.orders.retry_on[1]: mine:handle is no exception class: name a subclass of "
-            "Exception"
+            "consumers.orders.retry_on[1]: mine:handle is not an exception class: name a subclass "
+            "of Exception"
         ),
         (
             "consumers.orders.never_retry[0]: mine has no UnavailbleError (from "
             'mine:UnavailbleError); did you mean "UnavailableError"?'
         ),
-        "consumers.orders.settings: mine:Order is no settings profile of flowodm",
+        "consumers.orders.settings: mine:Order is not a settings profile of flowodm",
     ]
 
 

@@ -148,7 +148,7 @@ def test_check_imports_in_a_child_and_says_what_each_consumer_does(tmp_path):
     [
         (None, "consumers.orders.model: there is no module shop; install it"),
         ("import nowhere", "consumers.orders.model: importing shop failed: No module named 'now"),
-        ("class Order: ...\n", "is no subclass of FlowBaseModel"),
+        ("class Order: ...\n", "is not a subclass of FlowBaseModel"),
         ("Odrer = 1\n", 'shop has no Order (from shop:Order); did you mean "Odrer"?'),
         ("def f(:\n", "importing shop failed: SyntaxError"),
         ("import sys; sys.exit(3)", "SystemExit: 3"),
