@@ -12,6 +12,7 @@ import contextlib
 import gc
 import importlib
 import signal
+import socket
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -45,7 +46,7 @@ def serve(listener_fd: int, alive_fd: int, address: str, modules: list[str]) -> 
     # A service manager may signal every process, but the server has to reap the last worker;
     # then it exits by itself.
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _keep_exit_functions()
+    _adapt_multiprocess()
     try:
         forkserver.main(listener_fd, alive_fd, [])
     finally:
@@ -54,14 +55,30 @@ def serve(listener_fd: int, alive_fd: int, address: str, modules: list[str]) -> 
             Path(address).parent.rmdir()
 
 
-def _keep_exit_functions() -> None:
-    """Let a forked worker run the exit functions of the modules imported here.
-
-    On Python 3.13 and newer `multiprocess` clears them in the child. Logging's own is one of
-    them: without it the last lines of a worker's log are lost.
-    """
+def _adapt_multiprocess() -> None:
+    """Give `multiprocess` of each Python the behaviour that it has on Linux with Python 3.11."""
+    # Since Python 3.13 a child forgets the exit functions of the modules imported here. Logging's
+    # own is one of them: without it the last lines of a worker's log are lost.
     forkserver.atexit = SimpleNamespace(
         _clear=lambda: None,
         register=atexit.register,
         _run_exitfuncs=atexit._run_exitfuncs,  # noqa: SLF001 - as `multiprocess` calls it
     )
+    # Since Python 3.14 each request is acknowledged, also on Linux. The supervisor does not wait
+    # for that. Where it is gone the acknowledgement fails, and the descriptors stay open in here,
+    # the one that keeps this process alive included.
+    forkserver.reduction = SimpleNamespace(recvfds=_receive_fds)
+
+
+def _receive_fds(request: socket.socket, limit: int) -> list[int]:
+    """Receive the file descriptors of one request; on macOS acknowledge them.
+
+    Raises:
+        EOFError: The supervisor has died before it sent them.
+    """
+    data, fds, _flags, _address = socket.recv_fds(request, 1, limit)
+    if not data:
+        raise EOFError
+    if sys.platform == "darwin":
+        request.send(b"A")
+    return fds
