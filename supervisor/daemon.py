@@ -1,8 +1,8 @@
 """The supervisor: one asyncio task that keeps the configured workers running.
 
-It holds no Kafka client and none of the user's code. It neither exits the process nor touches
-signal handlers or the configuration of logging, so that it can run inside another program; the
-command `flowodm-supervisor` adds those.
+It has no Kafka client and runs none of the user's code. It does not exit the process, set signal
+handlers or configure logging, so that it can run inside another program; the command
+`flowodm-supervisor` does that.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ if TYPE_CHECKING:
     from supervisor.instrumentation.snapshot import Observer
     from supervisor.process.worker_process import ProcessEvent
 
-log = logging.getLogger("supervisor")
+_log = logging.getLogger("supervisor")
 
 TURN = 1.0
-"""Seconds after which the main loop turns although nothing happened."""
+"""Seconds after which the main loop turns even if nothing happens."""
 STALLED = 5.0
-"""Seconds without a turn after which /healthz is red."""
+"""Seconds without a turn after which /healthz reports a failure."""
 
 
 class StartError(Exception):
-    """The supervisor cannot start here; nothing was started."""
+    """The supervisor cannot start; nothing was started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,29 +65,34 @@ class _StopRequest:
 
 
 class Supervisor(Embeddable):
-    """Runs the workers of a configuration until it is told to stop.
+    """Runs the workers of a configuration until `stop` is called.
 
     Use it once, in one of three ways::
 
         report = await Supervisor(config).run()     # until stop(), or cancellation
 
         async with Supervisor(config) as supervisor:
-            ...                                     # runs beside; drained at the end
+            ...                                     # runs meanwhile; drains at the end
 
         with Supervisor(config) as supervisor:      # the same in a thread of its own
             ...
 
-    Cancelling `run` drains as `stop` does, and a second time as `stop(now=True)`, before
-    CancelledError goes on its way.
+    Cancelling `run` is the same as `stop()`, a second time as `stop(now=True)`; CancelledError
+    is raised when the workers have ended.
 
     Args:
         config: What to run.
         entry: What each worker process runs; for tests.
-        observers: Each is called with a `Snapshot` at the end of every turn of the main loop,
-            by it: it must not block. One that raises is logged and not called again.
-        turn: Seconds after which the main loop turns although nothing happened.
-        control: Path of the control socket, where the configuration says "auto"; None: none.
-        read: Reads the configuration anew, for `reload`; it may block, and raises ConfigError.
+        observers: Called with a `Snapshot` at the end of every turn of the main loop. They must
+            not block. One that raises is logged and not called again.
+        turn: Seconds after which the main loop turns even if nothing happens.
+        control: Path of the control socket, if the configuration's is "auto"; None: no socket.
+        read: Reads the configuration file again, for `reload`. It may block, and raises
+            ConfigError.
+
+    Attributes:
+        config: The configuration of the latest accepted change.
+        report: How the run ended; None before its end.
     """
 
     def __init__(
@@ -103,7 +108,6 @@ class Supervisor(Embeddable):
         super().__init__()
         self.config = config
         self.report: RunReport | None = None
-        """How the run ended; None until then."""
         table = config.supervisor
         instance_id = table.own_name
         logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
@@ -128,9 +132,8 @@ class Supervisor(Embeddable):
         self._http: HttpServer | None = None
         self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)
         self._health = Health(self._fleet, self._changes.recycle)
-        path = table.control_socket
-        own = control if path == "auto" else Path(path) if path else None
-        self._control = None if own is None else ControlSocket(own, self)
+        path = _control_path(table.control_socket, control)
+        self._control = None if path is None else ControlSocket(path, self)
         self._requests = Requests(self._changes, read, self._inbox.put)
         self._ran = False
         self._lock = threading.Lock()
@@ -142,8 +145,8 @@ class Supervisor(Embeddable):
         """Run until `stop`, or until every worker has ended for good.
 
         Raises:
-            StartError: The HTTP address cannot be had; nothing was started.
-            RuntimeError: It was run before.
+            StartError: An address is in use; nothing was started.
+            RuntimeError: It has run before.
         """
         with self._lock:
             if self._ran:
@@ -152,8 +155,8 @@ class Supervisor(Embeddable):
         self._inbox.open(asyncio.get_running_loop())
         try:
             async with self._serving():
-                self._begun()
-                log.info("supervisor started", extra=self._fields())
+                self._has_begun()
+                _log.info("supervisor started", extra=self._fields())
                 await self._until_finished()
         finally:
             await self._fleet.close()
@@ -161,38 +164,39 @@ class Supervisor(Embeddable):
         seconds = 0.0 if self._stop_at is None else time.monotonic() - self._stop_at
         outcomes = (member.outcome for member in self._fleet.members)
         self.report = RunReport(tuple(o for o in outcomes if o is not None), seconds)
-        log.info("supervisor ended: %s", self.report.status.name.lower(), extra=self._fields())
+        _log.info("supervisor ended: %s", self.report.status.name.lower(), extra=self._fields())
         return self.report
 
     def stop(self, *, now: bool = False) -> None:
         """Drain all workers and end. A second call kills them, as `now` does at once.
 
-        Safe from any thread, from a signal handler, and at any time: before the run it makes
-        the run end at once, after it nothing happens.
+        Safe from any thread, in a signal handler, and at any time: before the run it ends the
+        run at once, after the run it does nothing.
         """
         self._inbox.put(_StopRequest(now))
 
     def reload(self, config: SupervisorConfig | None = None) -> Future[Change]:
-        """Run another configuration: only what differs is touched, one worker at a time.
+        """Run another configuration; workers that are the same in both are not touched.
 
-        Safe from any thread, as are `restart` and `scale`. The answer comes when the change is
-        planned; `changing` and `status` tell how far it has come. (In a coroutine:
-        asyncio.wrap_future.)
+        Safe from any thread, as are `restart`, `scale`, `pause` and `resume`. The result comes
+        when the change is planned; `changing` and `status` show its progress. (In a coroutine
+        use asyncio.wrap_future.)
 
         Args:
-            config: The configuration; None reads it anew from where it came from.
+            config: The configuration; None reads its file again.
 
         Returns:
-            What is changed, or the reason why nothing is: ConfigError, ChangeRefusedError.
+            The slots that change. Its exception is a ConfigError or a ChangeRefusedError; then
+            nothing is changed.
         """
         return self._requests.reload(config)
 
     def restart(self, consumer: str | None = None, slot: int | None = None) -> Future[Change]:
-        """Replace workers one after the other, all or some; the new ones load new code.
+        """Replace workers one after the other; the new ones load new code.
 
         Args:
-            consumer: Only this one's.
-            slot: Only this one of them.
+            consumer: Replace only this consumer's workers.
+            slot: Replace only this one of them.
         """
         return self._requests.restart(consumer, slot)
 
@@ -201,17 +205,17 @@ class Supervisor(Embeddable):
         return self._requests.scale(consumer, workers)
 
     def pause(self, consumer: str | None = None) -> Future[Change]:
-        """Have workers, all or a consumer's, fetch nothing; they stay members of their groups."""
+        """Have all workers, or a consumer's, stop fetching; they stay members of their groups."""
         return self._requests.pause(consumer, paused=True)
 
     def resume(self, consumer: str | None = None) -> Future[Change]:
-        """Take `pause` back."""
+        """Have paused workers fetch again."""
         return self._requests.pause(consumer, paused=False)
 
     # The main loop
 
     async def _until_finished(self) -> None:
-        """Turn the main loop to its end; a cancellation becomes a stop, and goes on after it."""
+        """Turn the main loop until all slots have ended; a cancellation requests a stop."""
         cancelled: asyncio.CancelledError | None = None
         while not self._fleet.finished:
             try:
@@ -223,10 +227,10 @@ class Supervisor(Embeddable):
             raise cancelled
 
     async def _turn(self) -> None:
-        """Wait for something to happen or to be due, and act on it."""
+        """Wait for a message or a deadline, and act on it."""
         await self._wait()
         self._turned = time.monotonic()
-        for message in self._inbox.served():
+        for message in self._inbox.take_all():
             match message:
                 case _StopRequest(now):
                     self._stop(now=now)
@@ -239,8 +243,8 @@ class Supervisor(Embeddable):
         self._changes.turn()
         self._fleet.tick()
         self._sampler.look(time.monotonic())
-        self._tell_readiness()
-        self._tell_observers()
+        self._log_readiness()
+        self._call_observers()
 
     async def _wait(self) -> None:
         timeout = self._turn_after
@@ -255,16 +259,16 @@ class Supervisor(Embeddable):
             self._stop_at = time.monotonic()
         self._requests.close()
         self._changes.stop()
-        log.info("stopping now" if now or second else "stopping", extra=self._fields())
+        _log.info("stopping now" if now or second else "stopping", extra=self._fields())
         self._fleet.stop(now=now or second)
 
-    def _tell_readiness(self) -> None:
+    def _log_readiness(self) -> None:
         ready = self.ready
         if ready and not self._was_ready:
-            log.info("every worker is assigned", extra=self._fields())
+            _log.info("every worker is assigned", extra=self._fields())
         self._was_ready = ready
 
-    def _tell_observers(self) -> None:
+    def _call_observers(self) -> None:
         if not self._observers:
             return
         fleet = snapshot(
@@ -277,41 +281,41 @@ class Supervisor(Embeddable):
         for observer in tuple(self._observers):
             try:
                 observer(fleet)
-            except Exception:
-                log.exception("an observer failed and is not called again", extra=self._fields())
+            except Exception:  # noqa: BLE001 - an observer must not stop the fleet
+                _log.exception("an observer failed and is not called again", extra=self._fields())
                 self._observers.remove(observer)
 
-    # What arrives
+    # Messages
 
     def _post(self, member: Member, event: ProcessEvent) -> None:
-        quiet = isinstance(event, Heartbeat) and event.joined and member.slot.state in READY
-        self._inbox.post((member, event), can_wait=quiet and not self.changing)
+        is_routine = isinstance(event, Heartbeat) and event.joined and member.slot.state in READY
+        self._inbox.post((member, event), can_wait=is_routine and not self.changing)
 
     @property
-    def _asked_to_stop(self) -> bool:
+    def _stop_requested(self) -> bool:
         return self._stop_at is not None or any(
             isinstance(message, _StopRequest) for message in self._inbox.waiting
         )
 
-    # What is shown
+    # Views
 
     @property
     def ready(self) -> bool:
-        """Whether every worker is assigned, and nobody asked to stop. From any thread."""
+        """Whether every worker is assigned, and no stop was requested. From any thread."""
         return not self._unready()
 
     @property
     def changing(self) -> bool:
-        """Whether a change is asked for or under way. From any thread."""
+        """Whether a change was requested or is under way. From any thread."""
         return self._requests.waiting or self._changes.rollout.under_way
 
     @property
     def http_address(self) -> tuple[str, int] | None:
-        """Host and port that the HTTP server listens on, or None."""
+        """Host and port of the HTTP server; None if there is none."""
         return self._http.address if self._http else None
 
     def status(self) -> dict[str, Any]:
-        """What /status shows. From any thread."""
+        """Return the content of /status. From any thread."""
         now = time.monotonic()
         return {
             "instance_id": self._instance_id,
@@ -330,14 +334,14 @@ class Supervisor(Embeddable):
         }
 
     def history(self) -> dict[str, Any]:
-        """What /history shows: the last quarter of an hour. From any thread."""
+        """Return the content of /history: the last 15 minutes. From any thread."""
         return self._sampler.history(time.monotonic())
 
     def state_changes(self, after: int = 0) -> list[dict[str, Any]]:
-        """The latest changes of state of all slots, oldest first. From any thread.
+        """Return the latest state changes of all slots, oldest first. From any thread.
 
         Args:
-            after: Only those behind the change of this number; they are numbered from 1.
+            after: Only changes with a higher number than this; they are numbered from 1.
         """
         return [change.shown() for change in self._fleet.states.after(after)]
 
@@ -350,7 +354,7 @@ class Supervisor(Embeddable):
 
     @contextlib.asynccontextmanager
     async def _serving(self) -> AsyncIterator[None]:
-        """Serve HTTP meanwhile. The addresses come first: if one is taken, nothing is started."""
+        """Serve the control socket and HTTP. If an address is in use, no worker is started."""
         if self._control is not None:
             try:
                 await self._control.start()
@@ -384,8 +388,15 @@ class Supervisor(Embeddable):
                 f"cannot listen on {where}: {error.strerror or error}; is another supervisor "
                 f'running? Give this one another supervisor.http, or "" for none'
             ) from error
-        log.info("listening on http://%s:%d", *self._http.address or (), extra=self._fields())
+        _log.info("listening on http://%s:%d", *self._http.address or (), extra=self._fields())
         try:
             yield
         finally:
             await self._http.close()
+
+
+def _control_path(configured: str, default: Path | None) -> Path | None:
+    """Return the path of the control socket; None if there is to be none."""
+    if configured == "auto":
+        return default
+    return Path(configured) if configured else None

@@ -1,4 +1,4 @@
-"""A supervisor inside another program: as a context manager, in a coroutine or beside a thread."""
+"""Runs a supervisor inside another program: as a context manager, in a task or in a thread."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Embeddable(ABC):
-    """What can be run, and asked to stop, once."""
+    """An object that runs once until it is stopped, also as a context manager."""
 
     def __init__(self) -> None:
         self._opened = asyncio.Event()
@@ -30,20 +30,21 @@ class Embeddable(ABC):
 
     @abstractmethod
     def stop(self, *, now: bool = False) -> None:
-        """Drain and end."""
+        """Drain all workers and end."""
 
     @property
     @abstractmethod
-    def _asked_to_stop(self) -> bool:
-        """Whether somebody did."""
+    def _stop_requested(self) -> bool:
+        """Whether a stop was requested."""
 
-    def _begun(self) -> None:
-        """`run` is under way: whoever enters the context may go on."""
+    def _has_begun(self) -> None:
+        """Let the code that enters the context go on: `run` is under way."""
         self._opened.set()
         self._started.set()
 
-    def _stop_unless_asked(self) -> None:
-        if not self._asked_to_stop:
+    def _stop_once(self) -> None:
+        """Request a stop, unless one was requested: a second request would kill."""
+        if not self._stop_requested:
             self.stop()
 
     async def __aenter__(self) -> Self:
@@ -52,7 +53,7 @@ class Embeddable(ABC):
         await asyncio.wait({self._task, opened}, return_when=asyncio.FIRST_COMPLETED)
         if not opened.done():
             opened.cancel()
-            await self._task  # raises what it ended with
+            await self._task  # raises its exception
         return self
 
     async def __aexit__(
@@ -61,7 +62,7 @@ class Embeddable(ABC):
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._stop_unless_asked()
+        self._stop_once()
         if self._task is not None:
             await self._task
 
@@ -80,7 +81,7 @@ class Embeddable(ABC):
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._stop_unless_asked()
+        self._stop_once()
         if self._thread is not None:
             self._thread.join()
         if self._error is not None:

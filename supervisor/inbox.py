@@ -1,4 +1,4 @@
-"""What waits for the main loop's next turn, and what makes it turn."""
+"""The queue of messages for the main loop, which wakes it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ if TYPE_CHECKING:
 M = TypeVar("M")
 
 TOGETHER: Final = 0.25
-"""Seconds for which a message that can wait does, so that one turn serves many: each worker beats
-once a second, and a turn looks at all of them."""
+"""Seconds that a message which can wait is delayed, so that one turn takes many: each worker sends
+a heartbeat a second, and a turn looks at all workers."""
 
 
 class Inbox(Generic[M]):
-    """Messages in the order in which they came."""
+    """A queue of messages, in the order of their arrival."""
 
     def __init__(self) -> None:
         self.waiting: deque[M] = deque()
@@ -27,18 +27,21 @@ class Inbox(Generic[M]):
         self._timer: asyncio.TimerHandle | None = None
 
     def open(self, loop: asyncio.AbstractEventLoop) -> None:
-        """From now on this event loop waits."""
+        """Set the event loop that waits for messages."""
         self._loop = loop
 
     def put(self, message: M) -> None:
-        """Have a message served at once. From any thread, and before there is a loop."""
+        """Queue a message and wake the main loop. From any thread, also before `open`."""
         self.waiting.append(message)
         if self._loop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop is closed: the run is over
+            with contextlib.suppress(RuntimeError):  # the loop is closed: the run has ended
                 self._loop.call_soon_threadsafe(self._arrived.set)
 
     def post(self, message: M, *, can_wait: bool) -> None:
-        """Have a message served at once, or within `TOGETHER`. On the event loop."""
+        """Queue a message and wake the main loop, if it `can_wait` within `TOGETHER`.
+
+        To be called on the event loop.
+        """
         self.waiting.append(message)
         if not can_wait:
             self._arrived.set()
@@ -46,7 +49,7 @@ class Inbox(Generic[M]):
             self._timer = self._loop.call_later(TOGETHER, self._arrived.set)
 
     async def wait(self, seconds: float) -> None:
-        """Wait until there is something to serve, for so long at most."""
+        """Wait for a message, `seconds` at most."""
         urgent = bool(self.waiting) and self._timer is None
         if not urgent and seconds > 0:
             with contextlib.suppress(TimeoutError):
@@ -57,7 +60,7 @@ class Inbox(Generic[M]):
             self._timer.cancel()
             self._timer = None
 
-    def served(self) -> Iterator[M]:
-        """Take what is there, also what comes meanwhile."""
+    def take_all(self) -> Iterator[M]:
+        """Yield the messages, including those that arrive meanwhile."""
         while self.waiting:
             yield self.waiting.popleft()

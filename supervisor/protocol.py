@@ -1,8 +1,8 @@
-"""The frames between the supervisor and its workers: one JSON object a line.
+"""Encodes and decodes the frames between the supervisor and its workers. Pure.
 
-A line carries the protocol's version and the frame's type, and nothing but what that type
-has. Anything else is an error, not something to skip: both ends are of one installation, so
-a frame that cannot be read means that an end is broken or that somebody else writes.
+A frame is a line with one JSON object: the protocol's version, the frame's type, and the fields
+of that type. Anything else is an error: both ends are of one installation, so a line that is no
+frame means that an end is broken, or that other code writes to the pipe.
 """
 
 from __future__ import annotations
@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 VERSION: Final = 1
+"""The protocol's version."""
 MAX_FRAME_BYTES: Final = 8 * 1024 * 1024
-"""The longest line, in bytes. A heartbeat of 1,000 partitions has about 1 MB."""
+"""The maximum length of a line. A heartbeat of 1,000 partitions has about 1 MB."""
 
 _STRICT = ConfigDict(extra="forbid", ser_json_inf_nan="strings", val_json_bytes="utf8")
 
@@ -29,12 +30,12 @@ Family = tuple[str, str, str, list[MetricSample]]
 
 
 class ProtocolError(Exception):
-    """The other end wrote something that is no frame."""
+    """The other end wrote bytes that are no frame."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Which worker this is.
+    """The identity of a worker.
 
     Attributes:
         instance_id: The supervisor's stable name.
@@ -48,13 +49,13 @@ class Identity:
 
     @property
     def member(self) -> str:
-        """The default group.instance.id (KIP-345): stable over restarts, unique in the group."""
+        """The default group.instance.id (KIP-345): the same after restarts, unique in the group."""
         return f"{self.instance_id}-{self.consumer}-{self.slot}"
 
 
 @dataclass(frozen=True, slots=True)
 class Logging:
-    """How a worker logs.
+    """The logging options of a worker.
 
     Attributes:
         level: "debug", "info", "warning" or "error".
@@ -67,21 +68,21 @@ class Logging:
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Start:
-    """What to run. The first frame that a worker gets, unless it is told to end before.
+    """Tells a worker what to run. It is the first frame, unless the worker has to stop before.
 
     Attributes:
-        identity: Which worker this is.
-        consumer: The consumer's options under the names of ConsumerLoop's arguments; objects
-            of the user's are "module:attribute", times are text in the form of ISO 8601.
-        kafka: Keyword arguments of flowodm.connect. May hold secrets: never shown.
-        secrets: Values that must not appear in a log line, other consumers' too: the user's code
-            reads the same environment and files. What differs only here is the same to run.
-        logging: How to log.
-        drain_timeout: Seconds that the worker may take to end once its supervisor is gone.
-        evict: Ids of group members whose processes are dead, to be evicted before it joins.
+        identity: The worker.
+        consumer: The arguments of ConsumerLoop by name; the user's objects are
+            "module:attribute", times are in the form of ISO 8601.
+        kafka: Keyword arguments of flowodm.connect. May contain secrets: never shown.
+        secrets: Values that must not appear in a log line, including those of other consumers:
+            the user's code reads the same environment and files. Not part of a comparison.
+        logging: The logging options.
+        drain_timeout: Seconds that the worker may drain once its supervisor is lost.
+        evict: Ids of dead group members, to be evicted before the worker joins.
         partitions_per_worker: Set for the first worker of a consumer that pins its partitions by
-            size: it tells how many there are, see `Counted`. If it has none itself, nobody knows
-            yet; it consumes when a second Start says which are its own.
+            size: that worker counts them, see `Counted`. If it has no partitions itself, their
+            number is not known yet; it consumes once a second Start names its partitions.
     """
 
     identity: Identity
@@ -97,49 +98,49 @@ class Start:
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Drain:
-    """Begin nothing new, finish what was begun, commit, end."""
+    """Tells a worker to drain: finish what it has begun, commit, exit."""
 
     type: Literal["drain"] = "drain"
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Abort:
-    """Do not wait for handlers any more: commit what is settled, end."""
+    """Tells a worker not to wait for handlers: commit what is settled, exit."""
 
     type: Literal["abort"] = "abort"
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Pause:
-    """Fetch nothing and start no handler, but stay."""
+    """Tells a worker to fetch nothing and start no handler, and stay in its group."""
 
     type: Literal["pause"] = "pause"
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Resume:
-    """Go on after Pause."""
+    """Ends a Pause."""
 
     type: Literal["resume"] = "resume"
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Dump:
-    """Write the stack of every thread to the log: the worker seems to hang."""
+    """Tells a worker to log the stack of every thread, because it seems to hang."""
 
     type: Literal["dump"] = "dump"
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class AskGroup:
-    """Ask the group at once for what has changed: another member is gone for good."""
+    """Tells a worker to ask its group for a new assignment: a member has left it for good."""
 
     type: Literal["ask_group"] = "ask_group"
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Hello:
-    """The worker runs, under this pid, and waits for Start."""
+    """The worker runs under this pid, and waits for Start."""
 
     pid: int
     type: Literal["hello"] = "hello"
@@ -147,7 +148,7 @@ class Hello:
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Stage:
-    """The worker reached a stage: it imports and joins, it consumes, it drains."""
+    """The worker has reached a stage: it imports and joins, consumes, or drains."""
 
     state: Literal["starting", "running", "draining"]
     type: Literal["state"] = "state"
@@ -155,22 +156,22 @@ class Stage:
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Heartbeat:
-    """Where the loop stands, and its counters since the worker's start.
+    """The state of the loop, and its counters since the worker's start.
 
     Attributes:
-        joined: Whether it received an assignment, even an empty one.
-        assigned: Topic and number of each partition it holds.
+        joined: Whether it has an assignment, even an empty one.
+        assigned: Topic and number of each assigned partition.
         in_flight: Records in handlers.
-        buffered: Records fetched and waiting.
+        buffered: Records that are fetched and not handled.
         processed: Records settled since the worker's start.
         lag: Records between its positions and the partitions' ends; None if unknown.
         oldest_handler_seconds: How long the oldest running handler has been running.
-        metrics: All its metric families, cumulative, as `pack` makes them; None if they are as
-            in the last heartbeat, which is what an idle worker says. A text, because most of
-            them are replaced by the next ones before anybody reads them.
+        metrics: All its metric families, cumulative, as `pack` makes them; None if they are the
+            same as in the last heartbeat. It is text, because most of them are replaced by
+            the next ones before anything reads them.
         member_id: Its id in the consumer group, once it has one.
-        behind: Topic, number and position of each partition that stands still although there is
-            more to handle, and nothing of it is in hand.
+        behind: Topic, number and position of each partition that does not advance although it
+            has more records, none of which is in flight.
     """
 
     joined: bool
@@ -188,7 +189,7 @@ class Heartbeat:
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class Counted:
-    """How many partitions the consumer's topic has: at first, and whenever that changes."""
+    """The number of the topic's partitions; sent once, and whenever it changes."""
 
     partitions: Annotated[int, Field(ge=1)]
     type: Literal["counted"] = "counted"
@@ -196,7 +197,7 @@ class Counted:
 
 @validated(frozen=True, slots=True, config=_STRICT)
 class WorkerFailed:
-    """The worker is about to end because of this.
+    """The worker is about to exit because of this.
 
     Attributes:
         kind: The class of the failure, a value of `supervisor.slot.restart.ExitClass`.
@@ -217,9 +218,9 @@ class Bye:
 
 
 Command = Start | Drain | Abort | Pause | Resume | Dump | AskGroup
-"""What a worker is told."""
+"""The frames that the supervisor sends."""
 Report = Hello | Stage | Heartbeat | Counted | WorkerFailed | Bye
-"""What a worker tells."""
+"""The frames that a worker sends."""
 Frame = Command | Report
 
 
@@ -233,7 +234,7 @@ _ENVELOPE: TypeAdapter[_Envelope] = TypeAdapter(_Envelope)
 
 
 def encode(frame: Frame) -> bytes:
-    """The frame as one line.
+    """Encode a frame as one line.
 
     Raises:
         ProtocolError: The line would be longer than `MAX_FRAME_BYTES`.
@@ -247,11 +248,11 @@ def encode(frame: Frame) -> bytes:
 
 
 def decode(line: bytes) -> Frame:
-    """The frame in one line.
+    """Decode the frame in one line.
 
     Raises:
         ProtocolError: The line is no frame of this version. The message does not quote it,
-            as it may hold a secret.
+            as it may contain a secret.
     """
     try:
         return _ENVELOPE.validate_json(line).frame
@@ -267,12 +268,12 @@ _FAMILIES: TypeAdapter[list[Family]] = TypeAdapter(list[Family], config=_STRICT)
 
 
 def pack(families: list[Family]) -> str:
-    """Metric families as a heartbeat carries them."""
+    """Encode metric families for a heartbeat."""
     return _FAMILIES.dump_json(families).decode()
 
 
 def unpack(metrics: str) -> list[Family]:
-    """The metric families of a heartbeat.
+    """Decode the metric families of a heartbeat.
 
     Raises:
         ProtocolError: The text is something else.
@@ -284,13 +285,13 @@ def unpack(metrics: str) -> list[Family]:
 
 
 class Decoder:
-    """Cuts a byte stream into frames, holding at most one unfinished line."""
+    """Decodes a stream of bytes; it keeps at most one unfinished line."""
 
     def __init__(self) -> None:
         self._rest = bytearray()
 
     def feed(self, data: bytes) -> Iterator[Frame]:
-        """Take bytes as they came and yield the frames that they complete.
+        """Take the bytes that have arrived, and yield the frames that they complete.
 
         Raises:
             ProtocolError: A line is no frame, or too long.

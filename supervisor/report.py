@@ -1,4 +1,4 @@
-"""How a run ended, and what the command's exit status makes of it."""
+"""The drain report of a run, and the command's exit statuses."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ class ExitStatus(IntEnum):
     """The exit statuses of the command `flowodm-supervisor`."""
 
     CLEAN = 0
-    """Every worker finished what it had begun and ended by itself."""
+    """Every worker finished what it had begun and exited by itself."""
     USAGE = 2
     """The command line is wrong."""
     UNCLEAN = 3
-    """At the end a worker was killed, crashed, or left handlers unfinished."""
+    """During the stop a worker was killed, crashed, or left handlers unfinished."""
     FAILED = 4
     """A consumer, or one of its workers, failed for good."""
     REFUSED = 5
-    """The running supervisor refused what it was asked for, and changed nothing."""
+    """The running supervisor refused the request, and changed nothing."""
     UNREACHABLE = 69
     """No supervisor answers at the control socket (EX_UNAVAILABLE)."""
     UNAVAILABLE = 71
-    """The system refuses something at the start, such as a port in use (EX_OSERR)."""
+    """The system refused something at the start, for example a port in use (EX_OSERR)."""
     CONFIGURATION = 78
     """The configuration is not valid; nothing was started (EX_CONFIG)."""
 
@@ -37,7 +37,7 @@ class RunReport:
 
     Attributes:
         workers: How the last worker of each slot ended, in the configuration's order.
-        seconds: From the first request to stop until the end; 0 if nobody asked.
+        seconds: From the first request to stop until the end; 0 if there was none.
     """
 
     workers: tuple[Outcome, ...]
@@ -45,7 +45,7 @@ class RunReport:
 
     @property
     def status(self) -> ExitStatus:
-        """What it comes to: a failure counts more than an unclean end."""
+        """The exit status: a failure counts more than an unclean end."""
         if any(worker.failed for worker in self.workers):
             return ExitStatus.FAILED
         if not all(worker.clean for worker in self.workers):

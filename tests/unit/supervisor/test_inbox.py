@@ -26,7 +26,7 @@ async def test_what_cannot_wait_is_served_at_once_and_takes_along_what_could(mad
 
     await asyncio.wait_for(made.wait(60.0), 20)
 
-    assert list(made.served()) == ["beat", "death"]
+    assert list(made.take_all()) == ["beat", "death"]
 
 
 async def test_what_can_wait_does_and_is_served_all_the_same(made, monkeypatch):
@@ -38,14 +38,14 @@ async def test_what_can_wait_does_and_is_served_all_the_same(made, monkeypatch):
     await asyncio.wait_for(made.wait(60.0), 20)
 
     assert time.monotonic() - began >= 0.04
-    assert list(made.served()) == [0, 1, 2]
+    assert list(made.take_all()) == [0, 1, 2]
 
 
 async def test_a_turn_for_another_reason_serves_it_and_no_further_turn_follows(made, monkeypatch):
     monkeypatch.setattr(inbox, "TOGETHER", 0.05)
     made.post("beat", can_wait=True)
     await made.wait(0.001)
-    assert list(made.served()) == ["beat"]
+    assert list(made.take_all()) == ["beat"]
 
     began = time.monotonic()
     await made.wait(0.2)
@@ -59,7 +59,7 @@ async def test_another_thread_ends_the_wait(made):
     thread.start()
     await asyncio.wait_for(made.wait(60.0), 20)
     thread.join()
-    assert "beat" in list(made.served())
+    assert "beat" in list(made.take_all())
 
 
 async def test_what_came_before_the_loop_is_served_first_of_all():
@@ -69,7 +69,7 @@ async def test_what_came_before_the_loop_is_served_first_of_all():
 
     await asyncio.wait_for(made.wait(60.0), 20)
 
-    assert list(made.served()) == ["stop"]
+    assert list(made.take_all()) == ["stop"]
 
 
 def test_what_comes_after_the_loop_is_lost_without_an_error():
