@@ -112,25 +112,25 @@ class Supervisor(Embeddable):
         instance_id = table.own_name
         logging_of_workers = Logging(table.log_level, logs.resolve(table.log_format))
         members = configured_members(
-            config, instance_id, logging_of_workers, Slot.new(time.monotonic())
+            config, instance_id, logging_of_workers, slot=Slot.new(time.monotonic())
         )
         self._inbox: Inbox[_StopRequest | ChangeRequest | tuple[Member, ProcessEvent]] = Inbox()
         server = ForkServer(modules_to_preload(entry, table.preload))
         self._instance_id = instance_id
-        self._fleet = Fleet(members, server, entry, self._post)
+        self._fleet = Fleet(members, server, entry, post=self._post)
         self._observers = list(observers)
         self._turn_after = turn
         self._sampler = Sampler(lambda: self._fleet.members)
         self._exposition = Exposition(
             self._fleet.fold,
-            lambda: self._fleet.members,
-            lambda member: self._sampler.measured(member, time.monotonic()),
-            lambda: config_hash(self.config),
-            self._fleet.drains,
-            lambda: self._requests.last_reload,
+            members=lambda: self._fleet.members,
+            measured=lambda member: self._sampler.measured(member, time.monotonic()),
+            config_hash=lambda: config_hash(self.config),
+            drains=self._fleet.drains,
+            last_reload=lambda: self._requests.last_reload,
         )
         self._http: HttpServer | None = None
-        self._changes = Changes(config, instance_id, logging_of_workers, self._fleet)
+        self._changes = Changes(config, instance_id, logging_of_workers, fleet=self._fleet)
         self._health = Health(self._fleet, self._changes.recycle)
         path = _control_path(table.control_socket, control)
         self._control = None if path is None else ControlSocket(path, self)

@@ -220,7 +220,7 @@ class Changes:
     def _advance_rollout(self) -> None:
         now = time.monotonic()
         views = self._views(now)
-        self.rollout, actions = advance(self.rollout, views, now, PATIENCE)
+        self.rollout, actions = advance(self.rollout, views, now, patience=PATIENCE)
         for action in actions:
             self._perform(action)
 
@@ -262,7 +262,13 @@ class Changes:
     # Applying a configuration
 
     def _apply(self, config: SupervisorConfig, *, restart_failed: bool = True) -> Change:
-        wanted = slot_specs(config, self._instance_id, self._logging, self._scaled, self._sizes)
+        wanted = slot_specs(
+            config,
+            self._instance_id,
+            self._logging,
+            scaled=self._scaled,
+            sizes=self._sizes,
+        )
         members = self._kept_members()
         self._pin_waiting(members, wanted)
         running = {key: SlotSpec(m.running or m.start, m.policy) for key, m in members.items()}

@@ -124,7 +124,7 @@ def advance(
     if rollout.current is None:
         if not rollout.waiting:
             return rollout, ()
-        return _begin(rollout, views, now, patience)
+        return _begin(rollout, views, now, patience=patience)
     present = [key for key in sorted(rollout.current) if key in views]
     if not rollout.released:
         return _release(rollout, present, views, deadline=now + patience)

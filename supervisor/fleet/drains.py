@@ -19,7 +19,7 @@ class Drains(Collector):
     def __init__(self) -> None:
         self._seconds = Histogram(
             "flowodm_worker_drain_seconds",
-            "From the moment that a worker was to end until its end.",
+            "From the start of a worker's drain to its end.",
             ["consumer"],
             registry=None,
             buckets=(0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300),

@@ -312,7 +312,7 @@ class Fleet:
 
     def _advance(self, member: Member, event: Event) -> None:
         before = member.slot
-        member.slot, actions = step(before, event, time.monotonic(), member.policy)
+        member.slot, actions = step(before, event, now=time.monotonic(), policy=member.policy)
         if member.slot.state is not before.state:
             self._record_transition(member, before.state, event)
         for action in actions:

@@ -82,7 +82,7 @@ class Health:
     def _look_at(self, member: Member, now: float, at: float) -> None:
         watched = self._watched.get(member.key)
         before = None if watched is None else watched.watch
-        watch, hang = detect_hang(before, _observe(member), member.policy.limits, at)
+        watch, hang = detect_hang(before, _observe(member), member.policy.limits, at=at)
         if watched is None or watched.watch.process != watch.process:
             watched = self._watched[member.key] = _Watched(watch, _jitter())
         watched.watch = watch

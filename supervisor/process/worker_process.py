@@ -193,7 +193,7 @@ class WorkerProcess:
         self._send_signal()
 
     def _on_status_end(self) -> None:
-        """The fork server has reported the exit status, or has died without."""
+        """Take note that the fork server has reported the exit status, or has died before."""
         match self._state:
             case _State.REQUESTED | _State.UNHELD:
                 if self._exit_status is None:

@@ -177,11 +177,11 @@ def step(slot: Slot, event: Event, now: float, policy: SlotPolicy) -> Transition
         case Tick():
             return _tick(slot, now, policy)
         case StopRequested() | ReplacementRequested() | Released():
-            return _requested(slot, event, now, policy)
+            return _requested(slot, event, now, policy=policy)
         case SpawnFailed() | Exited():
-            return _process_ended(slot, event, now, policy)
+            return _process_ended(slot, event, now, policy=policy)
         case Spawned() | HeartbeatReceived() | DrainBegun() | ProtocolViolation() | Hung():
-            return _reported(slot, event, now, policy)
+            return _reported(slot, event, now, policy=policy)
         case _:
             assert_never(event)
 
@@ -231,20 +231,21 @@ def _requested(
     slot: Slot,
     event: StopRequested | ReplacementRequested | Released,
     now: float,
+    *,
     policy: SlotPolicy,
 ) -> Transition:
     match event:
         case StopRequested():
-            return _stop(slot, event, now, policy)
+            return _stop(slot, event, now, policy=policy)
         case ReplacementRequested():
-            return _replace(slot, event, now, policy)
+            return _replace(slot, event, now, policy=policy)
         case Released():
             return _release(slot, now), ()
         case _:
             assert_never(event)
 
 
-def _stop(slot: Slot, event: StopRequested, now: float, policy: SlotPolicy) -> Transition:
+def _stop(slot: Slot, event: StopRequested, now: float, *, policy: SlotPolicy) -> Transition:
     slot = replace(slot, wanted=False)
     if slot.state is SlotState.BACKING_OFF:
         return slot.to(SlotState.GONE, now), (Finish(ExitClass.DONE),)
@@ -255,7 +256,9 @@ def _stop(slot: Slot, event: StopRequested, now: float, policy: SlotPolicy) -> T
     return slot, ()
 
 
-def _replace(slot: Slot, event: ReplacementRequested, now: float, policy: SlotPolicy) -> Transition:
+def _replace(
+    slot: Slot, event: ReplacementRequested, now: float, *, policy: SlotPolicy
+) -> Transition:
     if slot.state is SlotState.BACKING_OFF:
         return _start_over(slot, now, hold=event.hold), ()
     slot = replace(slot, replacement_reason=event.reason, hold=event.hold)
@@ -303,6 +306,7 @@ def _reported(
     slot: Slot,
     event: Spawned | HeartbeatReceived | DrainBegun | ProtocolViolation | Hung,
     now: float,
+    *,
     policy: SlotPolicy,
 ) -> Transition:
     match event:
@@ -315,7 +319,7 @@ def _reported(
         case ProtocolViolation():
             return _kill(slot, now, policy)
         case Hung():
-            return _hung(slot, event, now, policy)
+            return _hung(slot, event, now, policy=policy)
         case _:
             assert_never(event)
 
@@ -328,7 +332,7 @@ def _beat(slot: Slot, event: HeartbeatReceived, now: float) -> Slot:
     return slot.to(SlotState.PROCESSING if event.busy else SlotState.ASSIGNED, now)
 
 
-def _hung(slot: Slot, event: Hung, now: float, policy: SlotPolicy) -> Transition:
+def _hung(slot: Slot, event: Hung, now: float, *, policy: SlotPolicy) -> Transition:
     if slot.state not in RUNNING:
         return slot, ()
     hung = replace(slot, hang_reason=event.reason, escalation=Escalation.DUMP, drain_began=now)
@@ -352,7 +356,7 @@ def _kill(slot: Slot, now: float, policy: SlotPolicy) -> Transition:
 
 
 def _process_ended(
-    slot: Slot, event: SpawnFailed | Exited, now: float, policy: SlotPolicy
+    slot: Slot, event: SpawnFailed | Exited, now: float, *, policy: SlotPolicy
 ) -> Transition:
     if slot.state is SlotState.BACKING_OFF:
         return slot, ()

@@ -53,7 +53,9 @@ def resolve(reference: str, key: str) -> object:
         try:
             target = getattr(target, name)
         except AttributeError:
-            raise DefinitionError(_no_attribute(target, name, reference, key)) from None
+            raise DefinitionError(
+                _no_attribute(target, name, reference=reference, key=key)
+            ) from None
     return target
 
 
@@ -130,7 +132,7 @@ def _import(name: str, key: str) -> ModuleType:
         raise
 
 
-def _no_attribute(owner: object, name: str, reference: str, key: str) -> str:
+def _no_attribute(owner: object, name: str, *, reference: str, key: str) -> str:
     owner_name = owner.__name__ if isinstance(owner, ModuleType) else repr(owner)
     close = difflib.get_close_matches(name, dir(owner), n=1)
     hint = f'; did you mean "{close[0]}"?' if close else ""

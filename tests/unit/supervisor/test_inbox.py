@@ -1,4 +1,4 @@
-"""What makes the main loop turn at once, and what waits for company."""
+"""An urgent message wakes the main loop at once; messages that can wait are taken together."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""When the next worker of a rollout may be replaced."""
+"""A worker is at work once it is assigned and makes progress."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ KIP848 = {"kafka": {"options": {"group.protocol": "consumer"}}}
 
 
 def successor(**options):
-    """A worker that has joined at 100.0, and works."""
+    """Make a worker that joined at 100.0 and is at work."""
     table = {"model": "shop:Order", "handler": "shop:handle", **options}
     config = SupervisorConfig.model_validate({"consumers": {"orders": table}})
     (member,) = configured_members(config, "host", Logging(), Slot.new(0.0))

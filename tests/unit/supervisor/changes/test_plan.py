@@ -1,4 +1,4 @@
-"""What a reload changes follows from what runs and what is wanted."""
+"""A plan is the difference between what runs and what is wanted."""
 
 from __future__ import annotations
 

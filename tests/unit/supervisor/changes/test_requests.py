@@ -1,4 +1,4 @@
-"""What is remembered of the latest reload."""
+"""The result of the latest reload is kept."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def accept(*_):
 
 @pytest.fixture
 def requests():
-    """Requests whose main loop is the test; `changes.reload` decides what a reload comes to."""
+    """Requests whose main loop is the test; `changes.reload` decides how a reload ends."""
     changes = SimpleNamespace(reload=refuse, restart=refuse)
     posted = []
     made = Requests(changes, None, posted.append)
@@ -36,7 +36,7 @@ def carry_out(requests):
     requests.made.carry_out(requests.posted.pop())
 
 
-def told(requests):
+def last_reload_samples(requests):
     exposition = Exposition(Fold(), tuple, last_reload=lambda: requests.made.last_reload)
     names = "successful", "success_timestamp_seconds"
     values = {sample.name: sample.value for f in exposition.collect() for sample in f.samples}
@@ -44,17 +44,17 @@ def told(requests):
 
 
 def test_the_start_counts_as_a_reload_that_succeeded(requests):
-    successful, at = told(requests)
+    successful, at = last_reload_samples(requests)
     assert successful == 1
     assert at > 1e9
 
 
 def test_a_refused_reload_is_told_until_one_is_accepted(requests):
-    _, at_start = told(requests)
+    _, at_start = last_reload_samples(requests)
     answer = requests.made.reload(NEW)
     carry_out(requests)
     assert isinstance(answer.exception(0), ChangeRefusedError)
-    assert told(requests) == [0, at_start]
+    assert last_reload_samples(requests) == [0, at_start]
     shown = status.reload(requests.made.last_reload)
     assert (shown["successful"], shown["error"]) == (False, "it cannot be")
     assert shown["at"] >= round(at_start, 3)
@@ -62,17 +62,17 @@ def test_a_refused_reload_is_told_until_one_is_accepted(requests):
     requests.made.reload(NEW)
     carry_out(requests)
     assert status.reload(requests.made.last_reload)["error"] is None
-    successful, at = told(requests)
+    successful, at = last_reload_samples(requests)
     assert successful == 1
     assert at >= at_start
 
 
 def test_a_reload_without_a_file_is_refused_at_once(requests):
     assert isinstance(requests.made.reload(None).exception(0), ChangeRefusedError)
-    assert told(requests)[0] == 0
+    assert last_reload_samples(requests)[0] == 0
 
 
 def test_a_refused_restart_is_no_refused_reload(requests):
     requests.made.restart(None, None)
     carry_out(requests)
-    assert told(requests)[0] == 1
+    assert last_reload_samples(requests)[0] == 1

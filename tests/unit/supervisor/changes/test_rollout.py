@@ -1,4 +1,4 @@
-"""Workers are replaced one after the other, and no further than the change works."""
+"""Workers are replaced one after the other; a change that does not work halts the rollout."""
 
 from __future__ import annotations
 

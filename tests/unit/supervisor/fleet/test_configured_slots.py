@@ -1,4 +1,4 @@
-"""Which Start frame each slot of a configuration gets."""
+"""Each slot of a configuration gets its Start frame."""
 
 from __future__ import annotations
 

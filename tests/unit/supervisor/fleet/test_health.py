@@ -1,4 +1,4 @@
-"""What is found is passed on, once, and only of workers that are to run."""
+"""Hung workers are reported once and recycled in turn; workers that need not run are ignored."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ NOBODY = 2**22 + 1
 
 
 class Fleet:
-    """Two workers at work; what is done about them is noted."""
+    """Two workers at work, and a record of what `Health` does with them."""
 
     def __init__(self, **options):
         table = {"model": "a:b", "handler": "a:b", "workers": 2, "recycle_jitter": 0, **options}
@@ -28,17 +28,17 @@ class Fleet:
         for member in self.members:
             member.slot = member.slot.to(SlotState.ASSIGNED, 0.0)
             member.pid, member.spawned = NOBODY, 1
-        self.found = []
+        self.hung_workers = []
         self.recycled = []
         self.now = 0.0
         self.health = Health(self, lambda key: self.recycled.append(str(key)))
 
     def hung(self, member, hang):
-        self.found.append((member.index, hang.reason))
+        self.hung_workers.append((member.index, hang.reason))
         member.slot = member.slot.to(SlotState.DRAINING, 0.0)
 
     def run(self, seconds, **beat):
-        """Both beat, and are looked at, once a second."""
+        """Let both workers send a heartbeat, and `Health` look at them, once a second."""
         for _ in range(seconds):
             self.now += 1
             for member in self.members:
@@ -59,14 +59,14 @@ class Fleet:
 def test_a_stall_is_told_once_for_each_worker():
     fleet = Fleet(stall_timeout="5s")
     fleet.run(20, behind=[("orders", 0, 17)])
-    assert fleet.found == [(0, ExitClass.STALLED), (1, ExitClass.STALLED)]
+    assert fleet.hung_workers == [(0, ExitClass.STALLED), (1, ExitClass.STALLED)]
 
 
 def test_a_paused_worker_stands_still_as_it_was_told():
     fleet = Fleet(stall_timeout="5s")
     fleet.members[0].paused = True
     fleet.run(20, behind=[("orders", 0, 17)])
-    assert fleet.found == [(1, ExitClass.STALLED)]
+    assert fleet.hung_workers == [(1, ExitClass.STALLED)]
 
 
 @pytest.mark.parametrize("state", [SlotState.BACKING_OFF, SlotState.DRAINING, SlotState.FAILED])
@@ -74,7 +74,7 @@ def test_a_worker_that_is_not_to_run_is_not_watched(state):
     fleet = Fleet(stall_timeout="5s")
     fleet.members[0].slot = fleet.members[0].slot.to(state, 0.0)
     fleet.run(20, behind=[("orders", 0, 17)])
-    assert fleet.found == [(1, ExitClass.STALLED)]
+    assert fleet.hung_workers == [(1, ExitClass.STALLED)]
 
 
 def test_workers_that_have_done_enough_are_named_and_not_otherwise():

@@ -1,4 +1,4 @@
-"""What a slot keeps of its processes, and what a heartbeat means to it."""
+"""A slot keeps the totals of its processes, and derives an event from each heartbeat."""
 
 from __future__ import annotations
 

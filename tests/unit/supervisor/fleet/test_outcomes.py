@@ -1,4 +1,4 @@
-"""The ends of workers in words, and a bounded log of the latest failures."""
+"""Exit statuses are described in words; the log of failures is bounded."""
 
 from __future__ import annotations
 

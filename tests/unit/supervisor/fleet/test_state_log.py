@@ -1,4 +1,4 @@
-"""The log of state changes keeps the latest ones, numbered."""
+"""The log of state changes keeps the latest ones and numbers them."""
 
 from __future__ import annotations
 

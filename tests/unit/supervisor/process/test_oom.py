@@ -1,4 +1,4 @@
-"""Whether a SIGKILL was the kernel's, for want of memory."""
+"""Each kill that the kernel counts explains the SIGKILL of one worker."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def test_where_nothing_counts_nothing_is_known():
 
 @pytest.fixture
 def kernel():
-    """Its count, and who looks at it."""
+    """The kernel's count, and an `OomKills` that reads it."""
 
     class Kernel:
         killed = 7

@@ -1,4 +1,4 @@
-"""Where the kernel counts its out-of-memory kills."""
+"""The most specific counter of out-of-memory kills is read."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""CPU time and memory as the kernel counts them."""
+"""/proc/PID/stat is parsed for state, parent, CPU time and memory."""
 
 from __future__ import annotations
 

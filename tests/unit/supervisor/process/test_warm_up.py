@@ -1,4 +1,4 @@
-"""A fork server is warm when its first child was there, however that is heard of."""
+"""A warm-up is over with the first event of the child, or after a time limit."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A worker that hangs is noticed, and nothing else is taken for that."""
+"""A worker that hangs is detected; a healthy one never is."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ LIMITS = Limits(silence=30, handler=60, stall=300)
 IDLE = Observation(process=1, joined=True)
 
 
-def watch(sights, limits=LIMITS, step=1.0):
-    """Look at one sight after the other, a heartbeat each, a second apart; all that was found."""
-    memory, found = None, []
-    for number, sight in enumerate(sights):
-        memory, hang = detect_hang(memory, replace(sight, beat=number), limits, number * step)
-        found.append(hang)
-    return found
+def watch(observations, limits=LIMITS, step=1.0):
+    """Look at the observations, each with a new heartbeat, one a second; return all results."""
+    memory, hangs = None, []
+    for number, observation in enumerate(observations):
+        memory, hang = detect_hang(memory, replace(observation, beat=number), limits, number * step)
+        hangs.append(hang)
+    return hangs
 
 
-def silent_after(sight, seconds, limits=LIMITS):
-    """What is found when nothing follows this sight for so long."""
-    memory, _ = detect_hang(None, sight, limits, 0.0)
-    return detect_hang(memory, sight, limits, seconds)[1]
+def silent_after(observation, seconds, limits=LIMITS):
+    """Return what is detected after so many seconds without another heartbeat."""
+    memory, _ = detect_hang(None, observation, limits, 0.0)
+    return detect_hang(memory, observation, limits, seconds)[1]
 
 
 def test_a_worker_that_falls_silent_hangs_and_cannot_take_commands():
@@ -68,16 +68,16 @@ def test_the_next_process_of_the_slot_begins_anew():
 
 
 def test_a_handler_past_its_limit_hangs():
-    found = watch([replace(IDLE, handler_seconds=float(n)) for n in range(62)])
-    assert found[:61] == [None] * 61
-    assert found[61].reason is ExitClass.HUNG
-    assert found[61].why == "a handler has been running for 61 s; its limit is 60 s"
-    assert not found[61].deaf
+    hangs = watch([replace(IDLE, handler_seconds=float(n)) for n in range(62)])
+    assert hangs[:61] == [None] * 61
+    assert hangs[61].reason is ExitClass.HUNG
+    assert hangs[61].why == "a handler has been running for 61 s; its limit is 60 s"
+    assert not hangs[61].deaf
 
 
 def test_many_handlers_one_after_the_other_are_not_one_long_one():
-    found = watch([replace(IDLE, handler_seconds=n % 50 + 0.5) for n in range(500)])
-    assert not any(found)
+    hangs = watch([replace(IDLE, handler_seconds=n % 50 + 0.5) for n in range(500)])
+    assert not any(hangs)
 
 
 def test_a_handler_that_stood_still_with_the_whole_machine_is_not_past_its_limit():
@@ -90,10 +90,10 @@ def test_a_handler_that_stood_still_with_the_whole_machine_is_not_past_its_limit
 
 
 def test_a_partition_that_stands_still_for_too_long_is_stalled():
-    found = watch([replace(IDLE, behind=(("orders", 3, 17),))] * 302)
-    assert found[:301] == [None] * 301
-    assert found[301].reason is ExitClass.STALLED
-    assert "orders/3 has stood at offset 17 for 301 s" in found[301].why
+    hangs = watch([replace(IDLE, behind=(("orders", 3, 17),))] * 302)
+    assert hangs[:301] == [None] * 301
+    assert hangs[301].reason is ExitClass.STALLED
+    assert "orders/3 has stood at offset 17 for 301 s" in hangs[301].why
 
 
 def test_progress_or_a_visible_reason_ends_the_stall():
@@ -104,11 +104,11 @@ def test_progress_or_a_visible_reason_ends_the_stall():
 
 
 def test_one_partition_that_stands_is_found_among_many_that_move():
-    sights = [
+    observations = [
         replace(IDLE, handler_seconds=0.1, behind=(("orders", 0, n), ("orders", 1, 5)))
         for n in range(302)
     ]
-    assert "orders/1" in watch(sights)[-1].why
+    assert "orders/1" in watch(observations)[-1].why
 
 
 def test_a_limit_of_nought_is_none():
@@ -155,8 +155,10 @@ def test_nothing_is_found_while_everything_stays_within_its_limits(steps):
         if came or quiet > 20:
             beat, quiet = beat + 1, 0.0
         places = tuple(("orders", n, number) for n in range(behind))
-        sight = Observation(1, beat, joined, handling if quiet == 0 else 0, places)
-        memory, hang = detect_hang(memory, sight, Limits(silence=41, handler=50, stall=60), at)
+        observation = Observation(1, beat, joined, handling if quiet == 0 else 0, places)
+        memory, hang = detect_hang(
+            memory, observation, Limits(silence=41, handler=50, stall=60), at
+        )
         assert hang is None or hang.reason is ExitClass.STALLED
         if hang is not None:
             pytest.fail(hang.why)
@@ -164,9 +166,9 @@ def test_nothing_is_found_while_everything_stays_within_its_limits(steps):
 
 @given(st.floats(0.1, 1e4), st.floats(0.1, STEP), st.booleans())
 def test_silence_is_found_at_the_first_look_past_its_limit(limit, step, settled):
-    sight = Observation(1, 1.0, joined=settled)
+    observation = Observation(1, 1.0, joined=settled)
     limits = Limits(silence=limit)
     allowed = limit if settled else max(limit, STARTUP)
-    memory, _ = detect_hang(None, sight, limits, 0.0)
-    assert detect_hang(memory, sight, limits, allowed)[1] is None
-    assert detect_hang(memory, sight, limits, allowed + step)[1] is not None
+    memory, _ = detect_hang(None, observation, limits, 0.0)
+    assert detect_hang(memory, observation, limits, allowed)[1] is None
+    assert detect_hang(memory, observation, limits, allowed + step)[1] is not None

@@ -1,4 +1,4 @@
-"""One slot, from the first start to the end, in every order of events."""
+"""A slot goes through its states, in every order of events."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ POLICY = SlotPolicy(
 
 
 def drive(*events, policy=POLICY, slot=None):
-    """Feed (time, event) pairs; the slot and all actions with their times."""
+    """Feed (time, event) pairs; return the slot, and all actions with their times."""
     slot = slot or Slot.new(0.0)
     done = []
     for now, event in events:
@@ -176,7 +176,7 @@ def test_a_clean_end_stays_one_if_the_policy_says_on_failure():
     assert (slot.state, done) == (SlotState.GONE, [(10, Finish(ExitClass.DONE))])
 
 
-def test_the_drains_length_can_be_told_after_the_end():
+def test_the_length_of_a_drain_is_known_after_the_end():
     slot, _ = drive((10, StopRequested()), (12, Exited(0, 0.5)), slot=running())
     assert slot.drain_began == 10
 
@@ -216,7 +216,7 @@ def test_in_any_order_of_events_the_machine_never_fails_and_a_final_state_is_fin
 
 
 class World(RuleBasedStateMachine):
-    """A slot with a process that behaves as processes may; time only goes on."""
+    """A slot with a process that may behave in any possible way, while time goes on."""
 
     @initialize()
     def begin(self):
@@ -224,7 +224,7 @@ class World(RuleBasedStateMachine):
         self.slot = Slot.new(0.0)
         self.alive = False
         self.spawned = False
-        self.told = False
+        self.was_started = False
         self.stopped = False
         self.held = False
 
@@ -237,11 +237,11 @@ class World(RuleBasedStateMachine):
                 assert not self.stopped, "a start after the stop"
                 assert not was_final
                 assert not self.held, "a start before the release"
-                self.alive, self.spawned, self.told = True, False, False
+                self.alive, self.spawned, self.was_started = True, False, False
             elif isinstance(action, SendStart):
                 assert self.alive
-                assert not self.told, "told to start twice"
-                self.told = True
+                assert not self.was_started, "got two Start frames"
+                self.was_started = True
             elif isinstance(action, SendDump | SendDrain | SendTerm | SendKill):
                 assert self.alive, "a signal for a dead process"
             elif isinstance(action, Abandon):
@@ -264,12 +264,12 @@ class World(RuleBasedStateMachine):
         self.alive = False
         self.feed(SpawnFailed("no memory"))
 
-    @precondition(lambda self: self.alive and self.told)
+    @precondition(lambda self: self.alive and self.was_started)
     @rule(joined=st.booleans(), busy=st.booleans())
     def a_heartbeat_comes(self, joined, busy):
         self.feed(HeartbeatReceived(joined, busy))
 
-    @precondition(lambda self: self.alive and self.told)
+    @precondition(lambda self: self.alive and self.was_started)
     @rule(event=st.sampled_from([DrainBegun(), ProtocolViolation("not a frame")]))
     def the_worker_surprises(self, event):
         self.feed(event)
@@ -280,7 +280,7 @@ class World(RuleBasedStateMachine):
         self.alive = False
         self.feed(Exited(status, 0.5))
 
-    @precondition(lambda self: self.alive and self.told)
+    @precondition(lambda self: self.alive and self.was_started)
     @rule()
     def the_worker_hangs(self):
         self.feed(Hung(ExitClass.HUNG))

@@ -1,4 +1,4 @@
-"""How much a process may become, and that not all are due together."""
+"""A process is recycled at its limits; jitter spreads processes that started together."""
 
 from __future__ import annotations
 

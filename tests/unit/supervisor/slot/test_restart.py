@@ -1,4 +1,4 @@
-"""Whether, when, and when not any more."""
+"""A worker is restarted after a delay, until its slot has failed for good."""
 
 from __future__ import annotations
 

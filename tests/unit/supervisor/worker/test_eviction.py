@@ -1,4 +1,4 @@
-"""Dead members are evicted where nobody inherits from them; no eviction holds up a start."""
+"""Dead members are evicted unless a successor inherits; a start waits at most 2 s for it."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_everybody_else_is_evicted_by_all_the_ids_it_has(monkeypatch, more, succ
     assert asked == [("orders", instance, ["member"])]
 
 
-def said(caplog):
+def warnings_in(caplog):
     return [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
 
 
@@ -68,7 +68,7 @@ def test_a_refusal_is_said_with_what_follows_from_it(monkeypatch, caplog):
 
     assert not evict_dead(consumer(**{"session.timeout.ms": 300_000}), ["member"])
 
-    [line] = said(caplog)
+    [line] = warnings_in(caplog)
     assert "GroupAuthorizationFailedError" in line
     assert "until session.timeout.ms (300 s) has passed" in line
 
@@ -78,7 +78,7 @@ def test_a_configuration_that_cannot_be_translated_is_said_and_costs_no_time(cap
 
     assert not evict_dead(consumer(**secure), ["member"])
 
-    [line] = said(caplog)
+    [line] = warnings_in(caplog)
     assert "ssl.ca.pem" in line
     assert "-----BEGIN" not in line
 
@@ -100,4 +100,4 @@ def test_brokers_that_do_not_answer_hold_up_a_start_for_two_seconds_at_most(capl
         assert time.monotonic() - began < eviction.TIMEOUT + 1
         wait_until(lambda: set(threading.enumerate()) <= threads, 5, "nothing is left behind")
         gc.collect()
-    assert len(said(caplog)) == 1
+    assert len(warnings_in(caplog)) == 1

@@ -1,4 +1,4 @@
-"""How fast supervised workers beat, and for whom that is not ours to say."""
+"""The heartbeat interval of supervised workers is shortened, unless the user has set it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Librdkafka's properties become kafka-python's."""
+"""Properties of librdkafka are translated into kafka-python's."""
 
 from __future__ import annotations
 

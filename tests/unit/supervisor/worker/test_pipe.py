@@ -1,4 +1,4 @@
-"""The worker's end of the pipe."""
+"""A worker notices that its supervisor is lost, whichever way."""
 
 from __future__ import annotations
 
