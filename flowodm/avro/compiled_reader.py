@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from flowodm.avro.build_hooks import BUILD, MARK
+from flowodm.avro.generated_source import READER, checked
 from flowodm.avro.logical_types import EPOCH, EXACT, LOCAL_EPOCH, MICROSECOND, decimal_of
 
 if TYPE_CHECKING:
@@ -36,6 +37,8 @@ _NUMBER = ("n = data[i]", "i += 1", "if n > 127:", "    n, i = longer(data, i, n
 Lengths, counts and small numbers take one byte.
 """
 
+_ONE_BYTE = 64
+"""The branches of a union whose index always takes one byte."""
 _SIGNED = "(n >> 1) ^ -(n & 1)"
 _LENGTH = (*_NUMBER, "if n & 1:", "    raise ValueError", "e = i + (n >> 1)")
 _INSTANT = (
@@ -125,8 +128,9 @@ def compile_reader(
         by_alias=by_alias,
     )
     names = {**_NAMES, **source.names, "validate": validate, "otherwise": otherwise}
+    tree = checked(text, READER, schema["name"])
     # The only words of the schema in the text are its fields' names, as literals.
-    exec(compile(text, f"<reader of {schema['name']}>", "exec"), names)  # noqa: S102 - see above
+    exec(compile(tree, f"<reader of {schema['name']}>", "exec"), names)  # noqa: S102 - see above
     read: Callable[[bytes], Any] = names["read"]
     return read
 
@@ -220,7 +224,11 @@ class _Source:
     def _union(self, branches: list[Any], variable: str, level: int) -> None:
         several = sum(branch != "null" for branch in branches) > 1
         self._alternatives += several
-        self._add(level, "n = data[i]", "i += 1")
+        # The index is a number like any other: from 64 branches on it takes two bytes.
+        if len(branches) > _ONE_BYTE:
+            self._add(level, *_NUMBER)
+        else:
+            self._add(level, "n = data[i]", "i += 1")
         for index, branch in enumerate(branches):
             self._add(level, f"{'elif' if index else 'if'} n == {index * 2}:")
             value = self._value(branch, level + 1)

@@ -48,6 +48,17 @@ class ValueAtError(ValueError):
         self.path = path
 
 
+class TooDeepError(Exception):
+    """A record nests more levels than may be given to code that recurses.
+
+    Args:
+        most: The most levels.
+    """
+
+    def __init__(self, most: int) -> None:
+        super().__init__(f"it nests more than {most} levels deep")
+
+
 class OtherRecordError(Exception):
     """A record of another type than the model, written with a union of several types."""
 
@@ -88,6 +99,8 @@ _REASONS: tuple[tuple[type[Exception], str], ...] = (
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, TooDeepError):
+        return str(error)
     for kind, text in _REASONS:
         if isinstance(error, kind):
             return text

@@ -9,6 +9,7 @@ import fastavro
 from fastavro.schema import SchemaParseException, UnknownType
 
 from flowodm.avro.names import LEGAL_NAME
+from flowodm.avro.schema_values import check_values
 from flowodm.exceptions import SchemaValidationError
 
 if TYPE_CHECKING:
@@ -52,6 +53,7 @@ def parsed(schema: Any, name: str = "the schema") -> Any:
     Raises:
         SchemaValidationError: It is not a valid Avro schema.
     """
+    check_values(schema, name)
     try:
         full = fastavro.parse_schema(schema, {})
     except _PARSE_ERRORS as error:
@@ -69,6 +71,7 @@ def parsed_record(schema: Any) -> dict[str, Any]:
         SchemaValidationError: It is not valid, or not the schema of a record; or a few bytes of
             garbage would fill the memory.
     """
+    check_values(schema, "it")
     try:
         full: Any = fastavro.parse_schema(schema, {})
     except _PARSE_ERRORS as error:

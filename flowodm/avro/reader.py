@@ -21,10 +21,12 @@ from flowodm.avro import wire
 from flowodm.avro.build_hooks import HOOKS, for_reading
 from flowodm.avro.compatibility import obstacles
 from flowodm.avro.compiled_reader import compile_reader
+from flowodm.avro.depth import depth_check
 from flowodm.avro.errors import MismatchError, OtherRecordError, TrailingBytesError
 from flowodm.avro.names import short_name
 from flowodm.avro.parsing import parsed_record
 from flowodm.avro.resolution import counterparts, fit
+from flowodm.avro.schema_values import check_values
 from flowodm.avro.shapes import only_drops, same_shape
 from flowodm.registry.references import standalone
 
@@ -36,9 +38,6 @@ T = TypeVar("T")
 
 _MORE = 0x80
 """The bit that says that another byte of a number follows."""
-
-_ONE_BYTE = 64
-"""Branch indexes below this take one byte."""
 
 
 def _install_hooks() -> None:
@@ -105,6 +104,7 @@ class RecordReaders(Generic[M]):
             CannotFitError: See :meth:`reader`.
             UndefinedNameError: It uses a name that it does not define.
         """
+        check_values(writer, "the writer's schema")
         if isinstance(writer, list):
             branches = [standalone(branch, writer) for branch in writer]
             return union_reader(
@@ -169,8 +169,11 @@ class RecordReaders(Generic[M]):
         # fastavro skips fields that the reader lacks, and does not check where the bytes end
         # meanwhile: one more byte shows whether it went too far.
         padding = b"" if reader is None else b"\0"
+        check_depth = depth_check(writer)
 
         def read(data: bytes) -> M:
+            if check_depth is not None:
+                check_depth(data, start)
             stream = BytesIO(data + padding)
             stream.seek(start)
             values: Any = schemaless_reader(stream, writer, reader)
@@ -214,7 +217,7 @@ def union_reader(
     def read(data: bytes) -> T:
         length = 1
         while data[start + length - 1] & _MORE:
-            length += 1
+            length += 1  # IndexError where the bytes end
         reader = readers.get(data[start : start + length])
         if reader is None:
             raise OtherRecordError
@@ -235,7 +238,9 @@ def _branches_of(wanted: dict[str, Any], branches: list[Any]) -> list[Any]:
 
 def _encoded(index: int) -> bytes:
     """Return a branch's index as Avro writes an int that is not negative."""
-    if index < _ONE_BYTE:
-        return bytes([index << 1])
-    low, high = (index << 1) & (_MORE - 1), index >> 6
-    return bytes([low | _MORE, high])
+    left, encoded = index << 1, bytearray()
+    while left >= _MORE:
+        encoded.append((left & (_MORE - 1)) | _MORE)
+        left >>= 7
+    encoded.append(left)
+    return bytes(encoded)

@@ -117,11 +117,7 @@ def _loaded(source: str | PathLike[str] | dict[str, Any]) -> dict[str, Any]:
 
 def _execute(source: ModelSource) -> type[FlowBaseModel]:
     module = ModuleType(_MODULE)
-    try:
-        code = compile(source.text, f"<{source.class_name}, generated>", "exec", dont_inherit=True)
-    except (SyntaxError, RecursionError, MemoryError) as error:
-        # Python's parser allows about a hundred open brackets.
-        raise SchemaValidationError(f"the schema nests too deeply: {error}") from error
+    code = compile(source.tree, f"<{source.class_name}, generated>", "exec", dont_inherit=True)
     # Thus the class and its source cannot differ. From the schema come only names that
     # flowodm.schema.naming has checked, and literals.
     exec(code, module.__dict__)  # noqa: S102 - see above

@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from flowodm.avro.generated_source import MODELS, checked
 from flowodm.avro.logical_types import TUPLE
 from flowodm.avro.names import LEGAL_NAME, short_name
 from flowodm.avro.parsing import kind_of, logical_of, named_types, parsed, parsed_record
@@ -20,6 +21,7 @@ from flowodm.schema.defaults import NoDefaultError, expression
 from flowodm.schema.naming import class_name, field_names, member_names
 
 if TYPE_CHECKING:
+    import ast
     from collections.abc import Container, Mapping
 
 _WIDTH = 100
@@ -49,10 +51,22 @@ _FIRST_PARTY = ("flowodm", "pydantic")
 
 
 @dataclass(frozen=True, slots=True)
-class ModelSource:
-    """A module's text, and the name of the model in it."""
+class _Line:
+    """A line that knows its depth; None: it is inside a text of several lines."""
 
     text: str
+    depth: int | None = 0
+
+
+Block = list[_Line]
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """A module's text, the same as a syntax tree, and the name of the model in it."""
+
+    text: str
+    tree: ast.Module
     class_name: str
 
 
@@ -83,16 +97,19 @@ def model_source(
     parsed_record(schema)  # refuse a schema that no codec would accept
     module = _Module(full, reserved, class_name)
     settings = _settings(_laid_out(schema, ""), topic, consumer_group)
-    return ModelSource(module.text(settings), module.class_of(full))
+    text = module.text(settings)
+    return ModelSource(text, checked(text, MODELS, full["name"]), module.class_of(full))
 
 
-def _settings(text: str, topic: str, group: str | None) -> str:
-    lines = ["class Settings:", f"{_INDENT}topic = {_literal(topic)}"]
+def _settings(text: str, topic: str, group: str | None) -> Block:
+    lines = [_Line("class Settings:"), _Line(f"topic = {_literal(topic)}", 1)]
     if group is not None:
-        lines.append(f"{_INDENT}consumer_group = {_literal(group)}")
+        lines.append(_Line(f"consumer_group = {_literal(group)}", 1))
     # JSON text has no three quotes in a row, and in a raw string its backslashes stay.
-    lines.append(f'{_INDENT}avro_schema = r"""\n{text}\n"""')
-    return "\n".join(lines)
+    lines.append(_Line('avro_schema = r"""', 1))
+    lines += [_Line(line, None) for line in text.split("\n")]
+    lines.append(_Line('"""', None))
+    return lines
 
 
 @dataclass(slots=True)
@@ -138,7 +155,7 @@ class _Module:
         fields = {python for names in self.fields.values() for python in names.values()}
         return fields | {"Settings", "model_config"}
 
-    def text(self, settings: str) -> str:
+    def text(self, settings: Block) -> str:
         """Return the source of the whole module."""
         classes = [self._class(schema, settings) for schema in self.named.values()]
         body = "\n\n\n".join(text for text in classes if text)
@@ -171,7 +188,7 @@ class _Module:
 
     # The parts of the text.
 
-    def _class(self, schema: dict[str, Any], settings: str) -> str:
+    def _class(self, schema: dict[str, Any], settings: Block) -> str:
         if not _has_class(schema):
             return ""
         if schema["type"] == "enum":
@@ -185,27 +202,30 @@ class _Module:
             blocks.append(settings)
         else:
             config = self.use("pydantic", "ConfigDict")
-            blocks.append(f'model_config = {config}(extra="forbid", populate_by_name=True)')
-        blocks.append("\n".join(self._field(schema, f) for f in schema["fields"]))
+            blocks.append(
+                [_Line(f'model_config = {config}(extra="forbid", populate_by_name=True)')]
+            )
+        blocks.append([line for f in schema["fields"] for line in self._field(schema, f)])
         return self._assembled(schema, base, blocks)
 
     def _enum(self, schema: dict[str, Any]) -> str:
-        lines = [
-            f"{self.member_of(schema, symbol)} = {_literal(symbol)}" for symbol in schema["symbols"]
+        members = [
+            _Line(f"{self.member_of(schema, symbol)} = {_literal(symbol)}")
+            for symbol in schema["symbols"]
         ]
-        blocks = [_docstring(schema.get("doc")), "\n".join(lines)]
+        blocks = [_docstring(schema.get("doc")), members]
         return self._assembled(schema, self.use("enum", "StrEnum"), blocks)
 
-    def _assembled(self, schema: dict[str, Any], base: str, blocks: list[str]) -> str:
+    def _assembled(self, schema: dict[str, Any], base: str, blocks: list[Block]) -> str:
         name = self.class_of(schema)
         short = short_name(schema["name"])
         if name != short or list(map(short_name, self.named)).count(short) > 1:
             # The writer of a union finds the branch of the class by this name.
-            blocks.insert(1, f"__avro_name__ = {_literal(schema['name'])}")
-        body = "\n\n".join(block for block in blocks if block) or "pass"
-        return f"class {name}({base}):\n{_indented(body)}"
+            blocks.insert(1, [_Line(f"__avro_name__ = {_literal(schema['name'])}")])
+        bodies = [_indented(block) for block in blocks if block] or [f"{_INDENT}pass"]
+        return f"class {name}({base}):\n" + "\n\n".join(bodies)
 
-    def _field(self, record: dict[str, Any], schema: dict[str, Any]) -> str:
+    def _field(self, record: dict[str, Any], schema: dict[str, Any]) -> Block:
         name = self.fields[record["name"]][schema["name"]]
         line = f"{name}: {self._annotation(schema['type'])}"
         arguments = [] if name == schema["name"] else [f"alias={_literal(schema['name'])}"]
@@ -213,14 +233,14 @@ class _Module:
             arguments.append(f"description={_literal(str(schema['doc']))}")
         default = self._default(record, schema)
         if not arguments and not default.startswith("default_factory"):
-            return f"{line} = {default}" if default else line
+            return [_Line(f"{line} = {default}" if default else line)]
         arguments = [default, *arguments] if default else arguments
         call = self.use("pydantic", "Field")
         short = f"{line} = {call}({', '.join(arguments)})"
         if len(short) + len(_INDENT) <= _WIDTH:
-            return short
-        inner = "".join(f"{_INDENT}{argument},\n" for argument in arguments)
-        return f"{line} = {call}(\n{inner})"
+            return [_Line(short)]
+        inner = [_Line(f"{argument},", 1) for argument in arguments]
+        return [_Line(f"{line} = {call}("), *inner, _Line(")")]
 
     def _default(self, record: dict[str, Any], schema: dict[str, Any]) -> str:
         if "default" not in schema:
@@ -307,11 +327,11 @@ def _checked(name: str, taken: Container[str]) -> str:
     return name
 
 
-def _docstring(doc: Any) -> str:
+def _docstring(doc: Any) -> Block:
     if not isinstance(doc, str) or not doc.strip():
-        return ""
+        return []
     plain = doc.isprintable() and doc.isascii() and "\\" not in doc and '"' not in doc
-    return f'"""{doc}"""' if plain else ascii(doc)
+    return [_Line(f'"""{doc}"""' if plain else ascii(doc))]
 
 
 def _laid_out(value: Any, margin: str, key: str = "") -> str:
@@ -335,10 +355,9 @@ def _literal(text: str) -> str:
     return json.dumps(text)
 
 
-def _indented(text: str) -> str:
-    """Indent a block, but not the lines of the schema's text."""
-    lines, verbatim = [], False
-    for line in text.split("\n"):
-        lines.append(f"{_INDENT}{line}" if line and not verbatim else line)
-        verbatim = (verbatim or line.endswith('r"""')) and line != '"""'
-    return "\n".join(lines)
+def _indented(block: Block) -> str:
+    """Return the text of a block in the body of a class."""
+    return "\n".join(
+        line.text if line.depth is None else f"{_INDENT * (line.depth + 1)}{line.text}"
+        for line in block
+    )

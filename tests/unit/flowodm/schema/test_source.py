@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -273,3 +274,26 @@ def test_the_source_passes_mypy_strict_with_pydantics_plugin_and_without(tmp_pat
 def test_the_source_has_no_line_that_a_formatter_would_break():
     lines = generate_model_source(EVERYTHING, "orders").splitlines()
     assert [line for line in lines if len(line) > 100] == []
+
+
+@given(st.text(max_size=30), st.sampled_from(["", "r", 'r"', '"""', "\\", "\n", 'r"""', "{topic}"]))
+def test_a_doc_changes_nothing_but_the_docstring(doc, end):
+    """Whatever it ends with: the class has its fields, and writes the schema that was given."""
+    schema = {
+        "type": "record",
+        "name": "Order",
+        "doc": doc + end,
+        "fields": [
+            {
+                "name": "kind",
+                "type": {"type": "enum", "name": "K", "doc": doc + end, "symbols": ["A"]},
+            },
+            {"name": "id", "type": "string", "doc": doc + end},
+        ],
+    }
+
+    model = generate_model_from_schema(schema, topic="t")
+
+    assert list(model.model_fields) == ["kind", "id"]
+    assert json.loads(model.Settings.avro_schema) == schema
+    assert model.model_fields["id"].description == (doc + end or None)
