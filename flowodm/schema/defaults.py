@@ -126,7 +126,7 @@ def _record(schema: Any, value: Any, names: ModuleNames) -> Expression:
     for field in schema["fields"]:
         if field["name"] in value:
             shown = expression(field["type"], value[field["name"]], names).text
-            parts.append(f"{_quoted(field['name'])}: {shown}")
+            parts.append(f"{quoted(field['name'])}: {shown}")
         elif "default" not in field:
             raise NoDefaultError
     inner = "{" + ", ".join(parts) + "}"
@@ -153,7 +153,7 @@ def _map(schema: Any, value: Any, names: ModuleNames) -> Expression:
     if not isinstance(value, dict):
         raise NoDefaultError
     items = {key: expression(schema["values"], item, names) for key, item in value.items()}
-    text = ", ".join(f"{_quoted(key)}: {item.text}" for key, item in items.items())
+    text = ", ".join(f"{quoted(key)}: {item.text}" for key, item in items.items())
     return Expression("{" + text + "}", any(item.fresh for item in items.values()))
 
 
@@ -182,10 +182,10 @@ def _latin(value: str) -> bytes:
 def _shown(value: Any, names: ModuleNames) -> str:
     if isinstance(value, float) and not math.isfinite(value):
         return f'{names.use("builtins", "float")}("{value}")'
-    return _quoted(value) if isinstance(value, str | bytes) else repr(value)
+    return quoted(value) if isinstance(value, str | bytes) else repr(value)
 
 
-def _quoted(value: str | bytes) -> str:
+def quoted(value: str | bytes) -> str:
     """Return a literal, in double quotes if that needs no more escapes."""
     shown = ascii(value)
     start = shown.index("'") if "'" in shown[:2] else -1

@@ -17,7 +17,7 @@ from flowodm.avro.logical_types import TUPLE
 from flowodm.avro.names import LEGAL_NAME, short_name
 from flowodm.avro.parsing import kind_of, logical_of, named_types, parsed, parsed_record
 from flowodm.exceptions import SchemaValidationError
-from flowodm.schema.defaults import NoDefaultError, expression
+from flowodm.schema.defaults import NoDefaultError, expression, quoted
 from flowodm.schema.naming import class_name, field_names, member_names
 
 if TYPE_CHECKING:
@@ -102,9 +102,9 @@ def model_source(
 
 
 def _settings(text: str, topic: str, group: str | None) -> Block:
-    lines = [_Line("class Settings:"), _Line(f"topic = {_literal(topic)}", 1)]
+    lines = [_Line("class Settings:"), _Line(f"topic = {quoted(topic)}", 1)]
     if group is not None:
-        lines.append(_Line(f"consumer_group = {_literal(group)}", 1))
+        lines.append(_Line(f"consumer_group = {quoted(group)}", 1))
     # JSON text has no three quotes in a row, and in a raw string its backslashes stay.
     lines.append(_Line('avro_schema = r"""', 1))
     lines += [_Line(line, None) for line in text.split("\n")]
@@ -210,7 +210,7 @@ class _Module:
 
     def _enum(self, schema: dict[str, Any]) -> str:
         members = [
-            _Line(f"{self.member_of(schema, symbol)} = {_literal(symbol)}")
+            _Line(f"{self.member_of(schema, symbol)} = {quoted(symbol)}")
             for symbol in schema["symbols"]
         ]
         blocks = [_docstring(schema.get("doc")), members]
@@ -221,16 +221,16 @@ class _Module:
         short = short_name(schema["name"])
         if name != short or list(map(short_name, self.named)).count(short) > 1:
             # The writer of a union finds the branch of the class by this name.
-            blocks.insert(1, [_Line(f"__avro_name__ = {_literal(schema['name'])}")])
+            blocks.insert(1, [_Line(f"__avro_name__ = {quoted(schema['name'])}")])
         bodies = [_indented(block) for block in blocks if block] or [f"{_INDENT}pass"]
         return f"class {name}({base}):\n" + "\n\n".join(bodies)
 
     def _field(self, record: dict[str, Any], schema: dict[str, Any]) -> Block:
         name = self.fields[record["name"]][schema["name"]]
         line = f"{name}: {self._annotation(schema['type'])}"
-        arguments = [] if name == schema["name"] else [f"alias={_literal(schema['name'])}"]
+        arguments = [] if name == schema["name"] else [f"alias={quoted(schema['name'])}"]
         if schema.get("doc"):
-            arguments.append(f"description={_literal(str(schema['doc']))}")
+            arguments.append(f"description={quoted(str(schema['doc']))}")
         default = self._default(record, schema)
         if not arguments and not default.startswith("default_factory"):
             return [_Line(f"{line} = {default}" if default else line)]
@@ -348,11 +348,6 @@ def _laid_out(value: Any, margin: str, key: str = "") -> str:
         start, end = "{}"
     body = ",\n".join(f"{inner}{part}" for part in parts)
     return f"{key}{start}\n{body}\n{margin}{end}"
-
-
-def _literal(text: str) -> str:
-    """Return a string as JSON, which Python reads the same way."""
-    return json.dumps(text)
 
 
 def _indented(block: Block) -> str:

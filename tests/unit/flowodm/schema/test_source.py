@@ -279,15 +279,13 @@ def test_the_source_has_no_line_that_a_formatter_would_break():
 @given(st.text(max_size=30), st.sampled_from(["", "r", 'r"', '"""', "\\", "\n", 'r"""', "{topic}"]))
 def test_a_doc_changes_nothing_but_the_docstring(doc, end):
     """Whatever it ends with: the class has its fields, and writes the schema that was given."""
+    enum = {"type": "enum", "name": "K", "doc": doc + end, "symbols": ["A"]}
     schema = {
         "type": "record",
         "name": "Order",
         "doc": doc + end,
         "fields": [
-            {
-                "name": "kind",
-                "type": {"type": "enum", "name": "K", "doc": doc + end, "symbols": ["A"]},
-            },
+            {"name": "kind", "type": enum},
             {"name": "id", "type": "string", "doc": doc + end},
         ],
     }
