@@ -73,12 +73,12 @@ def open_standard_streams() -> None:
 
     Otherwise the next socket would become standard output, and receive the records.
     """
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= _STDERR:  # the lowest free one
-        os.set_inheritable(fd, True)
-    os.close(fd)
-    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    while (null := os.open(os.devnull, os.O_RDWR)) <= _STDERR:  # the lowest free one
+        os.set_inheritable(null, True)
+    # Not by its number, which a library may hold by now: libffi 3.5 opens a file when it loads.
+    sys.stdin = sys.stdin or os.fdopen(null, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(null, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(null, "w", closefd=False)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # JSON is UTF-8 (RFC 8259), but may hold a lone surrogate, which UTF-8 cannot encode.
         sys.stdout.reconfigure(encoding="utf-8", errors="backslashreplace")

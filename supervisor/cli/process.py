@@ -33,12 +33,12 @@ def open_standard_streams() -> None:
 
     Otherwise the next socket would become standard error, and get messages for people.
     """
-    while (fd := os.open(os.devnull, os.O_RDWR)) <= STDERR:  # open takes the lowest free one
-        os.set_inheritable(fd, True)
-    os.close(fd)
-    sys.stdin = sys.stdin or os.fdopen(0, closefd=False)
-    sys.stdout = sys.stdout or os.fdopen(1, "w", closefd=False)
-    sys.stderr = sys.stderr or os.fdopen(2, "w", closefd=False)
+    while (null := os.open(os.devnull, os.O_RDWR)) <= STDERR:  # open takes the lowest free one
+        os.set_inheritable(null, True)
+    # Not by its number, which a library may hold by now: libffi 3.5 opens a file when it loads.
+    sys.stdin = sys.stdin or os.fdopen(null, closefd=False)
+    sys.stdout = sys.stdout or os.fdopen(null, "w", closefd=False)
+    sys.stderr = sys.stderr or os.fdopen(null, "w", closefd=False)
 
 
 def import_structlog() -> None:
