@@ -147,7 +147,7 @@ class Hello:
 
 
 @validated(frozen=True, slots=True, config=_STRICT)
-class Stage:
+class WorkerStage:
     """The worker has reached a stage: it imports and joins, consumes, or drains."""
 
     state: Literal["starting", "running", "draining"]
@@ -219,7 +219,7 @@ class Bye:
 
 Command = Start | Drain | Abort | Pause | Resume | Dump | AskGroup
 """The frames that the supervisor sends."""
-Report = Hello | Stage | Heartbeat | Counted | WorkerFailed | Bye
+Report = Hello | WorkerStage | Heartbeat | Counted | WorkerFailed | Bye
 """The frames that a worker sends."""
 Frame = Command | Report
 

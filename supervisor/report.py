@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from supervisor.fleet.outcomes import Outcome
+    from supervisor.fleet.outcomes import SlotOutcome
 
 
 class ExitStatus(IntEnum):
@@ -40,7 +40,7 @@ class RunReport:
         seconds: From the first request to stop until the end; 0 if there was none.
     """
 
-    workers: tuple[Outcome, ...]
+    workers: tuple[SlotOutcome, ...]
     seconds: float
 
     @property

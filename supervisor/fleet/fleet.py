@@ -30,9 +30,9 @@ from supervisor.protocol import (
     Hello,
     Pause,
     Resume,
-    Stage,
     Start,
     WorkerFailed,
+    WorkerStage,
 )
 from supervisor.slot.events import (
     Abandon,
@@ -278,7 +278,7 @@ class Fleet:
                 if frame.metrics is not None:
                     self.fold.update(member.key, frame.metrics)
                 self._advance(member, member.beat(frame, time.monotonic()))
-            case Stage():
+            case WorkerStage():
                 if frame.state == "draining":
                     self._advance(member, DrainBegun())
             case Counted():

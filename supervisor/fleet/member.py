@@ -11,7 +11,7 @@ from supervisor.slot.dead_members import DeadMembers
 from supervisor.slot.events import HeartbeatReceived
 
 if TYPE_CHECKING:
-    from supervisor.fleet.outcomes import Outcome, WorkerFailure
+    from supervisor.fleet.outcomes import SlotOutcome, WorkerFailure
     from supervisor.process.worker_process import WorkerProcess
     from supervisor.protocol import Heartbeat, Start
     from supervisor.slot.machine import Slot, SlotPolicy
@@ -65,7 +65,7 @@ class Member:
     restarts: Counter[ExitClass] = field(default_factory=Counter)
     complaint: str = ""
     last_failure: WorkerFailure | None = None
-    outcome: Outcome | None = None
+    outcome: SlotOutcome | None = None
     dead_members: DeadMembers = field(default_factory=DeadMembers)
     partition_count: int | None = None
 

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING
 
 from supervisor.fleet.drains import Drains
-from supervisor.fleet.outcomes import FailureLog, Outcome, WorkerFailure
+from supervisor.fleet.outcomes import FailureLog, SlotOutcome, WorkerFailure
 from supervisor.slot.restart import ExitClass
 
 if TYPE_CHECKING:
@@ -88,9 +88,9 @@ class OutcomeRecorder:
             member.last_failure = _failure(member, reason, consequence)
             self.failures.add(member.last_failure)
 
-    def _end(self, member: Member, reason: ExitClass, *, failed: bool) -> Outcome:
+    def _end(self, member: Member, reason: ExitClass, *, failed: bool) -> SlotOutcome:
         slot = member.slot
-        outcome = Outcome(
+        outcome = SlotOutcome(
             consumer=member.consumer,
             slot=member.index,
             pid=member.pid,

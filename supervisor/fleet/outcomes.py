@@ -14,7 +14,7 @@ MESSAGE_LENGTH = 2000
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class SlotOutcome:
     """How the last worker of a slot ended: a line of the drain report.
 
     Attributes:

@@ -30,7 +30,16 @@ from flowodm.exceptions import (
 )
 from flowodm.metrics import PrometheusObserver
 from supervisor import logs
-from supervisor.protocol import Bye, Counted, Family, Heartbeat, Stage, Start, WorkerFailed, pack
+from supervisor.protocol import (
+    Bye,
+    Counted,
+    Family,
+    Heartbeat,
+    Start,
+    WorkerFailed,
+    WorkerStage,
+    pack,
+)
 from supervisor.redaction import Redactor, of_options
 from supervisor.slot.restart import ExitClass, ExitCode, classify
 from supervisor.worker.definition import resolve_definition
@@ -138,7 +147,7 @@ class _Worker:
         return code
 
     def _consume(self) -> None:
-        self._channel.send(Stage("starting"))
+        self._channel.send(WorkerStage("starting"))
         tracing = _tracing(self._start)
         if tracing is not None and self._start.consumer["tracing"] is True:
             tracing.set_up()
@@ -159,7 +168,7 @@ class _Worker:
         self._loop.before_join = self._evict
         if self._control.stopping:
             return
-        self._channel.send(Stage("running"))
+        self._channel.send(WorkerStage("running"))
         if isinstance(self._loop, AsyncConsumerLoop):
             asyncio.run(self._loop.run())
         else:

@@ -33,9 +33,9 @@ from supervisor.protocol import (
     Pause,
     ProtocolError,
     Resume,
-    Stage,
     Start,
     WorkerFailed,
+    WorkerStage,
     encode,
 )
 from supervisor.slot.restart import ExitCode
@@ -272,7 +272,7 @@ class Control:
     def _report_draining(self) -> None:
         if (self.stopping or self._draining) and not self._draining_reported:
             self._draining_reported = True
-            self._channel.send(Stage("draining"))
+            self._channel.send(WorkerStage("draining"))
 
     def _beat(self) -> None:
         try:
@@ -307,7 +307,7 @@ class Control:
             case Dump():
                 stacks = {"stacks": thread_stacks()}
                 _log.error("the supervisor considers this worker hung", extra=stacks)
-            case Hello() | Stage() | Heartbeat() | Counted() | WorkerFailed() | Bye():
+            case Hello() | WorkerStage() | Heartbeat() | Counted() | WorkerFailed() | Bye():
                 _log.warning("ignored a frame that is no command", extra={"frame": frame.type})
             case _:
                 assert_never(frame)

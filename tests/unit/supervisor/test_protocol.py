@@ -1,4 +1,4 @@
-"""Frames to lines and back, and nothing else."""
+"""Every frame survives its encoding; anything else is refused."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from supervisor.protocol import (
     Identity,
     Logging,
     ProtocolError,
-    Stage,
     Start,
     WorkerFailed,
+    WorkerStage,
     decode,
     encode,
     pack,
@@ -57,7 +57,7 @@ frames = st.one_of(
     st.just(Drain()),
     st.just(Abort()),
     st.builds(Hello, counts),
-    st.builds(Stage, st.sampled_from(["starting", "running", "draining"])),
+    st.builds(WorkerStage, st.sampled_from(["starting", "running", "draining"])),
     st.builds(
         Heartbeat,
         joined=st.booleans(),

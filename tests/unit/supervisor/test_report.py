@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from supervisor.fleet.outcomes import Outcome
+from supervisor.fleet.outcomes import SlotOutcome
 from supervisor.report import ExitStatus, RunReport
 from supervisor.slot.restart import ExitClass
 
@@ -20,7 +20,7 @@ def outcome(**values):
         "killed": False,
         "failed": False,
     }
-    return Outcome(**{**defaults, **values})
+    return SlotOutcome(**{**defaults, **values})
 
 
 @pytest.mark.parametrize(
