@@ -31,7 +31,6 @@ TEXT = PAGE.read_text(encoding="utf-8")
 COMPOSED = {
     "partitions lost": "partitions {event.kind.value}",
     "partitions left": "partitions {event.kind.value}",
-    "event loop blocked": "event loop {still}blocked",
 }
 FLEET = """
 [consumers.orders]
