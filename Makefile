@@ -70,11 +70,14 @@ test: $(STAMP)  ## all tests in parallel, those on a real Kafka and registry inc
 coverage: override PYTEST_ARGS += --cov --cov-config=$(CURDIR)/pyproject.toml --cov-report=term
 coverage: test  ## the same, and which lines of the code they run
 
-check: $(VENV)/.installed-editable  ## formatting, lint, types, import floors
+check: $(VENV)/.installed-editable  ## formatting, lint, types, import floors, complexity
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports --no-logo
+	@# Radon counts comprehensions, ternaries and boolean operators too; rank C begins at 11.
+	@if $(BIN)/radon cc --min C flowodm supervisor | grep .; then \
+		echo "these functions are above 10: give their decisions names of their own" >&2; exit 1; fi
 
 format: $(VENV)/.installed-editable  ## format and fix what can be fixed
 	$(BIN)/ruff format .

@@ -327,7 +327,12 @@ def test_without_a_supervisor_the_commands_say_so(command):
     [
         ("POST /restart", b'{"consumr": "orders"}', 400, "unknown key 'consumr'"),
         ("POST /scale", b'{"consumer": "orders"}', 400, "workers must be given"),
-        ("POST /scale", b'{"consumer": "orders", "workers": true}', 400, "workers must be an integer"),
+        (
+            "POST /scale",
+            b'{"consumer": "orders", "workers": true}',
+            400,
+            "workers must be an integer",
+        ),
         ("POST /restart", b"[1]", 400, "not a JSON object"),
         ("POST /restart", b"{", 400, "not JSON"),
         ("GET /reload", b"", 404, "there is no GET /reload"),
