@@ -79,31 +79,3 @@ def test_when_the_demo_is_sigkilled_everything_else_ends():
         demo.process.kill()
         demo.wait()
         demo.nothing_is_left()
-
-
-@pytest.mark.parametrize("text", ["soon", "-1", "0", "inf", "nan"])
-def test_a_wrong_number_of_seconds_is_refused_before_anything_starts(text):
-    with Demo(DEMO_SECONDS=text) as demo:
-        assert demo.wait() == 2
-    reason = f"DEMO_SECONDS={text} is not a number of seconds; write it as in DEMO_SECONDS=15"
-    assert demo.lines == [f"the demo failed: {reason}"]
-
-
-@pytest.mark.parametrize("text", ["http", "0", "65536"])
-def test_a_wrong_port_is_refused_before_anything_starts(text):
-    with Demo(DEMO_PORT=text) as demo:
-        assert demo.wait() == 2
-    reason = f"DEMO_PORT={text} is not a port; write it as in DEMO_PORT=9108"
-    assert demo.lines == [f"the demo failed: {reason}"]
-
-
-def test_a_kafka_of_the_users_own_is_left_alone():
-    foreign = {
-        "KAFKA_BOOTSTRAP_SERVERS": "127.0.0.1:1",
-        "KAFKA_SECURITY_PROTOCOL": "SASL_SSL",
-        "SCHEMA_REGISTRY_URL": "http://127.0.0.1:1",
-    }
-    with Demo(**foreign) as demo:
-        demo.until_ready()
-        demo.process.send_signal(signal.SIGINT)
-        assert demo.wait() == 0, demo.text
