@@ -16,6 +16,7 @@ from flowodm.exceptions import (
     SchemaCompatibilityError,
     SchemaRegistryError,
 )
+from flowodm.registry.bounds import shown
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -74,7 +75,7 @@ def _translated(place: str, error: Exception) -> tuple[Exception, bool]:
     if status is not None:
         return _answered(place, status, error), True
     if isinstance(error, OSError) or _has_class_named("TransportError", error):
-        reason = str(error) or type(error).__name__
+        reason = shown(str(error) or type(error).__name__)
         if "CERTIFICATE_VERIFY_FAILED" in reason:
             reason += (
                 "; set the certificate authority to trust as ssl.ca.location in "
@@ -90,7 +91,7 @@ def _translated(place: str, error: Exception) -> tuple[Exception, bool]:
 
 def _answered(place: str, status: int, error: Exception) -> Exception:
     """Return the error for an answer with this HTTP status."""
-    text = f"{place}: {error}"
+    text = f"{place}: {shown(error)}"
     if status == NOT_FOUND:
         code = getattr(error, "error_code", None)
         if code in {_NO_SUBJECT, _NO_VERSION, _NO_SCHEMA}:

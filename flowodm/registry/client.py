@@ -8,12 +8,11 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import threading
 import time
-from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import unquote, urlsplit
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
+from flowodm.blocking import bounded
 from flowodm.exceptions import ConfigurationError, SchemaRegistryError
 from flowodm.registry.answers import (
     NotThereError,
@@ -21,11 +20,21 @@ from flowodm.registry.answers import (
     UnusableSchemaError,
     translated_errors,
 )
+from flowodm.registry.bounds import LARGEST_ID, bound_answers, checked_id
+from flowodm.registry.properties import (
+    DEFAULTS,
+    USER_INFO,
+    check_timeout,
+    seconds_of,
+    with_credentials_apart,
+    with_static_token,
+    without_credentials,
+)
 from flowodm.registry.references import UndefinedNameError, standalone
 from flowodm.registry.registration import reader_lock, writer_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from contextlib import AbstractContextManager
 
     from confluent_kafka.schema_registry import Schema, SchemaReference, SchemaRegistryClient
@@ -34,20 +43,8 @@ __all__ = ["NotThereError", "SchemaRegistry", "UnknownSchemaIdError", "UnusableS
 
 _log = logging.getLogger(__name__)
 
-REQUEST_TIMEOUT = 5.0
-"""Seconds that each phase of a request (connect, send, wait for an answer) may take."""
+T = TypeVar("T")
 
-_DEFAULTS = {
-    "timeout": REQUEST_TIMEOUT,
-    "max.retries": 1,
-    "retries.wait.ms": 100,
-    "retries.max.wait.ms": 100,
-}
-"""Properties of Confluent's client, unless given.
-
-The one retry is for a kept-alive connection that the server has closed. If the registry is down,
-the caller waits, since it can keep polling.
-"""
 
 UNUSABLE_ID_TTL = 60.0
 """Seconds that "no Avro schema has this id" is cached: many bad records cause one request."""
@@ -58,13 +55,11 @@ _MOST_UNUSABLE_IDS = 1_000
 _LOCKS = 16
 """The number of locks. Two requests rarely share one, and then only wait for each other."""
 
-_LARGEST_ID = 2**31 - 1
+_TOTAL_TIMEOUTS = 4
+"""How many times a request may take the time-out of one of its phases, with its retry."""
 
-_MOST_REFERENCES = 1_000
-"""The most schemas that are followed, in case a registry allows circular references."""
-
-_USER_INFO = re.compile(r"[^\s,]*@")
-"""User and password in a text with one address or several."""
+_MOST_REFERENCES = 100
+"""The most schemas that one schema may refer to, directly or by way of others."""
 
 
 class _CachedError(NamedTuple):
@@ -84,8 +79,9 @@ class SchemaRegistry:
     """
 
     def __init__(self, config: Mapping[str, Any]) -> None:
-        self._config = {**_DEFAULTS, **_with_credentials_apart(_with_static_token(config))}
-        self.name = _without_credentials(str(config.get("url", "")))
+        self._config = {**DEFAULTS, **with_credentials_apart(with_static_token(config))}
+        self.name = without_credentials(str(config.get("url", "")))
+        self._total_timeout = _TOTAL_TIMEOUTS * seconds_of(self._config["timeout"])
         self._client: SchemaRegistryClient | None = None
         self._client_lock = threading.Lock()
         self._locks = tuple(threading.Lock() for _ in range(_LOCKS))
@@ -113,11 +109,12 @@ class SchemaRegistry:
                 )
 
                 try:
-                    _check_timeout(self._config["timeout"])
+                    check_timeout(self._config["timeout"])
                     self._client = SchemaRegistryClient(self._config)
+                    bound_answers(self._client)
                 except (ValueError, TypeError, OSError) as error:
                     reason = str(error).replace(str(self._config.get("url")), self.name)
-                    reason = _USER_INFO.sub("", reason)  # it may quote one address of several
+                    reason = USER_INFO.sub("", reason)  # it may quote one address of several
                     raise ConfigurationError(
                         f"cannot create the schema registry client for {self.name}: {reason}"
                     ) from None
@@ -216,9 +213,11 @@ class SchemaRegistry:
             RegistryUnavailableError: The registry does not answer now.
             SchemaRegistryError: The registry refuses.
         """
-        with self.translated_errors(f"latest version of {subject}"):
-            version = self.client.get_version(subject, "latest")
-        schema_id = int(version.schema_id or 0)
+        version = self._ask(
+            f"latest version of {subject}", lambda: self.client.get_version(subject, "latest")
+        )
+        place = f"{self.name}, latest version of {subject}"
+        schema_id = self._checked_id(version.schema_id, place)
         if schema_type != "AVRO":
             return schema_id, self._read_other(version.schema, schema_id, schema_type)
         with self._lock_of(schema_id):
@@ -266,22 +265,47 @@ class SchemaRegistry:
         from confluent_kafka.schema_registry import Schema  # noqa: PLC0415 - see client
 
         schema = Schema(text, schema_type)
-        with self.translated_errors(f"subject {subject}"):
-            if register:
-                return self.client.register_schema(subject, schema)
-            return int(self.client.lookup_schema(subject, schema).schema_id or 0)
+        client = self.client
+        if register:
+            answer: object = self._ask(
+                f"subject {subject}", lambda: client.register_schema(subject, schema)
+            )
+        else:
+            found = self._ask(f"subject {subject}", lambda: client.lookup_schema(subject, schema))
+            answer = found.schema_id
+        return self._checked_id(answer, f"{self.name}, subject {subject}")
+
+    def _ask(self, request: str, call: Callable[[], T]) -> T:
+        """Make a request, bounded as a whole, whatever each part of it may take.
+
+        Raises:
+            RegistryUnavailableError, SchemaRegistryError, SchemaCompatibilityError: See
+                :func:`flowodm.registry.answers.translated_errors`.
+        """
+        with self.translated_errors(request):
+            try:
+                return bounded(call, self._total_timeout)
+            except TimeoutError:
+                self.close()  # ends the request, which would go on in its thread
+                raise
+
+    def _checked_id(self, schema_id: object, place: str) -> int:
+        try:
+            return checked_id(schema_id, place)
+        except SchemaRegistryError:
+            self._clear_client_cache()  # it would return this answer again and again
+            raise
 
     def _fetch(self, schema_id: int) -> Any:
         cached = self._unusable.get(schema_id)
         if cached is not None and time.monotonic() < cached.expires:
             raise cached.kind(cached.text)
         unknown = UnknownSchemaIdError(f"{self.name} has no schema with id {schema_id}")
-        if not 0 <= schema_id <= _LARGEST_ID:
+        if not 0 <= schema_id <= LARGEST_ID:
             # The registry's ids are signed 32-bit integers: it would call this a bad request.
             raise unknown
         try:
-            with self.translated_errors(f"schema {schema_id}"):
-                response = self.client.get_schema(schema_id)
+            response = self._ask(f"schema {schema_id}", lambda: self.client.get_schema(schema_id))
         except NotThereError as error:
             raise unknown from error
         return self._read(response, schema_id)
@@ -315,9 +339,12 @@ class SchemaRegistry:
         """Yield every schema that is referred to, directly or by another one, once."""
         waiting = list(references)
         seen: set[tuple[str, int]] = set()
-        while waiting and len(seen) < _MOST_REFERENCES:
+        while waiting:
+            if len(seen) >= _MOST_REFERENCES:
+                raise UnusableSchemaError(f"{place} refers to more than {_MOST_REFERENCES} schemas")
             reference = waiting.pop()
-            version = (str(reference.subject), int(reference.version or 0))
+            number = self._checked_id(reference.version, f"{place} refers to a version")
+            version = (str(reference.subject), number)
             if version not in seen:
                 seen.add(version)
                 schema = self._fetch_version(version, place)
@@ -328,9 +355,11 @@ class SchemaRegistry:
         """Return the schema of a subject's version that ``place`` refers to; fetched once."""
         with self._references_lock:
             if version not in self._referenced:
-                with self.translated_errors(f"{place} refers to {version[0]} version {version[1]}"):
-                    # Deleted versions too: records written before the deletion still exist.
-                    registered = self.client.get_version(*version, deleted=True)
+                # Deleted versions too: records written before the deletion still exist.
+                registered = self._ask(
+                    f"{place} refers to {version[0]} version {version[1]}",
+                    lambda: self.client.get_version(*version, deleted=True),
+                )
                 self._referenced[version] = registered.schema
             return self._referenced[version]
 
@@ -344,47 +373,13 @@ class SchemaRegistry:
         self._unusable[schema_id] = _CachedError(now + UNUSABLE_ID_TTL, type(error), str(error))
 
 
-def _check_timeout(seconds: object) -> None:
-    """Check what Confluent's client checks only at a request; None would be no time-out at all."""
-    if isinstance(seconds, bool) or not isinstance(seconds, int | float) or seconds <= 0:
-        raise TypeError("timeout must be a number of seconds above 0")
-
-
-def _with_static_token(config: Mapping[str, Any]) -> dict[str, Any]:
-    """Add the properties that Confluent's client requires beside a fixed token."""
-    if "bearer.auth.token" not in config or "bearer.auth.credentials.source" in config:
-        return dict(config)
-    source = {"bearer.auth.credentials.source": "STATIC_TOKEN", "bearer.auth.logical.cluster": ""}
-    return {**source, **config}
-
-
-def _with_credentials_apart(config: dict[str, Any]) -> dict[str, Any]:
-    """Move user and password out of the addresses, which the HTTP library logs unchanged."""
-    addresses = str(config.get("url", "")).split(",")
-    try:
-        parts = [urlsplit(address.strip()) for address in addresses]
-    except ValueError:  # its text may quote the password
-        name = _without_credentials(str(config["url"]))
-        raise ConfigurationError(f"the schema registry's address is not a URL: {name}") from None
-    users = [f"{unquote(p.username)}:{unquote(p.password or '')}" for p in parts if p.username]
-    if not users:
-        return config
-    bare = ",".join(p._replace(netloc=p.netloc.rpartition("@")[2]).geturl() for p in parts)
-    if any(name.startswith("bearer.") for name in config):
-        return {**config, "url": bare}
-    return {"basic.auth.user.info": users[0], **config, "url": bare}
-
-
 def _parsed(text: str | None, place: str) -> Any:
     try:
         return json.loads(text or "")
-    except ValueError:
+    except RecursionError:
+        raise UnusableSchemaError(f"{place} nests too deeply") from None
+    except (ValueError, TypeError):
         # Confluent's registry stores a primitive type, such as "string", without quotes.
-        if text and text.isalpha():
+        if isinstance(text, str) and text.isalpha():
             return text
         raise UnusableSchemaError(f"{place} is not JSON") from None
-
-
-def _without_credentials(urls: str) -> str:
-    """Return the address without user and password, and rather less than with a part of them."""
-    return re.sub(r"^(\w+://)?.*@", r"\1", urls)

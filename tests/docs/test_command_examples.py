@@ -16,7 +16,7 @@ import pytest
 from flowodm.cli import connecting
 from flowodm.cli.process import ExitStatus
 from flowodm.consumer.dead_letters import headers as letters
-from flowodm.registry.client import REQUEST_TIMEOUT
+from flowodm.registry.properties import REQUEST_TIMEOUT
 from support.brokers.records import Raw, create_topic, produce
 
 TEXT = (Path(__file__).parents[2] / "docs" / "command.md").read_text(encoding="utf-8")

@@ -22,6 +22,7 @@ from flowodm.exceptions import (
 from flowodm.registry import client as registry_module
 from flowodm.registry import registration
 from flowodm.registry.client import SchemaRegistry, UnknownSchemaIdError, UnusableSchemaError
+from flowodm.registry.properties import REQUEST_TIMEOUT
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
@@ -234,7 +235,7 @@ def test_silence_is_unavailable_within_the_time_out(server, registry):
 
 def test_every_request_is_bounded_unless_told_otherwise():
     client = SchemaRegistry({"url": "http://127.0.0.1:1"}).client
-    assert client._rest_client.timeout == registry_module.REQUEST_TIMEOUT
+    assert client._rest_client.timeout == REQUEST_TIMEOUT
     assert client._rest_client.max_retries == 1
 
 
