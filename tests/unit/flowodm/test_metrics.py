@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -29,6 +28,7 @@ from flowodm.events import (
     Trouble,
 )
 from flowodm.metrics import MAX_CODES, PrometheusObserver
+from support.programs import needs
 
 LABELS = {"consumer": "orders", "slot": "0"}
 
@@ -205,13 +205,13 @@ def test_a_closed_observer_is_gone_from_the_registry_and_its_labels_are_free(reg
     assert value(registry, "flowodm_in_flight") == 0
 
 
-@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
+@needs("promtool")
 def test_promtool_has_nothing_to_say(registry, observer):
     observer(Handled("t", 0, {Outcome.PROCESSED: 3}, [0.1] * 3))
     observer(Trouble("_TRANSPORT", "text"))
     observer(LoopStatus(LoopState.RUNNING, lags=((("t", 0), 12),)))
 
-    promtool = [shutil.which("promtool"), "check", "metrics"]
+    promtool = ["promtool", "check", "metrics"]
     text = generate_latest(registry)
     done = subprocess.run(promtool, input=text, capture_output=True, check=False)
 
