@@ -67,6 +67,7 @@ class Engine:
         self._stopping = False
         self._paused = False
         self._sample_due = 0.0
+        self._look_due = False
         self._woken_for: float | None = None
         self._handlers = Handlers(rules)
         self._assignment = Assignment(rules.ordering, self._handlers.ready)
@@ -111,7 +112,7 @@ class Engine:
         room = self._has_room()
         everything = self._partitions.values()
         actions += self._pressure.changes(everything, now, room=room, everything=self._paused)
-        actions += self._poll_interval.decide(self._handlers, now)
+        actions += self._membership(now)
         if self._sample_is_due(now, arrived):
             actions.append(self._sample(now))
         # With everything paused a fetch only serves the callbacks.
@@ -284,13 +285,15 @@ class Engine:
         """Return what to report, and whether the handlers' side should look for work.
 
         It should if a free handler would find something; if the next wait ends at another time
-        than when it was woken last; and if the member has left its group until handlers ask.
+        than when it was woken last; once with every sample; and if the member has left its group
+        until handlers ask.
         """
         due = None if self._held_back else self._handlers.next_due()
         another_wait = due != self._woken_for
         self._woken_for = due
         may_start = self._handlers.may_start and not self._held_back
-        wake = may_start or another_wait or self._poll_interval.away
+        wake = may_start or another_wait or self._look_due or self._poll_interval.away
+        self._look_due = False
         return self._settlement.reports.take(), wake
 
     # ---- inside: a turn --------------------------------------------------------------------------
@@ -365,8 +368,20 @@ class Engine:
     def _sample_is_due(self, now: float, arrived: Arrivals) -> bool:
         return now >= self._sample_due + (SAMPLE_LATE if arrived.records else 0.0)
 
+    def _membership(self, now: float) -> list[Action]:
+        """Leave the group for a handler that is too slow, or for records that nobody takes."""
+        unattended = 0.0 if self._held_back else self._handlers.unattended(now)
+        return [*self._poll_interval.decide(self._handlers, unattended, now)]
+
     def _sample(self, now: float) -> Sample:
+        """Measure positions as they are now; let the handlers' side look once, whatever there is.
+
+        An event loop that the program has closed is noticed by that.
+        """
         self._sample_due = now + SAMPLE_INTERVAL
+        self._look_due = True
+        for run in self._handlers.active:
+            self._settlement.book(run)
         return Sample(self._assignment.positions(), self._idle())
 
     # ---- inside: partitions ----------------------------------------------------------------------

@@ -30,11 +30,14 @@ class PollInterval:
         """Whether the member has left its group for this reason."""
         return self._left_at is not None
 
-    def decide(self, handlers: Handlers, now: float) -> list[LeaveGroup | RejoinGroup]:
+    def decide(
+        self, handlers: Handlers, unattended: float, now: float
+    ) -> list[LeaveGroup | RejoinGroup]:
         """Decide whether to leave, or to join again.
 
         Args:
             handlers: What they are at.
+            unattended: For how many seconds records wait for free handlers.
             now: Monotonic seconds.
         """
         if self._left_at is not None:
@@ -42,7 +45,7 @@ class PollInterval:
                 return []
             self._left_at = None
             return [RejoinGroup()]
-        late = max(handlers.longest(now), handlers.unattended(now))
+        late = max(handlers.longest(now), unattended)
         if late <= self._seconds:
             return []
         self._left_at = now
