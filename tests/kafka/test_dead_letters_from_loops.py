@@ -293,7 +293,6 @@ def test_an_error_handler_that_raises_ends_the_loop_although_the_dead_letter_is_
 @pytest.mark.parametrize(("limit", "most"), [(0.5, 50), (0.03, 3), (0, 0)])
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_broken_handler_ends_the_loop_instead_of_emptying_the_topic(yard, kind, limit, most):
-    """Pitfall 42."""
     yard.bench.produce(range(300))
 
     running = yard.run(kind, fails_at(*range(300)), dead_letter_limit=limit)

@@ -153,7 +153,7 @@ def test_a_handler_that_swallows_its_cancellation_and_returns_has_handled_its_re
 
 
 def test_a_handler_that_never_ends_in_spite_of_it_makes_the_member_leave(new_bench):
-    """Nothing can end it but itself; the others are not held up by it (pitfall 40)."""
+    """Nothing can end it but itself; the others are not held up by it."""
     bench, release, seen = new_bench(), [], []
     bench.produce(range(2))
 

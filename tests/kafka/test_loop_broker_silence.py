@@ -47,7 +47,7 @@ def silent(server):
 def test_stop_ends_the_loop_in_time_while_the_broker_does_not_answer(
     new_bench, server, kind, strategy
 ):
-    """Pitfall 38. librdkafka waits for a commit's answer for up to the session's length."""
+    """librdkafka itself waits for a commit's answer for up to the session's length."""
     bench, seen = new_bench(), Counter()
     bench.produce(range(1_000))
 
@@ -78,7 +78,7 @@ def test_stop_ends_the_loop_in_time_while_the_broker_does_not_answer(
 def test_a_stop_says_that_its_last_offsets_are_not_committed(
     new_bench, server, kind, monkeypatch, caplog
 ):
-    """Pitfall 3: nobody takes the end for a clean one, and the next owner has the records."""
+    """Nobody takes the end for a clean one, and the next owner has the records."""
     # The bounds are a second here: what is tested is that there are some.
     monkeypatch.setattr(poller, "CALL_TIMEOUT", 1.0)
     monkeypatch.setattr(ending, "CALL_TIMEOUT", 1.0)

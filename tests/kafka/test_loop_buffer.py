@@ -29,7 +29,7 @@ SHORT_POLL = {"max_poll_interval_ms": 1_000, "extra_config": {"group.protocol": 
 def test_a_handler_that_stands_still_stops_the_fetching_of_its_partition_only(
     new_bench, kind, strategy
 ):
-    """50,000 records wait. One partition stands still, the others go on (pitfall 39)."""
+    """50,000 records wait. One partition stands still, the others go on."""
     bench, seen, stalled = new_bench(partitions=3), Counter(), Counter()
     bench.produce(range(50_000), partition=lambda n: n % 5 and 0)
     for partition in (1, 2):

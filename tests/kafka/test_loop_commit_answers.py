@@ -1,4 +1,4 @@
-"""Pitfall 3: a commit is asynchronous, and what the broker answers is looked at all the same."""
+"""A commit is asynchronous, and what the broker answers is looked at all the same."""
 
 from __future__ import annotations
 

@@ -132,7 +132,7 @@ def test_an_escape_in_decoding_is_not_a_bad_record(new_bench, kind, escape):
 @pytest.mark.parametrize("error", [RuntimeError, StopIteration])
 @pytest.mark.parametrize("kind", BOTH)
 def test_whatever_else_decoding_raises_is_a_bad_record_of_that_offset(new_bench, kind, error):
-    """A model's own validators may raise anything, and the poller goes on (pitfall 42)."""
+    """A model's own validators may raise anything, and the poller goes on."""
 
     def validate(value: int) -> None:
         if value % 3 == 1:
@@ -351,7 +351,7 @@ def test_an_observer_that_interrupts_at_any_event_ends_the_loop_and_loses_nothin
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_flood_of_bad_records_does_not_stop_the_polling_of_the_good_ones(new_bench, kind):
-    """Pitfall 42: two thousand in a row, and in another partition everything is well."""
+    """Two thousand in a row, and in another partition everything is well."""
     bench, seen, taken = new_bench(partitions=2), [], []
     bench.produce_raw(*(Raw(b"\xff", None, 0) for _ in range(2_000)))
     bench.produce(range(100), partition=lambda _: 1)

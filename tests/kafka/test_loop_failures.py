@@ -227,7 +227,7 @@ def test_a_handler_that_exits_stops_the_loop_and_its_record_is_not_committed(
 
 @pytest.mark.parametrize("kind", ["threads", "async"])
 def test_on_failure_stop_lets_the_running_handlers_finish(new_bench, kind):
-    """Pitfall 24: nobody is left behind when one record ends the loop."""
+    """Nobody is left behind when one record ends the loop."""
     bench, done, failed = new_bench(), [], threading.Event()
     bench.produce(range(4))
 

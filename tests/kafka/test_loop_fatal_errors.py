@@ -1,4 +1,4 @@
-"""Pitfall 26: an error that the client cannot mend ends run() with it, not with a warning."""
+"""An error that the client cannot mend ends run() with it, not with a warning."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_a_member_whose_place_is_taken_ends_with_a_fenced_error_and_commits_noth
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_newcomer_whose_place_is_held_ends_with_a_fenced_error(new_bench, kind):
-    """A KIP-848 group refuses it; that error is fatal by its code alone (supervisor pitfall 21)."""
+    """A KIP-848 group refuses it; that error is fatal by its code alone."""
     bench, handled = new_bench(), []
     bench.produce(range(10))
     options = {"group_instance_id": "the only one", "settings": member("consumer")}

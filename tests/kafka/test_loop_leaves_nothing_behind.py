@@ -1,4 +1,4 @@
-"""Pitfalls 22 and 24: tasks, threads and timers do not pile up, and each is awaited at the end."""
+"""Tasks, threads and timers do not pile up, and each is awaited at the end."""
 
 from __future__ import annotations
 

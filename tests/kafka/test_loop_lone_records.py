@@ -1,4 +1,4 @@
-"""Pitfall 41: a record that comes alone is not held back for company."""
+"""A record that comes alone is not held back for company."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ def test_a_member_beyond_the_number_of_partitions_has_joined(new_bench, protocol
 
 @PROTOCOLS
 def test_a_member_keeps_working_on_what_it_keeps(new_bench, protocol):
-    """Supervisor pitfall 22: the assignor is not an eager one."""
+    """The assignor is not an eager one."""
     bench, seen = new_bench(partitions=2), []
 
     def handle(message) -> None:

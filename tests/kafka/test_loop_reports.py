@@ -306,7 +306,7 @@ async def test_a_cancelled_run_says_so_at_the_end(new_bench):
 @pytest.mark.parametrize("strategy", STRATEGIES)
 @pytest.mark.parametrize("kind", BOTH)
 def test_tombstones_are_counted_skipped_and_committed(new_bench, kind, strategy):
-    """Pitfall 10: a tombstone is no failure, and nobody is called for it."""
+    """A tombstone is no failure, and nobody is called for it."""
     bench, calls = new_bench(), []
     bench.produce_raw(*(Raw(None if n % 2 else number(n), b"key", 0) for n in range(100)))
 
@@ -359,7 +359,7 @@ def test_an_observer_may_ask_for_the_status(new_bench, kind):
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_lag_is_known_while_the_first_handler_stands_still(new_bench, kind):
-    """Pitfall 39: a partition that stands still must not look healthy."""
+    """A partition that stands still must not look healthy."""
     bench = new_bench()
     bench.produce(range(3_000))
     with Gate() as gate, bench.run(kind, lambda _: gate.wait(), ordering="partition") as running:

@@ -1,4 +1,4 @@
-"""Pitfall 37: a client that goes back by itself makes nobody handle or commit anything twice.
+"""A client that goes back by itself makes nobody handle or commit anything twice.
 
 librdkafka does so where a rebalance comes while it looks up where a group without an offset
 begins: half a second after the partition was started, an old timer starts it again.

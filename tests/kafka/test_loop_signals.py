@@ -100,7 +100,6 @@ def test_a_signal_under_load_commits_what_was_handled_and_leaves_the_group(new_b
 @SIGNALS
 @pytest.mark.parametrize("kind", BOTH)
 def test_a_signal_in_on_startup_is_not_lost(new_bench, kind, signum):
-    """Pitfall 18."""
     bench, calls = new_bench(), []
     bench.produce(range(10))
 

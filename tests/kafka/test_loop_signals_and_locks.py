@@ -1,4 +1,4 @@
-"""Pitfall 44: a signal handler may call stop() in the middle of whatever the main thread does.
+"""A signal handler may call stop() in the middle of whatever the main thread does.
 
 Python runs a signal's handler between two instructions of the main thread, so also while that
 thread holds a lock of the loop. A stop() that took one of these would wait for itself, for ever.

@@ -31,7 +31,7 @@ def kafka(brisk_kafka: str) -> str:
 def test_past_the_limit_the_member_leaves_its_result_is_dropped_and_later_it_rejoins(
     new_bench, kind, values
 ):
-    """Pitfall 40. Invariant 2: the late result does not move the other member's offset."""
+    """Invariant 2: the late result does not move the other member's offset."""
     bench, late, other = new_bench(), [], []
     bench.produce(range(10))
     settings = brisk(**values)
@@ -97,7 +97,7 @@ def test_a_slow_handler_with_a_full_buffer_is_fetched_for_again_after_it_came_ba
 def test_many_slow_records_that_are_each_below_the_limit_keep_the_membership(
     new_bench, kind, strategy
 ):
-    """Pitfall 25: a batch takes three times the limit, no record does."""
+    """A batch takes three times the limit, no record does."""
     bench = new_bench()
     bench.produce(range(20))
 

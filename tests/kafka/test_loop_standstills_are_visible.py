@@ -1,4 +1,4 @@
-"""Pitfall 39: one partition stands still while its member looks healthy; the status tells."""
+"""One partition stands still while its member looks healthy; the status tells."""
 
 from __future__ import annotations
 

@@ -139,7 +139,7 @@ def test_a_stop_from_within_a_handler_finishes_that_record(new_bench, kind, stra
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_stop_cuts_the_wait_for_a_retry_and_leaves_the_record_uncommitted(new_bench, kind):
-    """Pitfall 43. At least once: the next owner of the partition gets the record."""
+    """At least once: the next owner of the partition gets the record."""
     bench, attempts = new_bench(), []
     bench.produce(range(10))
 
@@ -265,7 +265,6 @@ def test_on_startup_that_raises_is_what_run_raises_and_on_shutdown_runs(new_benc
 
 @pytest.mark.parametrize("kind", BOTH)
 def test_on_shutdown_that_raises_still_leaves_the_group(new_bench, kind):
-    """Pitfall 21."""
     bench, seen = new_bench(), []
     bench.produce(range(100))
 
@@ -306,7 +305,6 @@ def test_a_slow_on_shutdown_does_not_cost_the_last_commit_or_the_membership(new_
 
 
 def test_run_works_outside_of_the_main_thread_and_ends_by_stop_from_another(new_bench):
-    """Pitfall 19."""
     bench, seen = new_bench(), []
     bench.produce(range(100))
     with bench.run("sync", lambda m: seen.append((m.n, threading.current_thread()))) as running:
