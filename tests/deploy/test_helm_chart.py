@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 
-import helm_chart
 import pytest
 import yaml
 
 from supervisor.check.timeouts import stop_seconds
 from supervisor.config.toml import load_config
+from support.deploy import helm_chart
 from support.deploy.helm_chart import (
     CHART,
     DYNAMIC,

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import debian
+from support.deploy import debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

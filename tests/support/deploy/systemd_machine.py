@@ -12,9 +12,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import debian
-
 import supervisor
+from support.deploy import debian
 from support.waiting import wait_until
 
 if TYPE_CHECKING:
