@@ -71,8 +71,10 @@ ENDLESS = {
 
 def started(program: str, bench: Bench) -> subprocess.Popen[str]:
     source = textwrap.dedent(START) + textwrap.dedent(program)
+    # From Python 3.12 on a fork of a process with threads warns, on stderr.
+    quiet = ["-W", "ignore:This process:DeprecationWarning"]
     return subprocess.Popen(
-        [sys.executable, "-c", source, bench.kafka, bench.topic, bench.group],
+        [sys.executable, *quiet, "-c", source, bench.kafka, bench.topic, bench.group],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
