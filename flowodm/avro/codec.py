@@ -67,7 +67,7 @@ def schema_from_file(path: str | PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise SchemaValidationError(f"schema_path {path}: {error.strerror}") from error
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SchemaValidationError(f"schema_path {path} is not JSON: {error}") from error
 
 

@@ -95,7 +95,7 @@ def schema_from_text(text: str, model: type[BaseModel]) -> dict[str, Any]:
     """
     try:
         schema: dict[str, Any] = json.loads(text)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise SchemaValidationError(
             f"{model.__name__}.Settings.avro_schema is not JSON: {error}"
         ) from error

@@ -20,6 +20,8 @@ ANSWER_TIMEOUT = 10.0
 """Seconds that the body of an answer may take to arrive."""
 LARGEST_ID = 2**31 - 1
 """Ids and versions are signed 32-bit integers."""
+MOST_LEVELS = 200
+"""Levels of JSON objects and lists in a schema, whatever Python's own limit is."""
 _LONGEST_TEXT = 500
 """Characters that an error quotes of an answer."""
 
@@ -69,6 +71,20 @@ def checked_id(schema_id: object, place: str) -> int:
     if type(schema_id) is int and 0 < schema_id <= LARGEST_ID:
         return schema_id
     raise SchemaRegistryError(f"{place}: the answer has no valid id, but {shown(schema_id)}")
+
+
+def nests_too_deeply(value: Any) -> bool:
+    """Return whether JSON data has more than `MOST_LEVELS` levels; without recursion."""
+    stack = [(value, 0)]
+    while stack:
+        part, level = stack.pop()
+        if level > MOST_LEVELS:
+            return True
+        if isinstance(part, dict):
+            stack += [(inner, level + 1) for inner in part.values()]
+        elif isinstance(part, list):
+            stack += [(inner, level + 1) for inner in part]
+    return False
 
 
 def shown(value: object) -> str:

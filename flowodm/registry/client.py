@@ -20,7 +20,7 @@ from flowodm.registry.answers import (
     UnusableSchemaError,
     translated_errors,
 )
-from flowodm.registry.bounds import LARGEST_ID, bound_answers, checked_id
+from flowodm.registry.bounds import LARGEST_ID, bound_answers, checked_id, nests_too_deeply
 from flowodm.registry.properties import (
     DEFAULTS,
     USER_INFO,
@@ -374,12 +374,16 @@ class SchemaRegistry:
 
 
 def _parsed(text: str | None, place: str) -> Any:
+    too_deep = UnusableSchemaError(f"{place} nests too deeply")
     try:
-        return json.loads(text or "")
+        schema = json.loads(text or "")
     except RecursionError:
-        raise UnusableSchemaError(f"{place} nests too deeply") from None
+        raise too_deep from None
     except (ValueError, TypeError):
         # Confluent's registry stores a primitive type, such as "string", without quotes.
         if isinstance(text, str) and text.isalpha():
             return text
         raise UnusableSchemaError(f"{place} is not JSON") from None
+    if nests_too_deeply(schema):  # Python's own limit differs from version to version
+        raise too_deep
+    return schema

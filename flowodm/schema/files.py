@@ -29,6 +29,8 @@ def load_schema_from_file(path: str | PathLike[str]) -> dict[str, Any]:
         schema = json.loads(text)
     except json.JSONDecodeError as error:
         raise json.JSONDecodeError(f"{path} is not JSON: {error.msg}", text, error.pos) from None
+    except RecursionError:
+        raise SchemaValidationError(f"{path} nests too deeply") from None
     if not isinstance(schema, dict):
         raise SchemaValidationError(f"{path}: an .avsc file holds one schema, a JSON object")
     return schema
