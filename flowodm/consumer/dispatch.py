@@ -94,7 +94,7 @@ class Dispatch:
         """Notify those who wait for a change, under the lock."""
         reports, wake = self._engine.end_visit()
         wake = wake or self.over
-        if wake:
+        if wake and self._wake is None:  # threads wait for work; tasks are woken
             self._work.notify_all()
         self._announce_change()
         return reports, wake
