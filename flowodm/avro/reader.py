@@ -104,8 +104,8 @@ class RecordReaders(Generic[M]):
             CannotFitError: See :meth:`reader`.
             UndefinedNameError: It uses a name that it does not define.
         """
-        check_values(writer, "the writer's schema")
         if isinstance(writer, list):
+            check_values(writer, "the writer's schema")  # a single record's parser does so itself
             branches = [standalone(branch, writer) for branch in writer]
             return union_reader(
                 branches, self._reader_schema, wire.HEADER_SIZE, make=self._parsed_reader

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from flowodm.consumer.engine.actions import Awaited
 from flowodm.consumer.engine.fetch_plan import SLICE
@@ -17,24 +17,12 @@ if TYPE_CHECKING:
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.engine.offsets import Position
     from flowodm.consumer.kafka.committer import Committer
+    from flowodm.consumer.kafka.owner import Owner
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
 URGENT_TIMEOUT = 2.0
 """Seconds for the broker's answers where the loop was asked to stop now."""
-
-
-class Owner(Protocol):
-    """The poller, as far as its end needs it.
-
-    Attributes:
-        error: What ends the loop, if something does.
-    """
-
-    error: BaseException | None
-
-    def serve(self, timeout: float) -> None:
-        """Poll for callbacks, for so many seconds; drop records that come along."""
 
 
 class Ending:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from confluent_kafka import (
     OFFSET_STORED,
@@ -25,22 +25,13 @@ if TYPE_CHECKING:
 
     from flowodm.consumer.dispatch import Dispatch
     from flowodm.consumer.kafka.committer import Committer
+    from flowodm.consumer.kafka.owner import Owner
     from flowodm.consumer.kafka.source import Source
     from flowodm.consumer.stop import StopSwitch
     from flowodm.events import TP
 
 COMMIT_TIMEOUT = 10.0
 """Seconds for the commit before the member leaves."""
-
-
-class Owner(Protocol):
-    """The poller, as far as the membership needs it."""
-
-    def serve(self, timeout: float) -> None:
-        """Poll for callbacks, for so many seconds; drop records that come along."""
-
-    def fail(self, error: BaseException) -> None:
-        """End the loop with this error."""
 
 
 class Membership:
